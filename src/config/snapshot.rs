@@ -1,0 +1,258 @@
+//! The resolved configuration: what the program uses, as opposed to what was typed (`file.rs`).
+//! Immutable once built, free of unresolved references, and shared by every request that began
+//! while it was current. Times are durations, references are pointers, secrets are `Secret`.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use crate::ground::names::Pattern;
+use crate::ground::secret::{KeyHash, Secret};
+use crate::wire::catalogue::Provider;
+
+/// One generation of the configuration.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// SHA-256 over every source file, in hex: the same text gives the same hash.
+    pub hash: String,
+    /// Every file that was read, secret files included: what `watch` looks at.
+    pub sources: Vec<PathBuf>,
+    pub listen: SocketAddr,
+    pub admin_listen: Option<SocketAddr>,
+    pub keys: Keys,
+    pub models: Models,
+    pub mcp_servers: BTreeMap<String, Arc<McpServer>>,
+    pub routing: Routing,
+    pub limits: Limits,
+    pub request_log: RequestLog,
+    pub diagnostics: Diagnostics,
+}
+
+/// Who may enter. Looked up by digest, in memory, without I/O.
+#[derive(Debug, Default)]
+pub struct Keys {
+    pub master: Option<KeyHash>,
+    pub virtual_keys: HashMap<KeyHash, Arc<Key>>,
+}
+
+/// One virtual key.
+#[derive(Debug, PartialEq)]
+pub struct Key {
+    pub hash: KeyHash,
+    /// First 12 hex digits of the digest: the only form that is ever written anywhere.
+    pub id: String,
+    pub alias: Option<String>,
+    /// Empty: nothing. `*`: everything.
+    pub models: Vec<Pattern>,
+    /// `None`: the entry has no such list.
+    pub mcp_servers: Option<Vec<String>>,
+    /// Names this key uses for models → names in `model_list`.
+    pub aliases: BTreeMap<String, String>,
+    pub expires: Option<Timestamp>,
+    pub blocked: bool,
+    pub user_id: Option<String>,
+    pub team_id: Option<String>,
+    pub tags: Vec<String>,
+    pub limits: KeyLimits,
+}
+
+/// Limits of a key: parsed and checked, enforced by a later floor.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KeyLimits {
+    pub rpm_limit: Option<u64>,
+    pub tpm_limit: Option<u64>,
+    pub max_parallel_requests: Option<u64>,
+    /// US dollars in one `budget_duration`.
+    pub max_budget: Option<f64>,
+    pub budget_duration: Option<Duration>,
+}
+
+/// The model groups, by public name.
+#[derive(Debug, Default)]
+pub struct Models {
+    pub groups: BTreeMap<String, Arc<Group>>,
+    /// Groups whose name holds a `*`, the most specific first.
+    pub wildcards: Vec<(Pattern, Arc<Group>)>,
+    /// `router_settings.model_group_alias`.
+    pub aliases: BTreeMap<String, String>,
+}
+
+/// Every deployment that answers to one public name.
+#[derive(Debug, PartialEq)]
+pub struct Group {
+    pub name: String,
+    pub deployments: Vec<Arc<Deployment>>,
+}
+
+/// One entry of `model_list`.
+#[derive(Debug, PartialEq)]
+pub struct Deployment {
+    /// `model_info.id`, or a digest of what identifies the entry: the same across unrelated edits.
+    pub id: String,
+    pub group: String,
+    pub provider: &'static Provider,
+    /// The provider's name for the model; may hold a `*` filled from the public name.
+    pub model: Pattern,
+    /// Without a trailing slash; endpoint paths are appended.
+    pub base: String,
+    pub api_version: Option<String>,
+    pub api_key: Option<Secret>,
+    /// Sent with every request to this deployment, over what the catalogue says.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Fields added to every JSON body, over what the client sent.
+    pub extra_body: Map<String, Value>,
+    /// Share within the group, above zero.
+    pub weight: f64,
+    /// Lower is tried first.
+    pub order: i64,
+    pub timeout: Option<Duration>,
+    pub stream_timeout: Option<Duration>,
+    /// `mock_response`: answer with this text (or fail with this LiteLLM exception name) at once.
+    pub mock_response: Option<String>,
+    /// US dollars per token.
+    pub prices: Prices,
+    /// `model_info` as the client may see it.
+    pub info: Map<String, Value>,
+}
+
+/// US dollars per token, where the configuration says them.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Prices {
+    pub input_cost_per_token: Option<f64>,
+    pub output_cost_per_token: Option<f64>,
+    pub cache_read_input_token_cost: Option<f64>,
+}
+
+/// How a group's deployments are tried.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Routing {
+    /// Tries after the first, before the first byte went out.
+    pub num_retries: u32,
+    /// How long a deployment that failed is passed over while its group has others.
+    pub cooldown: Duration,
+    /// Until the provider's answer is complete (or, streamed, has begun).
+    pub timeout: Duration,
+    /// Until a streamed answer has begun.
+    pub stream_timeout: Duration,
+    /// Longest silence inside a streamed answer.
+    pub stream_idle_timeout: Duration,
+    /// Public name → names to try next, in order.
+    pub fallbacks: BTreeMap<String, Vec<String>>,
+    pub default_fallbacks: Vec<String>,
+}
+
+/// Bounds of the gateway itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Bytes of a JSON body.
+    pub max_body: usize,
+    /// Bytes of a multipart body, which is streamed through.
+    pub max_upload: u64,
+    /// Requests in progress; more are shed with a 503.
+    pub max_in_flight: usize,
+    /// Seconds between the SSE comments that keep a silent stream alive.
+    pub ping_interval: Duration,
+    /// How long streams may go on after SIGTERM.
+    pub drain_timeout: Duration,
+}
+
+/// Where request rows go.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RequestLog {
+    /// The SQLite file: the store itself, or the spool before Postgres.
+    pub path: PathBuf,
+    pub database_url: Option<Secret>,
+    pub store_prompts: bool,
+    /// Rows older than this are deleted; `None` keeps them for ever.
+    pub retention: Option<Duration>,
+    /// `disable_spend_logs`.
+    pub disabled: bool,
+}
+
+/// What Tidegate says of itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Diagnostics {
+    pub json_logs: bool,
+    pub debug: bool,
+}
+
+/// One MCP server: parsed and checked, served by a later floor.
+#[derive(Debug, PartialEq)]
+pub struct McpServer {
+    pub name: String,
+    /// Every other name it answers to.
+    pub aliases: Vec<String>,
+    pub access_groups: Vec<String>,
+    /// Digests of the keys its own `api_keys` lists; `None`: the entry has no such list.
+    pub api_keys: Option<HashSet<KeyHash>>,
+    /// SHA-256 of the entry's resolved text: changes exactly when the entry does.
+    pub fingerprint: String,
+}
+
+/// A model found for a public name.
+#[derive(Clone, Debug)]
+pub struct Match {
+    pub group: Arc<Group>,
+    /// What the stars of the group's name stood for.
+    pub captured: Vec<String>,
+}
+
+impl Keys {
+    /// No key at all: every caller on this (loopback) listener is let in.
+    pub fn is_open(&self) -> bool {
+        self.master.is_none() && self.virtual_keys.is_empty()
+    }
+}
+
+impl Key {
+    pub fn allows_model(&self, name: &str) -> bool {
+        self.models.iter().any(|pattern| pattern.matches(name))
+    }
+
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+
+    /// How the key is named to people: its alias, or its id.
+    pub fn display_name(&self) -> &str {
+        self.alias.as_deref().unwrap_or(&self.id)
+    }
+}
+
+impl Models {
+    /// Finds the group for a public name: exact first, then aliases, then the most specific wildcard.
+    pub fn find(&self, name: &str) -> Option<Match> {
+        let exact = |name: &str| {
+            let group = self.groups.get(name)?;
+            Some(Match { group: group.clone(), captured: Vec::new() })
+        };
+        exact(name).or_else(|| exact(self.aliases.get(name)?)).or_else(|| {
+            self.wildcards.iter().find_map(|(pattern, group)| {
+                let captured = pattern.captures(name)?;
+                let captured = captured.into_iter().map(str::to_owned).collect();
+                Some(Match { group: group.clone(), captured })
+            })
+        })
+    }
+
+    /// Every name a client may ask for and see in `GET /v1/models`; wildcards are left out, as no
+    /// client can send one.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.groups.keys().chain(self.aliases.keys()).map(String::as_str)
+    }
+
+    pub fn deployments(&self) -> impl Iterator<Item = &Arc<Deployment>> {
+        let wild = self.wildcards.iter().map(|(_, group)| group);
+        self.groups.values().chain(wild).flat_map(|group| &group.deployments)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty() && self.wildcards.is_empty()
+    }
+}

@@ -1,0 +1,144 @@
+//! One finished request as a value: the row before it is a row. Durations are microseconds.
+
+use std::net::IpAddr;
+
+use uuid::Uuid;
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Status {
+    #[default]
+    Ok,
+    /// The provider or the gateway failed.
+    Error,
+    /// The client went away.
+    Cancelled,
+    /// Refused because the gateway was full or shutting down.
+    Shed,
+    /// Refused because of the key or the request itself.
+    Denied,
+}
+
+/// Where token counts came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UsageSource {
+    /// The provider said nothing.
+    #[default]
+    None,
+    /// The provider's own figures.
+    Provider,
+}
+
+/// Token counts; `input` includes cached tokens and `output` includes reasoning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tokens {
+    pub input: Option<u64>,
+    pub output: Option<u64>,
+    pub cache_read: Option<u64>,
+    pub cache_write: Option<u64>,
+    pub reasoning: Option<u64>,
+}
+
+/// One try at one deployment.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Attempt {
+    pub deployment: String,
+    /// The provider's status; absent when it was never reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// What went wrong, as a word (`connect`, `timeout`, `status`, …); absent for the try that answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<&'static str>,
+    pub duration_us: u64,
+}
+
+/// What was said, kept only with `store_prompts_in_spend_logs: true`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Payload {
+    /// The client's body, cut at the store's bound.
+    pub request: Vec<u8>,
+    pub request_truncated: bool,
+    /// The answer as it went out, cut at the store's bound.
+    pub response: Vec<u8>,
+    pub response_truncated: bool,
+}
+
+/// One request, from the door to its last byte.
+#[derive(Clone, Debug, Default)]
+pub struct Entry {
+    /// UUID version 7: sorts by time.
+    pub request_id: Uuid,
+    /// Microseconds since 1970-01-01 UTC.
+    pub started_at_us: i64,
+    pub duration_us: u64,
+    /// Waiting for the provider, all attempts, to the end of the answer.
+    pub upstream_us: Option<u64>,
+    /// To the first byte that left for the client.
+    pub ttfb_us: Option<u64>,
+    /// To the first event with content in a stream.
+    pub ttft_us: Option<u64>,
+    /// `duration_us` less the provider's share, up to the first byte.
+    pub overhead_us: Option<u64>,
+    /// The route, as in the router's table: `/v1/chat/completions`.
+    pub surface: &'static str,
+    /// `chat`, `text_completion`, `embeddings`, …: OpenTelemetry's `gen_ai.operation.name` where it has one.
+    pub operation: &'static str,
+    pub stream: bool,
+    pub status: Status,
+    pub http_status: u16,
+    pub error_type: Option<String>,
+    pub error_message: Option<String>,
+    pub finish_reason: Option<String>,
+    pub client_closed: bool,
+    pub key_id: Option<String>,
+    pub key_alias: Option<String>,
+    pub user_id: Option<String>,
+    pub team_id: Option<String>,
+    pub end_user: Option<String>,
+    pub session_id: Option<String>,
+    pub tags: Vec<String>,
+    pub model_requested: String,
+    pub model_group: Option<String>,
+    pub deployment: Option<String>,
+    pub provider: Option<&'static str>,
+    pub model_upstream: Option<String>,
+    pub api_base: Option<String>,
+    /// `verbatim` or `mock`.
+    pub lane: &'static str,
+    pub attempts: Vec<Attempt>,
+    /// The group that was asked for, when another one answered.
+    pub fallback_from: Option<String>,
+    pub tokens: Tokens,
+    pub usage_source: UsageSource,
+    /// US dollars; `None` when no price is configured or no usage is known, never zero for unknown.
+    pub cost_usd: Option<f64>,
+    pub client_ip: Option<IpAddr>,
+    pub user_agent: Option<String>,
+    /// The provider's `x-request-id`.
+    pub upstream_request_id: Option<String>,
+    pub config_generation: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub payload: Option<Payload>,
+}
+
+impl Status {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Error => "error",
+            Self::Cancelled => "cancelled",
+            Self::Shed => "shed",
+            Self::Denied => "denied",
+        }
+    }
+}
+
+impl UsageSource {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Provider => "provider",
+        }
+    }
+}

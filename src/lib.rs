@@ -1,0 +1,8 @@
+//! Tidegate: one gate for every model and every tool.
+//!
+//! Modules stand in reading order, from the door inwards; each floor knows only those below it.
+
+pub mod config;
+pub mod ground;
+pub mod journal;
+pub mod wire;

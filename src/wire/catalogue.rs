@@ -1,0 +1,174 @@
+//! The provider catalogue: one row for each prefix that may stand before the `/` of
+//! `litellm_params.model`. It says which format the provider speaks, where it lives and how a key is
+//! shown to it. Adding an OpenAI-compatible provider is adding a row. Nothing here dials anything.
+//!
+//! Prefixes and their customary base URLs are LiteLLM's (<https://docs.litellm.ai/docs/providers>).
+
+/// The request format a provider speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// OpenAI's: chat completions, embeddings and kin below one base URL that ends in `/v1`.
+    OpenAi,
+    /// Answered by Tidegate itself.
+    Mock,
+}
+
+/// How a provider's key is shown to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// `authorization: Bearer KEY`.
+    Bearer,
+    /// `api-key: KEY`, as Azure OpenAI wants it.
+    ApiKeyHeader,
+}
+
+/// Where the path of an endpoint goes below the base URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// `{base}/chat/completions`.
+    Plain,
+    /// `{base}/openai/deployments/{model}/chat/completions?api-version=…`, or `{base}/chat/completions`
+    /// when the base already ends in Azure's newer `/openai/v1`.
+    Azure,
+}
+
+/// One provider.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Provider {
+    /// The name in logs and rows: the first of its prefixes.
+    pub name: &'static str,
+    /// What may stand before the first `/` of `litellm_params.model`.
+    pub prefixes: &'static [&'static str],
+    pub format: Format,
+    pub auth: Auth,
+    pub layout: Layout,
+    /// Where the provider lives when `api_base` is absent; `None`: `api_base` is required.
+    pub base: Option<&'static str>,
+    /// The environment variable LiteLLM reads the key from when `api_key` is absent.
+    pub key_variable: Option<&'static str>,
+    /// Appended to an `api_base` that has no path of its own (`http://host:11434` → `…/v1`).
+    pub base_suffix: &'static str,
+}
+
+const fn row(
+    prefixes: &'static [&'static str],
+    base: Option<&'static str>,
+    key_variable: Option<&'static str>,
+) -> Provider {
+    Provider {
+        name: match prefixes.first() {
+            Some(name) => name,
+            None => "",
+        },
+        prefixes,
+        format: Format::OpenAi,
+        auth: Auth::Bearer,
+        layout: Layout::Plain,
+        base,
+        key_variable,
+        base_suffix: "/v1",
+    }
+}
+
+/// The table. OpenAI comes first: it is also what a model without a known prefix means.
+pub static PROVIDERS: &[Provider] = &[
+    row(
+        &["openai", "text-completion-openai", "custom_openai"],
+        Some("https://api.openai.com/v1"),
+        Some("OPENAI_API_KEY"),
+    ),
+    Provider {
+        auth: Auth::ApiKeyHeader,
+        layout: Layout::Azure,
+        base_suffix: "",
+        ..row(&["azure"], None, Some("AZURE_API_KEY"))
+    },
+    row(&["ollama", "ollama_chat"], Some("http://127.0.0.1:11434/v1"), None),
+    row(&["hosted_vllm", "vllm"], None, Some("HOSTED_VLLM_API_KEY")),
+    row(&["lm_studio"], Some("http://127.0.0.1:1234/v1"), Some("LM_STUDIO_API_KEY")),
+    row(&["llamafile", "llama.cpp", "llama_cpp"], Some("http://127.0.0.1:8080/v1"), None),
+    row(&["deepseek"], Some("https://api.deepseek.com/v1"), Some("DEEPSEEK_API_KEY")),
+    row(&["groq"], Some("https://api.groq.com/openai/v1"), Some("GROQ_API_KEY")),
+    row(&["mistral"], Some("https://api.mistral.ai/v1"), Some("MISTRAL_API_KEY")),
+    row(&["openrouter"], Some("https://openrouter.ai/api/v1"), Some("OPENROUTER_API_KEY")),
+    row(&["together_ai"], Some("https://api.together.xyz/v1"), Some("TOGETHERAI_API_KEY")),
+    row(
+        &["fireworks_ai"],
+        Some("https://api.fireworks.ai/inference/v1"),
+        Some("FIREWORKS_AI_API_KEY"),
+    ),
+    row(&["xai"], Some("https://api.x.ai/v1"), Some("XAI_API_KEY")),
+    Provider {
+        base_suffix: "",
+        ..row(&["perplexity"], Some("https://api.perplexity.ai"), Some("PERPLEXITYAI_API_KEY"))
+    },
+    row(&["nvidia_nim"], Some("https://integrate.api.nvidia.com/v1"), Some("NVIDIA_NIM_API_KEY")),
+    row(&["cerebras"], Some("https://api.cerebras.ai/v1"), Some("CEREBRAS_API_KEY")),
+    row(&["huggingface"], Some("https://router.huggingface.co/v1"), Some("HUGGINGFACE_API_KEY")),
+    // Both vendors offer OpenAI's chat format beside their own:
+    // https://docs.anthropic.com/en/api/openai-sdk, https://ai.google.dev/gemini-api/docs/openai.
+    row(&["anthropic"], Some("https://api.anthropic.com/v1"), Some("ANTHROPIC_API_KEY")),
+    Provider {
+        base_suffix: "",
+        ..row(
+            &["gemini"],
+            Some("https://generativelanguage.googleapis.com/v1beta/openai"),
+            Some("GEMINI_API_KEY"),
+        )
+    },
+    Provider { format: Format::Mock, ..row(&["mock-response", "mock"], Some("mock:"), None) },
+];
+
+/// Splits `provider/model` and finds the row. A name without a known prefix is a model of `openai`
+/// only when it has no `/` at all or when an `api_base` says where to send it, as in LiteLLM;
+/// `None` means the prefix is not in the table.
+pub fn find(model: &str, has_api_base: bool) -> Option<(&'static Provider, &str)> {
+    let by_prefix =
+        |prefix: &str| PROVIDERS.iter().find(|provider| provider.prefixes.contains(&prefix));
+    if let Some((prefix, rest)) = model.split_once('/') {
+        if let Some(provider) = by_prefix(prefix) {
+            return Some((provider, rest));
+        }
+        return has_api_base.then(|| PROVIDERS.first().map(|openai| (openai, model))).flatten();
+    }
+    match by_prefix(model) {
+        Some(provider) if provider.format == Format::Mock => Some((provider, model)),
+        _ => PROVIDERS.first().map(|openai| (openai, model)),
+    }
+}
+
+/// Every prefix, for suggestions and documents.
+pub fn prefixes() -> impl Iterator<Item = &'static str> {
+    PROVIDERS.iter().flat_map(|provider| provider.prefixes.iter().copied())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(model: &str, has_api_base: bool, expected: Option<(&str, &str)>) {
+        let found = find(model, has_api_base).map(|(provider, model)| (provider.name, model));
+        assert_eq!(found, expected, "{model}");
+    }
+
+    #[test]
+    fn prefixes_pick_the_row() {
+        check("openai/gpt-5", false, Some(("openai", "gpt-5")));
+        check("gpt-5", false, Some(("openai", "gpt-5")));
+        check("openrouter/meta/llama-3", false, Some(("openrouter", "meta/llama-3")));
+        check("ollama_chat/qwen3:8b", false, Some(("ollama", "qwen3:8b")));
+        check("mock-response", false, Some(("mock-response", "mock-response")));
+        check("meta-llama/Llama-3", true, Some(("openai", "meta-llama/Llama-3")));
+        check("meta-llama/Llama-3", false, None);
+    }
+
+    #[test]
+    fn no_prefix_stands_twice() {
+        let mut all: Vec<_> = prefixes().collect();
+        all.sort_unstable();
+        let count = all.len();
+        all.dedup();
+        assert_eq!(all.len(), count);
+    }
+}
