@@ -3,6 +3,7 @@
 //! Modules stand in reading order, from the door inwards; each floor knows only those below it.
 
 pub mod config;
+pub mod conversation;
 pub mod ground;
 pub mod journal;
 pub mod wire;

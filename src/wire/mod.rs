@@ -3,3 +3,10 @@
 //! golden files.
 
 pub mod catalogue;
+pub mod envelope;
+pub mod json;
+pub mod multipart;
+pub mod openai_error;
+mod openai_usage;
+pub mod sse;
+pub mod tap;

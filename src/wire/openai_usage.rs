@@ -1,0 +1,152 @@
+//! Reading OpenAI's accounts out of answers and stream events: usage, finish reason, model. Every
+//! field is optional and every type lenient, because every compatible server has its own idea; what
+//! cannot be read is left out and never disturbs the answer itself.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+
+use crate::conversation::usage::Usage;
+
+/// The parts of an answer, or of one stream event, that are accounted for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Account<'t> {
+    #[serde(rename = "type", borrow)]
+    pub event: Option<Cow<'t, str>>,
+    #[serde(borrow)]
+    pub model: Option<Cow<'t, str>>,
+    #[serde(deserialize_with = "lenient")]
+    pub usage: Option<RawUsage>,
+    /// Groq's place for usage in a stream's last chunk.
+    #[serde(deserialize_with = "lenient")]
+    pub x_groq: Option<Groq>,
+    #[serde(deserialize_with = "lenient")]
+    pub choices: Option<Vec<Choice>>,
+    pub error: Option<Value>,
+    /// The response object of a Responses event.
+    #[serde(deserialize_with = "lenient")]
+    pub response: Option<Map<String, Value>>,
+    #[serde(deserialize_with = "lenient")]
+    pub sequence_number: Option<u64>,
+    #[serde(deserialize_with = "lenient")]
+    pub status: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Groq {
+    #[serde(deserialize_with = "lenient")]
+    usage: Option<RawUsage>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Choice {
+    #[serde(deserialize_with = "lenient")]
+    pub finish_reason: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    pub delta: Option<Map<String, Value>>,
+    #[serde(deserialize_with = "lenient")]
+    pub text: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawUsage {
+    #[serde(alias = "input_tokens", deserialize_with = "lenient")]
+    prompt_tokens: Option<u64>,
+    #[serde(alias = "output_tokens", deserialize_with = "lenient")]
+    completion_tokens: Option<u64>,
+    #[serde(alias = "input_tokens_details", deserialize_with = "lenient")]
+    prompt_tokens_details: Option<Details>,
+    #[serde(alias = "output_tokens_details", deserialize_with = "lenient")]
+    completion_tokens_details: Option<Details>,
+    /// DeepSeek's name for cached input.
+    #[serde(deserialize_with = "lenient")]
+    prompt_cache_hit_tokens: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Details {
+    #[serde(deserialize_with = "lenient")]
+    cached_tokens: Option<u64>,
+    #[serde(deserialize_with = "lenient")]
+    cache_write_tokens: Option<u64>,
+    #[serde(deserialize_with = "lenient")]
+    reasoning_tokens: Option<u64>,
+}
+
+impl Account<'_> {
+    /// Usage, wherever this provider puts it.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        if let Some(raw) = &self.usage {
+            return Some(raw.read());
+        }
+        if let Some(raw) = self.x_groq.as_ref().and_then(|groq| groq.usage.as_ref()) {
+            return Some(raw.read());
+        }
+        let usage = self.response.as_ref()?.get("usage")?;
+        RawUsage::deserialize(usage).ok().map(|raw| raw.read()).filter(|usage| !usage.is_empty())
+    }
+
+    pub(super) fn finish_reason(&self) -> Option<&str> {
+        self.choices.iter().flatten().find_map(|choice| choice.finish_reason.as_deref())
+    }
+
+    /// A chunk that exists only to carry usage: what a client that did not ask for it must not see.
+    pub(super) fn is_usage_only(&self) -> bool {
+        self.usage.is_some() && self.choices.as_ref().is_some_and(Vec::is_empty)
+    }
+
+    /// Whether something of the answer itself is in this event, not just a role or a frame.
+    pub(super) fn has_content(&self) -> bool {
+        if let Some(event) = &self.event {
+            return event.ends_with(".delta");
+        }
+        self.choices.iter().flatten().any(|choice| {
+            let delta = choice.delta.iter().flatten().any(|(name, value)| {
+                let empty = match value {
+                    Value::Null => true,
+                    Value::String(text) => text.is_empty(),
+                    Value::Array(items) => items.is_empty(),
+                    _ => false,
+                };
+                name != "role" && !empty
+            });
+            delta || choice.text.as_ref().is_some_and(|text| !text.is_empty())
+        })
+    }
+}
+
+impl RawUsage {
+    fn read(&self) -> Usage {
+        let input = self.prompt_tokens_details.as_ref();
+        let output = self.completion_tokens_details.as_ref();
+        Usage {
+            input: self.prompt_tokens,
+            output: self.completion_tokens,
+            cache_read: input
+                .and_then(|details| details.cached_tokens)
+                .or(self.prompt_cache_hit_tokens),
+            cache_write: input.and_then(|details| details.cache_write_tokens),
+            reasoning: output.and_then(|details| details.reasoning_tokens),
+        }
+    }
+}
+
+/// The value where it has the wanted type; `None` where it is null or something else.
+fn lenient<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either<T> {
+        Wanted(T),
+        Other(serde::de::IgnoredAny),
+    }
+    Ok(match Either::deserialize(from)? {
+        Either::Wanted(value) => Some(value),
+        Either::Other(_) => None,
+    })
+}

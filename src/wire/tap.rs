@@ -1,0 +1,342 @@
+//! The tap on an answer that passes through: it looks at each event or at the whole reply, keeps what
+//! the journal wants to know, and says whether a stream came to its proper end. It changes nothing and
+//! cannot fail: what it does not understand it leaves alone.
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use memchr::memmem::Finder;
+use serde_json::{Map, Value, json};
+
+use super::openai_error;
+use super::openai_usage::Account;
+use super::sse;
+use crate::conversation::usage::Usage;
+use crate::ground::fault::Fault;
+
+/// How streams of an endpoint begin, end and fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// Chat and legacy completions: chunks, `finish_reason`, `data: [DONE]`.
+    Chat,
+    /// Responses: typed events, one of three terminal ones.
+    Responses,
+    /// Anything else: bytes or events that simply end.
+    Other,
+}
+
+/// What is known of an answer so far.
+#[derive(Debug)]
+pub struct Tap {
+    family: Family,
+    pub usage: Option<Usage>,
+    pub finish_reason: Option<String>,
+    pub model: Option<String>,
+    /// Something of the answer itself has passed.
+    pub has_content: bool,
+    /// The provider reported an error inside the stream: its message.
+    pub error: Option<String>,
+    /// The stream's own last event has passed.
+    terminated: bool,
+    sequence_number: u64,
+    /// The response object as the stream opened with it, to be closed with if the stream breaks.
+    opened: Option<Map<String, Value>>,
+}
+
+/// What the tap saw in one event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The event carries usage and nothing else.
+    pub usage_only: bool,
+}
+
+/// In valid JSON these bytes can only be a string of their own: inside a text the quotation marks
+/// would be escaped.
+static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
+static FINISH: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"finish_reason\""));
+static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
+
+impl Tap {
+    pub fn new(family: Family) -> Self {
+        Self {
+            family,
+            usage: None,
+            finish_reason: None,
+            model: None,
+            has_content: false,
+            error: None,
+            terminated: false,
+            sequence_number: 0,
+            opened: None,
+        }
+    }
+
+    /// Looks at one whole event of a stream. Most events are only searched, not parsed.
+    pub fn event(&mut self, event: &[u8]) -> Seen {
+        let Some(data) = sse::data(event) else { return Seen::default() };
+        if data.trim_ascii() == b"[DONE]" {
+            self.terminated = true;
+            return Seen::default();
+        }
+        let worth_parsing = match self.family {
+            Family::Chat => {
+                !self.has_content
+                    || has_value(&USAGE, &data)
+                    || has_value(&FINISH, &data)
+                    || ERROR.find(&data).is_some()
+            }
+            // The type alone decides, and only a few types matter; deltas are the many.
+            Family::Responses => {
+                self.sequence_number += 1;
+                !self.has_content || !is_delta(&data)
+            }
+            Family::Other => has_value(&USAGE, &data) || ERROR.find(&data).is_some(),
+        };
+        if !worth_parsing {
+            return Seen::default();
+        }
+        let Ok(account) = serde_json::from_slice::<Account<'_>>(&data) else {
+            return Seen::default();
+        };
+        self.take(&account);
+        Seen { usage_only: account.is_usage_only() && account.error.is_none() }
+    }
+
+    /// Looks at a whole reply; says whether it is a JSON object at all.
+    pub fn reply(&mut self, body: &[u8]) -> bool {
+        match serde_json::from_slice::<Account<'_>>(body) {
+            Ok(account) => {
+                self.has_content = true;
+                self.take(&account);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Looks for usage in the last bytes of a reply too large to be held: every known server puts it
+    /// at the end.
+    pub fn tail(&mut self, tail: &[u8]) {
+        let Some(at) = memchr::memmem::rfind(tail, b"\"usage\"") else { return };
+        let rest = tail.get(at + b"\"usage\"".len()..).unwrap_or_default().trim_ascii_start();
+        let Some(object) = rest.strip_prefix(b":") else { return };
+        let first = serde_json::Deserializer::from_slice(object).into_iter::<Value>().next();
+        let Some(Ok(usage)) = first else { return };
+        let text = json!({ "usage": usage }).to_string();
+        if let Ok(account) = serde_json::from_str::<Account<'_>>(&text) {
+            self.take(&account);
+        }
+    }
+
+    /// Whether the answer, now that the connection ended, came to its end by its own rules.
+    pub fn is_complete(&self) -> bool {
+        match self.family {
+            Family::Chat => self.terminated || self.finish_reason.is_some() || self.error.is_some(),
+            Family::Responses => self.terminated || self.error.is_some(),
+            Family::Other => true,
+        }
+    }
+
+    /// What still has to be said to clients that wait for it, after a complete stream: some servers
+    /// leave out the last line.
+    pub fn missing_end(&self) -> Option<Bytes> {
+        let missing = self.family == Family::Chat && !self.terminated && self.error.is_none();
+        missing.then(|| Bytes::from_static(b"data: [DONE]\n\n"))
+    }
+
+    /// The event that tells a client in its own format that the stream broke off: never an ending
+    /// that looks like a complete answer.
+    pub fn broken(&self, fault: &Fault) -> Bytes {
+        if self.family != Family::Responses {
+            return Bytes::from(format!("data: {}\n\n", openai_error::object(fault)));
+        }
+        // Codex and the SDKs ignore a bare `error` event; `response.failed` ends the turn.
+        let mut response = self.opened.clone().unwrap_or_else(|| {
+            let empty = json!({ "id": "resp_broken", "object": "response", "output": [] });
+            empty.as_object().cloned().unwrap_or_default()
+        });
+        let code = fault.code().unwrap_or("server_error");
+        response.insert("status".to_owned(), "failed".into());
+        response.insert("error".to_owned(), json!({ "code": code, "message": fault.message }));
+        let event = json!({
+            "type": "response.failed",
+            "sequence_number": self.sequence_number,
+            "response": response,
+        });
+        Bytes::from(format!("event: response.failed\ndata: {event}\n\n"))
+    }
+
+    fn take(&mut self, account: &Account<'_>) {
+        if let Some(usage) = account.usage().filter(|usage| !usage.is_empty()) {
+            self.usage = Some(usage);
+        }
+        if let Some(reason) = account.finish_reason() {
+            self.finish_reason = Some(reason.to_owned());
+        }
+        if self.model.is_none() {
+            self.model = account.model.as_deref().map(str::to_owned);
+        }
+        self.has_content |= account.has_content();
+        if let Some(number) = account.sequence_number {
+            self.sequence_number = number + 1;
+        }
+        if let Some(error) = account.error.as_ref().filter(|error| !error.is_null()) {
+            let message = error.get("message").and_then(Value::as_str);
+            self.error = Some(message.map_or_else(|| error.to_string(), str::to_owned));
+        }
+        self.take_response(account);
+    }
+
+    fn take_response(&mut self, account: &Account<'_>) {
+        if self.family != Family::Responses {
+            return;
+        }
+        let Some(event) = account.event.as_deref() else {
+            // Not a stream: the response object itself.
+            self.finish_reason.clone_from(&account.status);
+            return;
+        };
+        match event {
+            "response.completed" | "response.incomplete" | "response.failed" => {
+                self.terminated = true;
+                let status = event.trim_start_matches("response.").to_owned();
+                if event == "response.failed" {
+                    let error =
+                        account.response.as_ref().and_then(|response| response.get("error"));
+                    let message = error.and_then(|error| error.get("message")?.as_str());
+                    self.error = Some(message.unwrap_or("the provider reported a failure").into());
+                }
+                self.finish_reason = Some(status);
+            }
+            "error" => self.error = Some("the provider reported an error".to_owned()),
+            _ if self.opened.is_none() => {
+                self.opened.clone_from(&account.response);
+                let model = account.response.as_ref().and_then(|open| open.get("model")?.as_str());
+                self.model = model.map(str::to_owned);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether the key is there with a value other than null.
+fn has_value(key: &Finder<'_>, data: &[u8]) -> bool {
+    key.find_iter(data).any(|at| {
+        let rest = data.get(at + key.needle().len()..).unwrap_or_default().trim_ascii_start();
+        rest.strip_prefix(b":").is_some_and(|value| !value.trim_ascii_start().starts_with(b"null"))
+    })
+}
+
+/// Whether the event says near its beginning that it is a delta.
+fn is_delta(data: &[u8]) -> bool {
+    let head = data.get(..data.len().min(96)).unwrap_or_default();
+    memchr::memmem::find(head, b".delta\"").is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(family: Family, events: &[&str]) -> (Tap, Vec<bool>) {
+        let mut tap = Tap::new(family);
+        let only = events
+            .iter()
+            .map(|data| tap.event(format!("data: {data}\n\n").as_bytes()).usage_only)
+            .collect();
+        (tap, only)
+    }
+
+    #[test]
+    fn a_chat_stream_is_accounted_for() {
+        let (tap, usage_only) = run(
+            Family::Chat,
+            &[
+                r#"{"model":"m","choices":[{"delta":{"role":"assistant","content":""},"finish_reason":null}],"usage":null}"#,
+                r#"{"choices":[{"delta":{"content":"the \"usage\" of \"finish_reason\":\"x\""}}]}"#,
+                r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#,
+                r#"{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":4,"prompt_tokens_details":{"cached_tokens":3},"completion_tokens_details":{"reasoning_tokens":2}}}"#,
+                "[DONE]",
+            ],
+        );
+        assert_eq!(usage_only, [false, false, false, true, false]);
+        assert_eq!(tap.finish_reason.as_deref(), Some("stop"));
+        assert_eq!(tap.model.as_deref(), Some("m"));
+        let expected = Usage {
+            input: Some(9),
+            output: Some(4),
+            cache_read: Some(3),
+            reasoning: Some(2),
+            ..Usage::default()
+        };
+        assert_eq!(tap.usage, Some(expected));
+        assert!(tap.is_complete() && tap.has_content && tap.missing_end().is_none());
+    }
+
+    #[test]
+    fn a_stream_without_its_end_is_not_complete() {
+        let chunk = r#"{"choices":[{"delta":{"content":"a"}}]}"#;
+        assert!(!run(Family::Chat, &[chunk]).0.is_complete());
+        let finished = r#"{"choices":[{"delta":{},"finish_reason":"length"}]}"#;
+        let (tap, _) = run(Family::Chat, &[chunk, finished]);
+        assert!(tap.is_complete());
+        assert_eq!(tap.missing_end().as_deref(), Some(&b"data: [DONE]\n\n"[..]));
+        let (tap, _) = run(Family::Chat, &[r#"{"error":{"message":"no","code":1}}"#]);
+        assert_eq!(tap.error.as_deref(), Some("no"));
+        assert!(tap.is_complete() && tap.missing_end().is_none());
+    }
+
+    #[test]
+    fn odd_chunks_do_no_harm() {
+        let (tap, usage_only) = run(
+            Family::Chat,
+            &[
+                "",
+                "{",
+                "[1]",
+                r#"{"usage":[],"choices":7}"#,
+                r#"{"usage":{"prompt_tokens":-1,"completion_tokens":"x"},"choices":[]}"#,
+            ],
+        );
+        assert!(tap.usage.is_none());
+        assert_eq!(usage_only, [false, false, false, false, true]);
+        let (tap, _) =
+            run(Family::Chat, &[r#"{"x_groq":{"usage":{"prompt_tokens":5}},"choices":[]}"#]);
+        assert_eq!(tap.usage.and_then(|usage| usage.input), Some(5));
+    }
+
+    #[test]
+    fn a_responses_stream_is_accounted_for_and_closed_when_it_breaks() {
+        let opened = r#"{"type":"response.created","sequence_number":0,"response":{"id":"resp_1","model":"m","status":"in_progress"}}"#;
+        let delta = r#"{"type":"response.output_text.delta","sequence_number":1,"delta":"a"}"#;
+        let (tap, _) = run(Family::Responses, &[opened, delta]);
+        assert!(!tap.is_complete());
+        let event = tap.broken(&Fault::invalid("It broke."));
+        let data: Value = serde_json::from_slice(&sse::data(&event).expect("data")).expect("JSON");
+        assert_eq!(data["type"], "response.failed");
+        assert_eq!(data["sequence_number"], 2);
+        assert_eq!(data["response"]["id"], "resp_1");
+        assert_eq!(data["response"]["status"], "failed");
+        assert_eq!(data["response"]["error"]["message"], "It broke.");
+        let done = r#"{"type":"response.completed","sequence_number":2,"response":{"id":"resp_1","usage":{"input_tokens":7,"output_tokens":2,"output_tokens_details":{"reasoning_tokens":1}}}}"#;
+        let (tap, _) = run(Family::Responses, &[opened, delta, done]);
+        assert!(tap.is_complete());
+        assert_eq!(tap.finish_reason.as_deref(), Some("completed"));
+        assert_eq!(tap.model.as_deref(), Some("m"));
+        let usage = tap.usage.expect("usage");
+        assert_eq!((usage.input, usage.output, usage.reasoning), (Some(7), Some(2), Some(1)));
+    }
+
+    #[test]
+    fn replies_and_their_tails_are_read() {
+        let mut tap = Tap::new(Family::Chat);
+        assert!(tap.reply(
+            br#"{"model":"m","choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens":1}}"#
+        ));
+        assert_eq!(tap.finish_reason.as_deref(), Some("stop"));
+        assert!(!tap.reply(b"<html>"));
+        assert!(!tap.reply(b"{\"choices\":["));
+        let mut tap = Tap::new(Family::Other);
+        tap.tail(br#"0.25]}],"model":"e", "usage" : {"prompt_tokens":8,"total_tokens":8}}"#);
+        assert_eq!(tap.usage.and_then(|usage| usage.input), Some(8));
+    }
+}
