@@ -6,4 +6,5 @@ pub mod config;
 pub mod conversation;
 pub mod ground;
 pub mod journal;
+pub mod provider;
 pub mod wire;

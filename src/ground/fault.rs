@@ -62,12 +62,21 @@ pub struct Fault {
     pub message: Cow<'static, str>,
     /// The request field at fault, where there is one.
     pub param: Option<Cow<'static, str>>,
+    /// What only some faults have, kept apart so that the many results that may hold a fault stay small.
+    details: Option<Box<Details>>,
+}
+
+/// What a provider said of a failure in its own words.
+#[derive(Clone, Debug, Default)]
+pub struct Details {
     /// The provider's own `error.code`, which wins over the table's.
     pub code: Option<String>,
     /// The provider's own `error.type`, which wins over the table's.
     pub class: Option<String>,
     /// Seconds, a date or a provider's own text, as `retry-after` carries it.
     pub retry_after: Option<String>,
+    /// Further rate-limit headers of the provider.
+    pub headers: Vec<(String, String)>,
     /// A provider's error body that already has the client's shape, to be passed on byte for byte.
     pub verbatim: Option<Bytes>,
 }
@@ -129,15 +138,7 @@ impl Kind {
 
 impl Fault {
     pub fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            param: None,
-            code: None,
-            class: None,
-            retry_after: None,
-            verbatim: None,
-        }
+        Self { kind, message: message.into(), param: None, details: None }
     }
 
     pub fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
@@ -155,8 +156,20 @@ impl Fault {
     }
 
     pub fn with_retry_after(mut self, seconds: u64) -> Self {
-        self.retry_after = Some(seconds.to_string());
+        self.details_mut().retry_after = Some(seconds.to_string());
         self
+    }
+
+    pub fn details(&self) -> Option<&Details> {
+        self.details.as_deref()
+    }
+
+    pub fn details_mut(&mut self) -> &mut Details {
+        self.details.get_or_insert_default()
+    }
+
+    pub fn retry_after(&self) -> Option<&str> {
+        self.details()?.retry_after.as_deref()
     }
 
     pub fn status(&self) -> u16 {
@@ -165,12 +178,12 @@ impl Fault {
 
     /// `error.type`: the provider's own where it gave one.
     pub fn class(&self) -> &str {
-        self.class.as_deref().unwrap_or(self.kind.row().class)
+        self.details().and_then(|details| details.class.as_deref()).unwrap_or(self.kind.row().class)
     }
 
     /// `error.code`: the provider's own where it gave one.
     pub fn code(&self) -> Option<&str> {
-        self.code.as_deref().or(self.kind.row().code)
+        self.details().and_then(|details| details.code.as_deref()).or(self.kind.row().code)
     }
 }
 

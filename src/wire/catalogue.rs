@@ -48,6 +48,9 @@ pub struct Provider {
     pub key_variable: Option<&'static str>,
     /// Appended to an `api_base` that has no path of its own (`http://host:11434` → `…/v1`).
     pub base_suffix: &'static str,
+    /// Whether a chat stream may be asked for usage (`stream_options.include_usage`); the others
+    /// refuse the field or send usage unasked.
+    pub stream_usage: bool,
 }
 
 const fn row(
@@ -67,6 +70,7 @@ const fn row(
         base,
         key_variable,
         base_suffix: "/v1",
+        stream_usage: true,
     }
 }
 
@@ -89,7 +93,10 @@ pub static PROVIDERS: &[Provider] = &[
     row(&["llamafile", "llama.cpp", "llama_cpp"], Some("http://127.0.0.1:8080/v1"), None),
     row(&["deepseek"], Some("https://api.deepseek.com/v1"), Some("DEEPSEEK_API_KEY")),
     row(&["groq"], Some("https://api.groq.com/openai/v1"), Some("GROQ_API_KEY")),
-    row(&["mistral"], Some("https://api.mistral.ai/v1"), Some("MISTRAL_API_KEY")),
+    Provider {
+        stream_usage: false,
+        ..row(&["mistral"], Some("https://api.mistral.ai/v1"), Some("MISTRAL_API_KEY"))
+    },
     row(&["openrouter"], Some("https://openrouter.ai/api/v1"), Some("OPENROUTER_API_KEY")),
     row(&["together_ai"], Some("https://api.together.xyz/v1"), Some("TOGETHERAI_API_KEY")),
     row(
@@ -100,6 +107,7 @@ pub static PROVIDERS: &[Provider] = &[
     row(&["xai"], Some("https://api.x.ai/v1"), Some("XAI_API_KEY")),
     Provider {
         base_suffix: "",
+        stream_usage: false,
         ..row(&["perplexity"], Some("https://api.perplexity.ai"), Some("PERPLEXITYAI_API_KEY"))
     },
     row(&["nvidia_nim"], Some("https://integrate.api.nvidia.com/v1"), Some("NVIDIA_NIM_API_KEY")),

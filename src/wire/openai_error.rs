@@ -8,7 +8,7 @@ use crate::ground::fault::{Fault, Kind};
 
 /// `{"error":{"message","type","param","code"}}`, or the provider's own body where it has that shape.
 pub fn body(fault: &Fault) -> Bytes {
-    if let Some(verbatim) = &fault.verbatim {
+    if let Some(verbatim) = fault.details().and_then(|details| details.verbatim.as_ref()) {
         return verbatim.clone();
     }
     Bytes::from(object(fault).to_string())
@@ -40,13 +40,14 @@ pub fn read(status: u16, body: &Bytes, secret: Option<&str>) -> Fault {
     let parsed = serde_json::from_str::<Map<String, Value>>(text).ok();
     match parsed.as_ref().and_then(|body| body.get("error")) {
         Some(Value::Object(error)) => {
-            fault.verbatim = Some(match &struck {
+            let details = fault.details_mut();
+            details.verbatim = Some(match &struck {
                 Some(text) => Bytes::from(text.clone()),
                 None => body.clone(),
             });
+            details.class = string(error.get("type"));
+            details.code = string(error.get("code"));
             fault.message = string(error.get("message")).unwrap_or_default().into();
-            fault.class = string(error.get("type"));
-            fault.code = string(error.get("code"));
             fault.param = string(error.get("param")).map(Into::into);
         }
         // Ollama, TGI and llama.cpp in some versions.
@@ -61,7 +62,7 @@ pub fn read(status: u16, body: &Bytes, secret: Option<&str>) -> Fault {
     }
     if fault.message.is_empty() {
         fault.message = format!("The provider answered with HTTP status {status}.").into();
-        if fault.verbatim.is_none() && parsed.is_none() && !looks_like_markup(text) {
+        if parsed.is_none() && !looks_like_markup(text) {
             let words: String = text.chars().filter(|c| !c.is_control()).take(500).collect();
             if !words.trim().is_empty() {
                 fault.message =

@@ -1,0 +1,263 @@
+//! The record of one request: opened at the door, carried along, and written to the journal when the
+//! last byte has left, or when the client went away: dropping it is what writes it.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, header};
+use uuid::Uuid;
+
+use super::admit::Caller;
+use super::endpoint::Endpoint;
+use super::load::Permit;
+use super::route::Candidate;
+use crate::config::snapshot::Prices;
+use crate::ground::fault::{Fault, Kind};
+use crate::journal::Recorder;
+use crate::journal::entry::{Attempt, Entry, Payload, Status, UsageSource};
+use crate::wire::tap::Tap;
+
+/// Longest text taken over from a header or a message.
+const MAX_TEXT: usize = 512;
+/// Bytes kept of a request or an answer where prompts are stored.
+pub const MAX_PAYLOAD: usize = 256 * 1024;
+
+/// One request on its way to a row.
+pub struct Record {
+    entry: Entry,
+    begun: Instant,
+    upstream_begun: Option<Instant>,
+    prices: Prices,
+    recorder: Recorder,
+    ended: bool,
+    _permit: Option<Permit>,
+}
+
+impl Record {
+    pub fn open(recorder: Recorder, endpoint: &Endpoint, generation: u64, client: IpAddr) -> Self {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let entry = Entry {
+            request_id: Uuid::now_v7(),
+            started_at_us: i64::try_from(since.as_micros()).unwrap_or_default(),
+            surface: endpoint.surface,
+            operation: endpoint.operation,
+            config_generation: generation,
+            client_ip: Some(client),
+            lane: "verbatim",
+            ..Entry::default()
+        };
+        Self {
+            entry,
+            begun: Instant::now(),
+            upstream_begun: None,
+            prices: Prices::default(),
+            recorder,
+            ended: false,
+            _permit: None,
+        }
+    }
+
+    pub fn hold(&mut self, permit: Permit) {
+        self._permit = Some(permit);
+    }
+
+    pub fn id(&self) -> Uuid {
+        self.entry.request_id
+    }
+
+    pub fn elapsed(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    /// Labels that clients send about their users and sessions; labels only, nothing is decided by them.
+    pub fn note_headers(&mut self, headers: &HeaderMap) {
+        let text = |names: &[&'static str]| {
+            let value = names.iter().find_map(|name| headers.get(HeaderName::from_static(name)));
+            value.map(|value| cut(&String::from_utf8_lossy(value.as_bytes())))
+        };
+        let agent = headers.get(header::USER_AGENT);
+        self.entry.user_agent = agent.map(|value| cut(&String::from_utf8_lossy(value.as_bytes())));
+        self.entry.end_user =
+            text(&["x-litellm-end-user-id", "x-litellm-customer-id", "x-openwebui-user-id"]);
+        self.entry.session_id =
+            text(&["x-litellm-session-id", "session-id", "x-openwebui-chat-id"]);
+    }
+
+    pub fn note_caller(&mut self, caller: &Caller) {
+        match caller {
+            Caller::Master => self.entry.key_alias = Some("master".to_owned()),
+            Caller::Anyone => {}
+            Caller::Key(key) => {
+                self.entry.key_id = Some(key.id.clone());
+                self.entry.key_alias.clone_from(&key.alias);
+                self.entry.user_id.clone_from(&key.user_id);
+                self.entry.team_id.clone_from(&key.team_id);
+                self.entry.tags.clone_from(&key.tags);
+            }
+        }
+    }
+
+    pub fn note_model(&mut self, model: &str, stream: bool, user: Option<&str>) {
+        self.entry.model_requested = cut(model);
+        self.entry.stream = stream;
+        if let Some(user) = user {
+            self.entry.end_user = Some(cut(user));
+        }
+    }
+
+    pub fn note_received(&mut self, bytes: u64) {
+        self.entry.bytes_in += bytes;
+    }
+
+    /// Keeps the client's body, where the configuration wants prompts stored.
+    pub fn keep_request(&mut self, body: &Bytes) {
+        let payload = self.entry.payload.get_or_insert_default();
+        payload.request_truncated = body.len() > MAX_PAYLOAD;
+        payload.request = body.get(..body.len().min(MAX_PAYLOAD)).unwrap_or_default().to_vec();
+    }
+
+    /// A deployment is about to be called.
+    pub fn try_candidate(&mut self, candidate: &Candidate, group: &str) {
+        self.upstream_begun.get_or_insert_with(Instant::now);
+        let deployment = &candidate.deployment;
+        self.prices = deployment.prices;
+        let entry = &mut self.entry;
+        entry.model_group = Some(deployment.group.clone());
+        entry.deployment = Some(deployment.id.clone());
+        entry.provider = Some(deployment.provider.name);
+        entry.model_upstream = Some(candidate.model.clone());
+        entry.api_base = Some(deployment.base.clone());
+        entry.fallback_from = candidate.is_fallback.then(|| group.to_owned());
+    }
+
+    pub fn note_mock(&mut self) {
+        self.entry.lane = "mock";
+    }
+
+    pub fn note_attempt(&mut self, attempt: Attempt) {
+        self.entry.attempts.push(attempt);
+    }
+
+    pub fn note_upstream_request(&mut self, headers: &HeaderMap) {
+        let id = headers.get("x-request-id").or_else(|| headers.get("request-id"));
+        self.entry.upstream_request_id =
+            id.map(|value| cut(&String::from_utf8_lossy(value.as_bytes())));
+    }
+
+    /// The head of the answer is about to leave: its status, and the times both sides took so far,
+    /// in milliseconds: `(whole, ours)`.
+    pub fn begin_answer(&mut self, status: u16) -> (f64, f64) {
+        let whole = self.begun.elapsed();
+        let upstream = self.upstream_begun.map(|begun| begun.elapsed()).unwrap_or_default();
+        let ours = whole.saturating_sub(upstream);
+        self.entry.http_status = status;
+        self.entry.ttfb_us = Some(micros(whole));
+        self.entry.overhead_us = Some(micros(ours));
+        (whole.as_secs_f64() * 1e3, ours.as_secs_f64() * 1e3)
+    }
+
+    pub fn deployment(&self) -> Option<&str> {
+        self.entry.deployment.as_deref()
+    }
+
+    /// Something of the answer itself has come.
+    pub fn note_content(&mut self) {
+        let elapsed = micros(self.begun.elapsed());
+        self.entry.ttft_us.get_or_insert(elapsed);
+    }
+
+    /// Bytes of the answer left for the client.
+    pub fn note_sent(&mut self, bytes: &[u8]) {
+        self.entry.bytes_out += bytes.len() as u64;
+        if let Some(Payload { response, response_truncated, .. }) = &mut self.entry.payload {
+            let room = MAX_PAYLOAD - response.len().min(MAX_PAYLOAD);
+            *response_truncated |= bytes.len() > room;
+            response.extend_from_slice(bytes.get(..bytes.len().min(room)).unwrap_or_default());
+        }
+    }
+
+    /// What the tap saw of the answer.
+    pub fn note_tap(&mut self, tap: &Tap) {
+        let entry = &mut self.entry;
+        entry.finish_reason = tap.finish_reason.as_deref().map(cut);
+        if let Some(usage) = tap.usage {
+            entry.tokens = usage;
+            entry.usage_source = UsageSource::Provider;
+            entry.cost_usd = cost(&self.prices, &usage);
+        }
+        if let Some(error) = &tap.error {
+            entry.status = Status::Error;
+            entry.error_type = Some("upstream_stream_error".to_owned());
+            entry.error_message = Some(cut(error));
+        }
+    }
+
+    /// The request failed; the row will say so.
+    pub fn note_fault(&mut self, fault: &Fault) {
+        let entry = &mut self.entry;
+        entry.http_status = fault.status();
+        entry.error_type = Some(fault.code().unwrap_or(fault.class()).to_owned());
+        entry.error_message = Some(cut(&fault.message));
+        entry.status = match fault.kind {
+            Kind::Overloaded | Kind::Draining => Status::Shed,
+            Kind::ClientClosed => Status::Cancelled,
+            Kind::Unreachable
+            | Kind::UpstreamTimeout
+            | Kind::UpstreamGarbage
+            | Kind::Upstream(_)
+            | Kind::Bug => Status::Error,
+            _ => Status::Denied,
+        };
+        entry.client_closed = fault.kind == Kind::ClientClosed;
+    }
+
+    /// The answer is complete, or the fault told: nothing is missing.
+    pub fn end(&mut self) {
+        self.ended = true;
+        let upstream = self.upstream_begun.map(|begun| begun.elapsed());
+        self.entry.upstream_us = upstream.map(micros);
+        self.entry.duration_us = micros(self.begun.elapsed());
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.end();
+            self.entry.client_closed = true;
+            self.entry.status = Status::Cancelled;
+            self.entry.http_status = Kind::ClientClosed.row().status;
+        }
+        self.recorder.record(std::mem::take(&mut self.entry));
+    }
+}
+
+/// US dollars, where a price is configured for what was used.
+fn cost(prices: &Prices, usage: &crate::conversation::usage::Usage) -> Option<f64> {
+    let (input_price, output_price) = (prices.input_cost_per_token, prices.output_cost_per_token);
+    if input_price.is_none() && output_price.is_none() {
+        return None;
+    }
+    let count = |tokens: Option<u64>| tokens.unwrap_or_default() as f64;
+    let cached = count(usage.cache_read);
+    let input_price = input_price.unwrap_or_default();
+    let cached_price = prices.cache_read_input_token_cost.unwrap_or(input_price);
+    Some(
+        (count(usage.input) - cached).max(0.0) * input_price
+            + cached * cached_price
+            + count(usage.output) * output_price.unwrap_or_default(),
+    )
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn cut(text: &str) -> String {
+    let mut end = text.len().min(MAX_TEXT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default().to_owned()
+}

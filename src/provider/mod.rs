@@ -1,0 +1,103 @@
+//! Floor 4: the way to a provider and back, one call at a time. Which deployment to call, how often
+//! and for whom is decided above; here a call becomes HTTP (or Tidegate's own mock) and the answer
+//! becomes a head and a body that can be polled. Nothing here knows of keys of ours, or of clients.
+
+pub mod client;
+pub mod mock;
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::Body as _;
+
+/// What a provider is asked for.
+#[derive(Debug)]
+pub struct Call<'c> {
+    /// Path below the base URL: `/chat/completions`.
+    pub path: &'static str,
+    /// The provider's name for the model.
+    pub model: &'c str,
+    /// `content-type` and the few client headers that may travel.
+    pub headers: HeaderMap,
+    pub stream: bool,
+}
+
+/// A provider's answer: the head has come, the body may still be coming.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: ReplyBody,
+}
+
+/// The body of an answer, frame by frame.
+#[derive(Debug)]
+pub enum ReplyBody {
+    Remote(reqwest::Body),
+    Local(VecDeque<Bytes>),
+}
+
+/// Why there is no answer, or not a whole one. No address and no header is in the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// No connection could be made, or it broke before the answer's head came.
+    Unreachable,
+    /// The provider did not answer in time.
+    Timeout,
+    /// The connection broke inside the answer, or the bytes were not HTTP.
+    Broken,
+    /// The client's own body broke off while it was being passed on.
+    ClientBody,
+    /// The configuration gives an address or header that no request can be made of.
+    Unsendable,
+}
+
+impl Failure {
+    /// The word in the attempt trail.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreachable => "connect",
+            Self::Timeout => "timeout",
+            Self::Broken => "broken",
+            Self::ClientBody => "client_body",
+            Self::Unsendable => "unsendable",
+        }
+    }
+}
+
+impl ReplyBody {
+    /// The next bytes; `None` at the proper end.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
+        match self {
+            Self::Local(frames) => Poll::Ready(frames.pop_front().map(Ok)),
+            Self::Remote(body) => loop {
+                return match Pin::new(&mut *body).poll_frame(context) {
+                    Poll::Pending => Poll::Pending,
+                    Poll::Ready(None) => Poll::Ready(None),
+                    Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(Failure::Broken))),
+                    Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                        Ok(data) => Poll::Ready(Some(Ok(data))),
+                        // Trailers say nothing to an OpenAI client.
+                        Err(_) => continue,
+                    },
+                };
+            },
+        }
+    }
+
+    /// The next bytes, awaited.
+    pub async fn next(&mut self) -> Option<Result<Bytes, Failure>> {
+        std::future::poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// Whether nothing more will come.
+    pub fn is_end(&self) -> bool {
+        match self {
+            Self::Local(frames) => frames.is_empty(),
+            Self::Remote(body) => body.is_end_stream(),
+        }
+    }
+}
