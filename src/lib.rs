@@ -6,5 +6,6 @@ pub mod config;
 pub mod conversation;
 pub mod ground;
 pub mod journal;
+pub mod gateway;
 pub mod provider;
 pub mod wire;

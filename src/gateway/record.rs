@@ -212,6 +212,13 @@ impl Record {
         entry.client_closed = fault.kind == Kind::ClientClosed;
     }
 
+    /// The answer had begun and broke off: the status is told already, the row says what happened.
+    pub fn note_broken(&mut self, fault: &Fault) {
+        let status = self.entry.http_status;
+        self.note_fault(fault);
+        self.entry.http_status = status;
+    }
+
     /// The answer is complete, or the fault told: nothing is missing.
     pub fn end(&mut self) {
         self.ended = true;

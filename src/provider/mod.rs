@@ -22,7 +22,6 @@ pub struct Call<'c> {
     pub model: &'c str,
     /// `content-type` and the few client headers that may travel.
     pub headers: HeaderMap,
-    pub stream: bool,
 }
 
 /// A provider's answer: the head has come, the body may still be coming.

@@ -1,0 +1,214 @@
+//! Reading a client's JSON body: bounded in bytes and in time, refused early where its length is
+//! declared. What is too large is read to its end (within reason) and thrown away, because a client
+//! that is still sending does not read the refusal.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, header};
+use http_body::Body;
+use http_body_util::BodyExt;
+
+use super::load::Room;
+use crate::ground::fault::{Fault, Kind};
+
+/// Longest silence of a client that has a body to send.
+pub const IDLE: Duration = Duration::from_secs(30);
+/// Longest time a JSON body may take as a whole.
+const WHOLE: Duration = Duration::from_secs(300);
+/// How much of a refused body is read and thrown away, and for how long.
+const DISCARD_BYTES: u64 = 128 * 1024 * 1024;
+const DISCARD_TIME: Duration = Duration::from_secs(10);
+const MAX_PREALLOCATED: usize = 1024 * 1024;
+
+/// Checks that the headers announce a JSON body the gateway can read.
+///
+/// # Errors
+/// `UnsupportedMedia` for another content type, or for a compressed body.
+pub fn check_json(headers: &HeaderMap) -> Result<(), Fault> {
+    check_encoding(headers)?;
+    let Some(kind) = content_type(headers) else { return Ok(()) };
+    if kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json")) {
+        return Ok(());
+    }
+    Err(Fault::new(
+        Kind::UnsupportedMedia,
+        format!("The content-type `{kind}` is not supported here. Send `content-type: application/json`."),
+    ))
+}
+
+/// Checks that the headers announce a form; gives the whole content type.
+///
+/// # Errors
+/// `UnsupportedMedia` for anything else.
+pub fn check_form(headers: &HeaderMap) -> Result<&str, Fault> {
+    check_encoding(headers)?;
+    let whole = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if content_type(headers).as_deref() == Some("multipart/form-data")
+        && let Some(whole) = whole
+    {
+        return Ok(whole);
+    }
+    Err(Fault::new(
+        Kind::UnsupportedMedia,
+        "This endpoint takes a file upload. Send `content-type: multipart/form-data`.",
+    ))
+}
+
+/// Reads the whole body.
+///
+/// # Errors
+/// `TooLarge` over `most` bytes, `RequestTimeout` for a body that does not come, `ClientClosed` for
+/// one that breaks off, `Overloaded` when all bodies together would take too much memory.
+pub async fn read<B>(mut body: B, most: usize, room: &mut Room) -> Result<Bytes, Fault>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let declared = body.size_hint();
+    if declared.lower() > most as u64 {
+        discard(body, declared.lower()).await;
+        return Err(too_large(most));
+    }
+    room.grow_to(usize::try_from(declared.lower()).unwrap_or(most))?;
+    let whole = collect(&mut body, most, room);
+    match tokio::time::timeout(WHOLE, whole).await {
+        Ok(Ok(Some(bytes))) => Ok(bytes),
+        Ok(Ok(None)) => {
+            discard(body, 0).await;
+            Err(too_large(most))
+        }
+        Ok(Err(fault)) => Err(fault),
+        Err(_) => Err(too_slow()),
+    }
+}
+
+/// The bytes; `None` when there are more than `most`.
+async fn collect<B>(body: &mut B, most: usize, room: &mut Room) -> Result<Option<Bytes>, Fault>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let Some(first) = next(body).await? else { return Ok(Some(Bytes::new())) };
+    if body.is_end_stream() {
+        return Ok((first.len() <= most).then_some(first));
+    }
+    let expected = usize::try_from(body.size_hint().lower()).unwrap_or(0).min(MAX_PREALLOCATED);
+    let mut whole = BytesMut::with_capacity(first.len() + expected);
+    whole.extend_from_slice(&first);
+    while let Some(bytes) = next(body).await? {
+        if whole.len() + bytes.len() > most {
+            return Ok(None);
+        }
+        room.grow_to(whole.len() + bytes.len())?;
+        whole.extend_from_slice(&bytes);
+    }
+    Ok(Some(whole.freeze()))
+}
+
+/// The next bytes of a client's body; `None` at its end.
+///
+/// # Errors
+/// `RequestTimeout` after [`IDLE`], `ClientClosed` when the body breaks off.
+pub async fn next<B>(body: &mut B) -> Result<Option<Bytes>, Fault>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    loop {
+        match tokio::time::timeout(IDLE, body.frame()).await {
+            Err(_) => return Err(too_slow()),
+            Ok(None) => return Ok(None),
+            Ok(Some(Err(_))) => {
+                return Err(Fault::new(
+                    Kind::ClientClosed,
+                    "The request body broke off before its end.",
+                ));
+            }
+            Ok(Some(Ok(frame))) => {
+                if let Ok(bytes) = frame.into_data() {
+                    return Ok(Some(bytes));
+                }
+            }
+        }
+    }
+}
+
+/// Reads what is left and forgets it, so that the client gets to read the answer.
+pub async fn discard<B>(mut body: B, declared: u64)
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    if declared > DISCARD_BYTES {
+        return;
+    }
+    let all = async {
+        let mut left = DISCARD_BYTES;
+        while let Ok(Some(bytes)) = next(&mut body).await {
+            left = left.saturating_sub(bytes.len() as u64);
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    let _gave_up = tokio::time::timeout(DISCARD_TIME, all).await;
+}
+
+pub fn too_large(most: usize) -> Fault {
+    Fault::new(
+        Kind::TooLarge,
+        format!(
+            "The request body is larger than {} MiB, the most this gateway takes.",
+            most / (1024 * 1024)
+        ),
+    )
+}
+
+fn too_slow() -> Fault {
+    Fault::new(
+        Kind::RequestTimeout,
+        "The request body did not come in time. Send it without pauses of 30 seconds or more.",
+    )
+}
+
+fn content_type(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::CONTENT_TYPE)?;
+    let text = String::from_utf8_lossy(value.as_bytes());
+    let kind = text.split(';').next().unwrap_or_default().trim();
+    (!kind.is_empty()).then(|| kind.to_ascii_lowercase())
+}
+
+fn check_encoding(headers: &HeaderMap) -> Result<(), Fault> {
+    match headers.get(header::CONTENT_ENCODING) {
+        Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => {
+            Err(Fault::new(
+                Kind::UnsupportedMedia,
+                "Compressed request bodies are not supported. Send it without content-encoding.",
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn status(kind: &'static str) -> Option<u16> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        check_json(&headers).err().map(|fault| fault.status())
+    }
+
+    #[test]
+    fn only_json_is_read_as_json() {
+        assert_eq!(status("application/json"), None);
+        assert_eq!(status("Application/JSON; charset=utf-8"), None);
+        assert_eq!(status("application/vnd.x+json"), None);
+        assert_eq!(status("text/plain"), Some(415));
+        assert_eq!(status("application/x-www-form-urlencoded"), Some(415));
+        assert!(check_json(&HeaderMap::new()).is_ok());
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        assert_eq!(check_json(&headers).map_err(|fault| fault.status()), Err(415));
+    }
+}

@@ -1,0 +1,341 @@
+//! Floor 5, the request corridor: `Gate::handle` tells it in order. One `Live` is loaded at the door
+//! and carried to the end; nobody looks at the swap again midway, so a request sees one configuration.
+
+pub mod admit;
+mod attempt;
+mod body;
+pub mod endpoint;
+mod held;
+pub mod load;
+pub mod models;
+mod record;
+pub mod relay;
+pub mod route;
+mod upload;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
+use http_body::Body;
+use jiff::Timestamp;
+
+use self::admit::Caller;
+use self::attempt::{Begun, Content};
+use self::endpoint::{BodyKind, Endpoint};
+use self::load::Load;
+use self::record::Record;
+use self::relay::{Manner, Outgoing, Relay};
+use self::route::{Candidate, Health, Ward};
+use crate::config::snapshot::{Deployment, Snapshot};
+use crate::ground::fault::{Fault, Kind};
+use crate::ground::names;
+use crate::journal::Recorder;
+use crate::wire::catalogue::Format;
+use crate::wire::envelope::Envelope;
+use crate::wire::openai_error;
+
+/// One generation of everything a request needs: the configuration and the live parts built for it.
+pub struct Live {
+    pub snapshot: Snapshot,
+    /// Counts successful loads since the start, from 1.
+    pub generation: u64,
+    pub loaded_at: Timestamp,
+    /// How each deployment has been doing; kept across reloads.
+    pub ward: Ward,
+    pub client: reqwest::Client,
+}
+
+impl Live {
+    /// Builds the live parts for a snapshot, keeping from `old` whatever still fits.
+    pub fn build(snapshot: Snapshot, old: Option<&Self>, client: reqwest::Client) -> Self {
+        let kept = |id: &str| old.and_then(|old| old.ward.get(id)).cloned();
+        let ward = snapshot
+            .models
+            .deployments()
+            .map(|deployment| {
+                let health = kept(&deployment.id).unwrap_or_else(|| Arc::new(Health::default()));
+                (deployment.id.clone(), health)
+            })
+            .collect();
+        let generation = old.map_or(0, |old| old.generation) + 1;
+        Self { snapshot, generation, loaded_at: Timestamp::now(), ward, client }
+    }
+}
+
+/// The gate: what all requests share.
+pub struct Gate {
+    live: ArcSwap<Live>,
+    recorder: Recorder,
+    load: Load,
+    draining: AtomicBool,
+}
+
+/// What a JSON request asks for, once it has been read and may go on.
+pub(crate) struct Asked<'r> {
+    endpoint: &'static Endpoint,
+    headers: &'r HeaderMap,
+    envelope: Envelope,
+    body: Bytes,
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const CALL_ID: HeaderName = HeaderName::from_static("x-litellm-call-id");
+const MODEL_ID: HeaderName = HeaderName::from_static("x-litellm-model-id");
+const RESPONSE_TIME: HeaderName = HeaderName::from_static("x-litellm-response-duration-ms");
+const OVERHEAD: HeaderName = HeaderName::from_static("x-litellm-overhead-duration-ms");
+const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+impl Gate {
+    pub fn new(live: Live, recorder: Recorder) -> Self {
+        let live = ArcSwap::from_pointee(live);
+        Self { live, recorder, load: Load::default(), draining: AtomicBool::new(false) }
+    }
+
+    /// The current generation. A request calls this once.
+    pub fn live(&self) -> Arc<Live> {
+        self.live.load_full()
+    }
+
+    /// Puts a new generation in place; requests that began keep theirs.
+    pub fn swap(&self, live: Arc<Live>) {
+        self.live.store(live);
+    }
+
+    pub fn load(&self) -> &Load {
+        &self.load
+    }
+
+    /// From now on new requests are refused, and `/health/ready` says so.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// One request to a model, from the door to the head of its answer.
+    pub async fn handle<B>(
+        &self,
+        endpoint: &'static Endpoint,
+        request: Request<B>,
+        client: IpAddr,
+    ) -> Response<Outgoing>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Send,
+    {
+        let live = self.live();
+        let mut record = Record::open(self.recorder.clone(), endpoint, live.generation, client);
+        match self.answer(&live, endpoint, request, &mut record).await {
+            Ok((begun, manner)) => respond(begun, manner, record),
+            Err(fault) => refuse(&fault, record),
+        }
+    }
+
+    /// The numbered steps. Refusals stand in the order in which they cost the least.
+    async fn answer<B>(
+        &self,
+        live: &Live,
+        endpoint: &'static Endpoint,
+        request: Request<B>,
+        record: &mut Record,
+    ) -> Result<(Begun, Manner), Fault>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Send,
+    {
+        let (head, body) = request.into_parts();
+        record.note_headers(&head.headers);
+        // 1. Is there room for one more?
+        record.hold(self.enter(live)?);
+        // 2. Who is calling? Headers only: a stranger's body is never read.
+        let caller = admit::identify(&live.snapshot.keys, &head.headers)?;
+        record.note_caller(&caller);
+        if endpoint.body == BodyKind::Multipart {
+            return upload::pass_on(live, endpoint, &head.headers, &caller, body, record).await;
+        }
+        // 3. What is asked? A bounded body, of which a few fields are looked at.
+        body::check_json(&head.headers)?;
+        let mut room = self.load.room();
+        let body = body::read(body, live.snapshot.limits.max_body, &mut room).await?;
+        record.note_received(body.len() as u64);
+        if live.snapshot.request_log.store_prompts {
+            record.keep_request(&body);
+        }
+        let envelope = Envelope::read(&body)?;
+        record.note_model(&envelope.model, envelope.stream, envelope.user.as_deref());
+        // 4. May this key use this model, and who can serve it, in which order?
+        let candidates = scope(live, &caller, &envelope.model)?;
+        // 5. Try them until one begins to answer.
+        let mut asked = Asked { endpoint, headers: &head.headers, envelope, body };
+        let begun = attempt::run(live, &mut asked, &candidates, record).await?;
+        // 6. How the answer is to flow.
+        let strip = endpoint.stream_usage && !asked.envelope.asks_for_stream_usage();
+        let manner = manner(live, &begun, strip);
+        Ok((begun, manner))
+    }
+
+    fn enter(&self, live: &Live) -> Result<load::Permit, Fault> {
+        if self.is_draining() {
+            return Err(Fault::new(
+                Kind::Draining,
+                "The gateway is shutting down. Try again in a moment.",
+            )
+            .with_retry_after(1));
+        }
+        self.load.enter(live.snapshot.limits.max_in_flight)
+    }
+}
+
+impl Asked<'_> {
+    /// The canned answer (`None`: the mock's own), where the mock answers instead of a provider.
+    fn mock<'a>(&'a self, deployment: &'a Deployment) -> Option<Option<&'a str>> {
+        let canned = self.envelope.mock_response.as_deref();
+        let canned = canned.or(deployment.mock_response.as_deref());
+        (deployment.provider.format == Format::Mock || canned.is_some()).then_some(canned)
+    }
+}
+
+/// Checks the key's right to the model and makes the plan.
+fn scope(live: &Live, caller: &Caller, name: &str) -> Result<Vec<Candidate>, Fault> {
+    let models = &live.snapshot.models;
+    let meant = caller.meaning(name);
+    let Some(found) = models.find(meant) else {
+        let visible = models.names().filter(|known| caller.may_use(known, known));
+        let hint = names::closest(name, visible).map(|close| format!(" Did you mean `{close}`?"));
+        return Err(Fault::new(
+            Kind::ModelNotFound,
+            format!(
+                "The model `{name}` does not exist here.{} GET /v1/models lists those that do.",
+                hint.unwrap_or_default()
+            ),
+        )
+        .with_param("model"));
+    };
+    if !caller.may_use(name, meant) {
+        return Err(Fault::new(
+            Kind::ModelDenied,
+            format!(
+                "This API key may not use the model `{name}`. GET /v1/models lists those it may use."
+            ),
+        )
+        .with_param("model"));
+    }
+    Ok(route::plan(meant, &found, models, &live.snapshot.routing, &live.ward))
+}
+
+/// How an answer that begins like this is to flow.
+fn manner(live: &Live, begun: &Begun, strip_usage: bool) -> Manner {
+    let header = |name: &HeaderName| begun.headers.get(name).and_then(|value| value.to_str().ok());
+    let events = matches!(begun.content, Content::Flowing { events: true, .. });
+    let json = header(&header::CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/json"));
+    let length = header(&header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
+    Manner {
+        events,
+        strip_usage: events && strip_usage,
+        json,
+        length: length.filter(|_| !events),
+        ping_interval: live.snapshot.limits.ping_interval,
+        idle: live.snapshot.routing.stream_idle_timeout,
+    }
+}
+
+/// The head of an answer, and the body that follows.
+fn respond(begun: Begun, manner: Manner, mut record: Record) -> Response<Outgoing> {
+    let (whole, ours) = record.begin_answer(200);
+    let mut headers = passed_back(&begun.headers);
+    gateway_headers(&mut headers, &record, whole, ours);
+    let body = match begun.content {
+        Content::Whole(bytes) => {
+            record.note_content();
+            record.note_tap(&begun.tap);
+            record.note_sent(&bytes);
+            record.end();
+            Outgoing::Whole(bytes)
+        }
+        Content::Flowing { first, rest, .. } => {
+            if manner.events {
+                headers.insert(NO_BUFFERING, HeaderValue::from_static("no"));
+                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            }
+            Outgoing::Relay(Box::new(Relay::new(first, rest, manner, begun.tap, record)))
+        }
+    };
+    let mut response = Response::new(body);
+    *response.headers_mut() = headers;
+    response
+}
+
+/// A fault as an answer, in OpenAI's shape.
+fn refuse(fault: &Fault, mut record: Record) -> Response<Outgoing> {
+    if fault.kind == Kind::Bug {
+        tracing::error!(request_id = %record.id(), message = %fault.message, "internal fault");
+    }
+    let (whole, ours) = record.begin_answer(fault.status());
+    record.note_fault(fault);
+    let mut response = fault_response(fault);
+    gateway_headers(response.headers_mut(), &record, whole, ours);
+    if let Outgoing::Whole(bytes) = response.body() {
+        record.note_sent(bytes);
+    }
+    record.end();
+    response
+}
+
+/// A fault as an answer, without a request's identity: what the router says, too.
+pub fn fault_response(fault: &Fault) -> Response<Outgoing> {
+    let mut response = Response::new(Outgoing::Whole(openai_error::body(fault)));
+    *response.status_mut() =
+        http::StatusCode::from_u16(fault.status()).unwrap_or(http::StatusCode::BAD_GATEWAY);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let mut add = |name: &str, value: &str| {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            headers.insert(name, value);
+        }
+    };
+    if let Some(seconds) = fault.retry_after() {
+        add("retry-after", seconds);
+    }
+    for (name, value) in fault.details().into_iter().flat_map(|details| &details.headers) {
+        add(name, value);
+    }
+    response
+}
+
+/// The provider's headers that mean something to the client; cookies, server names and framing stay.
+fn passed_back(from: &HeaderMap) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(12);
+    for (name, value) in from {
+        let text = name.as_str();
+        let passes = matches!(
+            text,
+            "content-type" | "content-disposition" | "retry-after" | "openai-processing-ms" | "openai-version"
+        ) || text.starts_with("x-ratelimit-");
+        if passes {
+            headers.append(name, value.clone());
+        }
+    }
+    headers
+}
+
+fn gateway_headers(headers: &mut HeaderMap, record: &Record, whole: f64, ours: f64) {
+    let mut add = |name: HeaderName, text: &str| {
+        if let Ok(value) = HeaderValue::try_from(text) {
+            headers.insert(name, value);
+        }
+    };
+    let id = record.id().to_string();
+    add(REQUEST_ID, &id);
+    add(CALL_ID, &id);
+    if let Some(deployment) = record.deployment() {
+        add(MODEL_ID, deployment);
+    }
+    add(RESPONSE_TIME, &format!("{whole:.3}"));
+    add(OVERHEAD, &format!("{ours:.3}"));
+}

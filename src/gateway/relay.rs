@@ -1,0 +1,374 @@
+//! The answer on its way to the client. Bytes go out as they come in; a tap looks at each event and
+//! changes nothing; a silent stream is kept alive with comments; one that breaks off ends with an error
+//! in the client's format, never as if complete. When the client goes away this is dropped, and with it
+//! the connection to the provider.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::Sleep;
+
+use super::record::Record;
+use crate::ground::fault::{Fault, Kind};
+use crate::provider::ReplyBody;
+use crate::wire::sse::Cutter;
+use crate::wire::tap::Tap;
+
+/// A comment, which every client of event streams skips.
+const PING: &[u8] = b": ping\n\n";
+/// How much of a large reply's end is kept to find its usage in.
+const TAIL: usize = 8 * 1024;
+
+/// What leaves for the client.
+pub enum Outgoing {
+    Whole(Bytes),
+    Relay(Box<Relay>),
+}
+
+/// The connection to the client must be cut: the answer cannot be completed and has no way to say so.
+#[derive(Clone, Copy, Debug)]
+pub struct CutOff;
+
+impl std::fmt::Display for CutOff {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the provider's answer broke off")
+    }
+}
+
+impl std::error::Error for CutOff {}
+
+/// An answer that flows.
+pub struct Relay {
+    rest: ReplyBody,
+    shape: Shape,
+    tap: Tap,
+    ready: VecDeque<Bytes>,
+    /// Nothing more will come; what is ready is the last.
+    ended: bool,
+    broke_off: bool,
+    /// The row is as good as written.
+    closed: bool,
+    /// Bytes still owed, where the length was announced.
+    owed: Option<u64>,
+    silence: Silence,
+    record: Record,
+}
+
+/// What the bytes are.
+enum Shape {
+    Events { cutter: Cutter, strip_usage: bool },
+    /// Anything else, with the last bytes kept where they may hold usage.
+    Bytes { tail: Option<Vec<u8>> },
+}
+
+/// How a relay is to behave.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    pub events: bool,
+    /// The usage chunk was our wish, not the client's: take it out again.
+    pub strip_usage: bool,
+    /// The reply is JSON whose end may hold usage.
+    pub json: bool,
+    pub length: Option<u64>,
+    pub ping_interval: Duration,
+    /// Longest silence of the provider.
+    pub idle: Duration,
+}
+
+struct Silence {
+    timer: Option<Pin<Box<Sleep>>>,
+    ping_interval: Duration,
+    idle: Duration,
+    heard: Instant,
+    pinged: Instant,
+}
+
+impl Relay {
+    pub fn new(
+        first: VecDeque<Bytes>,
+        rest: ReplyBody,
+        manner: Manner,
+        tap: Tap,
+        record: Record,
+    ) -> Self {
+        let shape = if manner.events {
+            Shape::Events { cutter: Cutter::default(), strip_usage: manner.strip_usage }
+        } else {
+            Shape::Bytes { tail: manner.json.then(Vec::new) }
+        };
+        let now = Instant::now();
+        let silence = Silence {
+            timer: None,
+            ping_interval: manner.ping_interval,
+            idle: manner.idle,
+            heard: now,
+            pinged: now,
+        };
+        let mut relay = Self {
+            rest,
+            shape,
+            tap,
+            ready: VecDeque::new(),
+            ended: false,
+            broke_off: false,
+            closed: false,
+            owed: manner.length,
+            silence,
+            record,
+        };
+        for bytes in first {
+            relay.take(bytes);
+        }
+        relay
+    }
+
+    /// Bytes of the provider.
+    fn take(&mut self, bytes: Bytes) {
+        match &mut self.shape {
+            Shape::Bytes { tail } => {
+                if let Some(tail) = tail {
+                    keep_tail(tail, &bytes);
+                }
+                self.record.note_content();
+                self.ready.push_back(bytes);
+            }
+            Shape::Events { cutter, strip_usage } => {
+                let tap = &mut self.tap;
+                let had_content = tap.has_content;
+                let strip = *strip_usage;
+                let whole = cutter.push(bytes, |event| !(tap.event(event).usage_only && strip));
+                match whole {
+                    Ok(events) => self.ready.extend(events),
+                    Err(_too_long) => self.break_off(&Fault::new(
+                        Kind::UpstreamGarbage,
+                        "The provider sent one event of more than 16 MiB.",
+                    )),
+                }
+                if self.tap.has_content && !had_content {
+                    self.record.note_content();
+                }
+            }
+        }
+    }
+
+    /// The provider closed the stream properly.
+    fn finish(&mut self) {
+        match &mut self.shape {
+            Shape::Bytes { tail } => {
+                if let Some(tail) = tail {
+                    self.tap.tail(tail);
+                }
+                if self.owed.is_some_and(|owed| owed > 0) {
+                    self.break_off(&broken());
+                    return;
+                }
+                self.ended = true;
+            }
+            Shape::Events { cutter, strip_usage } => {
+                // An event without its blank line: whole if the stream is.
+                let rest = cutter.remainder();
+                let mut keep = true;
+                if !rest.is_empty() {
+                    keep = !(self.tap.event(&rest).usage_only && *strip_usage);
+                }
+                if !self.tap.is_complete() {
+                    self.break_off(&broken());
+                    return;
+                }
+                if keep && !rest.is_empty() {
+                    self.ready.push_back(rest);
+                    self.ready.push_back(Bytes::from_static(b"\n\n"));
+                }
+                self.ready.extend(self.tap.missing_end());
+                self.ended = true;
+            }
+        }
+    }
+
+    /// The answer cannot be completed: say so where the format has a way, else cut the connection.
+    fn break_off(&mut self, fault: &Fault) {
+        self.record.note_broken(fault);
+        if matches!(self.shape, Shape::Events { .. }) {
+            self.ready.push_back(self.tap.broken(fault));
+        }
+        self.ended = true;
+        self.broke_off = true;
+        self.rest = ReplyBody::Local(VecDeque::new());
+    }
+
+    fn poll_source(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        match self.rest.poll_next(context) {
+            Poll::Ready(Some(Ok(bytes))) => {
+                self.silence.heard = Instant::now();
+                self.take(bytes);
+                Poll::Ready(())
+            }
+            Poll::Ready(Some(Err(_))) => {
+                self.break_off(&broken());
+                Poll::Ready(())
+            }
+            Poll::Ready(None) => {
+                self.finish();
+                Poll::Ready(())
+            }
+            Poll::Pending => self.poll_silence(context),
+        }
+    }
+
+    /// Nothing has come. The timer is only moved when it fires, so that it costs nothing per chunk.
+    fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let silence = &mut self.silence;
+        loop {
+            let next_ping = silence.heard.max(silence.pinged) + silence.ping_interval;
+            let end = silence.heard + silence.idle;
+            let pings = matches!(self.shape, Shape::Events { .. });
+            let due = if pings { next_ping.min(end) } else { end };
+            let timer = silence.timer.get_or_insert_with(|| {
+                Box::pin(tokio::time::sleep_until(tokio::time::Instant::from_std(due)))
+            });
+            std::task::ready!(timer.as_mut().poll(context));
+            let now = Instant::now();
+            if now >= end {
+                self.break_off(&Fault::new(
+                    Kind::UpstreamTimeout,
+                    "The provider fell silent in the middle of its answer.",
+                ));
+                return Poll::Ready(());
+            }
+            silence.timer = None;
+            if now < due {
+                continue;
+            }
+            silence.pinged = now;
+            if let Shape::Events { cutter, .. } = &self.shape
+                && cutter.is_between_events()
+            {
+                self.ready.push_back(Bytes::from_static(PING));
+                return Poll::Ready(());
+            }
+        }
+    }
+}
+
+impl Body for Relay {
+    type Data = Bytes;
+    type Error = CutOff;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
+        let relay = &mut *self;
+        loop {
+            if let Some(bytes) = relay.ready.pop_front() {
+                relay.sent(&bytes);
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+            if relay.ended {
+                relay.close();
+                return Poll::Ready(if relay.must_cut() { Some(Err(CutOff)) } else { None });
+            }
+            std::task::ready!(relay.poll_source(context));
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.closed && !self.must_cut()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.owed.map(SizeHint::with_exact).unwrap_or_default()
+    }
+}
+
+impl Relay {
+    /// Bytes leave for the client. After the last ones the row is written at once: with an announced
+    /// length, or a known end, nobody asks again.
+    fn sent(&mut self, bytes: &Bytes) {
+        self.record.note_sent(bytes);
+        if let Some(owed) = &mut self.owed {
+            *owed = owed.saturating_sub(bytes.len() as u64);
+        }
+        let no_more = self.owed == Some(0) || self.rest.is_end();
+        if self.ready.is_empty() && !self.ended && no_more {
+            self.finish();
+        }
+        if self.ready.is_empty() && self.ended && !self.must_cut() {
+            self.close();
+        }
+    }
+
+    /// The answer is broken and its format has no way to say so.
+    fn must_cut(&self) -> bool {
+        self.broke_off && matches!(self.shape, Shape::Bytes { .. })
+    }
+
+    fn close(&mut self) {
+        if !self.closed {
+            self.closed = true;
+            self.record.note_tap(&self.tap);
+            self.record.end();
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        // The client went away: what was received is still accounted for.
+        if !self.closed {
+            self.record.note_tap(&self.tap);
+        }
+    }
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = CutOff;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
+        match &mut *self {
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Relay(relay) => Pin::new(&mut **relay).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Relay(relay) => relay.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Relay(relay) => relay.size_hint(),
+        }
+    }
+}
+
+fn broken() -> Fault {
+    Fault::new(
+        Kind::UpstreamGarbage,
+        "The provider's stream broke off before it was complete. What came so far may be cut short.",
+    )
+}
+
+fn keep_tail(tail: &mut Vec<u8>, bytes: &[u8]) {
+    if bytes.len() >= TAIL {
+        tail.clear();
+        tail.extend_from_slice(bytes.get(bytes.len() - TAIL..).unwrap_or_default());
+        return;
+    }
+    let over = (tail.len() + bytes.len()).saturating_sub(TAIL);
+    tail.drain(..over);
+    tail.extend_from_slice(bytes);
+}

@@ -1,0 +1,198 @@
+//! Uploads: a multipart form on its way to a provider, never in memory as a whole. Its beginning is
+//! held until the model is known and authorised; the rest flows, and is still watched, so that a second
+//! `model` further on cannot be smuggled past.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use http_body::Body;
+
+use super::admit::Caller;
+use super::attempt::{self, Begun, Miss};
+use super::endpoint::Endpoint;
+use super::held::{Held, Replay};
+use super::record::Record;
+use super::relay::Manner;
+use super::route::Candidate;
+use super::{Live, body, manner, scope};
+use crate::ground::fault::{Fault, Kind};
+use crate::provider::client::ClientBodyBroken;
+use crate::provider::{Call, client};
+use crate::wire::catalogue::Format;
+use crate::wire::multipart::{Follower, ModelPart};
+
+/// Reads as much as it takes to know the model, then passes everything on.
+pub(super) async fn pass_on<B>(
+    live: &Live,
+    endpoint: &'static Endpoint,
+    headers: &HeaderMap,
+    caller: &Caller,
+    mut body: B,
+    record: &mut Record,
+) -> Result<(Begun, Manner), Fault>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    let content_type = body::check_form(headers)?;
+    let most = live.snapshot.limits.max_upload;
+    let declared = body.size_hint();
+    if declared.lower() > most {
+        body::discard(body, declared.lower()).await;
+        return Err(too_large(most));
+    }
+    let mut watch = Watch { follower: Follower::new(content_type)?, passed: 0, most };
+    let mut held = Held::default();
+    let model = loop {
+        if let Some(model) = watch.follower.model() {
+            break model.clone();
+        }
+        let Some(bytes) = body::next(&mut body).await? else { return Err(no_model()) };
+        watch.see(&bytes)?;
+        held.push(bytes).await?;
+    };
+    record.note_model(&model.value, false, None);
+    let candidates = scope(live, caller, &model.value)?;
+    let length = declared.exact();
+    let mut upload = Upload {
+        endpoint,
+        content_type,
+        headers,
+        model,
+        length,
+        held: Some(held),
+        rest: Some((body, watch)),
+        refused: Arc::default(),
+    };
+    let begun = attempt::run(live, &mut upload, &candidates, record).await;
+    record.note_received(length.unwrap_or_default());
+    // The provider saw a body that broke off; the reason is ours to tell.
+    let refused = upload.refused.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let begun = match refused {
+        Some(fault) => return Err(fault),
+        None => begun?,
+    };
+    let manner = manner(live, &begun, false);
+    Ok((begun, manner))
+}
+
+/// One upload on its way; it can be sent once.
+struct Upload<'r, B> {
+    endpoint: &'static Endpoint,
+    content_type: &'r str,
+    headers: &'r HeaderMap,
+    model: ModelPart,
+    length: Option<u64>,
+    held: Option<Held>,
+    rest: Option<(B, Watch)>,
+    /// Why the rest was refused on its way.
+    refused: Arc<Mutex<Option<Fault>>>,
+}
+
+impl<B> attempt::Try for Upload<'_, B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    fn can_repeat(&self) -> bool {
+        self.held.is_some()
+    }
+
+    async fn once(
+        &mut self,
+        live: &Live,
+        candidate: &Candidate,
+        record: &mut Record,
+    ) -> Result<Begun, Miss> {
+        let deployment = &candidate.deployment;
+        if deployment.provider.format == Format::Mock || deployment.mock_response.is_some() {
+            return Err(Miss::refusal(Fault::new(
+                Kind::Unsupported,
+                "The mock model takes no uploads. Send this to a model of a real provider.",
+            )));
+        }
+        let (Some(held), Some((body, watch))) = (self.held.take(), self.rest.take()) else {
+            return Err(Miss::refusal(Fault::bug("an upload was sent twice")));
+        };
+        let mut headers = attempt::forwarded(self.headers, self.content_type);
+        let model = &candidate.model;
+        if let Some(length) = self.length {
+            let replaced = self.model.at.end - self.model.at.start;
+            headers.insert(header::CONTENT_LENGTH, (length - replaced + model.len() as u64).into());
+        }
+        let replay = held.replay(self.model.at.clone(), model).await.map_err(|error| {
+            tracing::error!(%error, "a held upload could not be read back");
+            Miss::refusal(Fault::bug("a held upload could not be read back"))
+        })?;
+        let flow = Flow { replay, body, watch, refused: self.refused.clone() };
+        let stream = futures_util::stream::try_unfold(flow, Flow::next);
+        let timeout = deployment.timeout.unwrap_or(live.snapshot.routing.timeout);
+        let call = Call { path: self.endpoint.path, model, headers };
+        let body = reqwest::Body::wrap_stream(stream);
+        attempt::call(live, deployment, call, body, timeout, self.endpoint.family, record).await
+    }
+}
+
+/// The upload as the provider gets it.
+struct Flow<B> {
+    replay: Replay,
+    body: B,
+    watch: Watch,
+    refused: Arc<Mutex<Option<Fault>>>,
+}
+
+impl<B> Flow<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    async fn next(mut self) -> Result<Option<(Bytes, Self)>, ClientBodyBroken> {
+        match self.replay.next().await {
+            Ok(Some(piece)) => return Ok(Some((piece, self))),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(%error, "a held upload could not be read back");
+                return Err(self.refuse(Fault::bug("a held upload could not be read back")));
+            }
+        }
+        let outcome = body::next(&mut self.body).await;
+        match outcome.and_then(|bytes| {
+            if let Some(bytes) = &bytes {
+                self.watch.see(bytes)?;
+            }
+            Ok(bytes)
+        }) {
+            Ok(bytes) => Ok(bytes.map(|bytes| (bytes, self))),
+            Err(fault) => Err(self.refuse(fault)),
+        }
+    }
+
+    fn refuse(&self, fault: Fault) -> ClientBodyBroken {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
+        ClientBodyBroken
+    }
+}
+
+/// What every byte of an upload is checked for.
+struct Watch {
+    follower: Follower,
+    passed: u64,
+    most: u64,
+}
+
+impl Watch {
+    fn see(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        self.passed += bytes.len() as u64;
+        if self.passed > self.most {
+            return Err(too_large(self.most));
+        }
+        self.follower.push(bytes)
+    }
+}
+
+fn too_large(most: u64) -> Fault {
+    body::too_large(usize::try_from(most).unwrap_or(usize::MAX))
+}
+
+fn no_model() -> Fault {
+    Fault::invalid("You must provide the form field `model`: one of the ids of GET /v1/models.")
+        .with_param("model")
+}
