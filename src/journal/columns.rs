@@ -1,0 +1,313 @@
+//! The columns of a request row, in one place: their order, how an `Entry` is bound to them and how
+//! a stored row is read back as JSON. Both stores and `tidegate logs` lean on this table; nothing
+//! here opens a file or a connection.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use jiff::Timestamp;
+use rusqlite::types::{Null, ValueRef};
+use rusqlite::{Row, Statement, ToSql};
+
+use super::entry::Entry;
+
+/// How a column's SQLite value is written as JSON.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// As it is: text, number or null.
+    Plain,
+    /// 0 or 1.
+    Flag,
+    /// Text that is JSON already.
+    Json,
+    /// Microseconds since 1970 UTC, written as RFC 3339.
+    Time,
+}
+
+/// Name and kind of every column that is written, in the order in which `bind` binds them.
+pub(super) const REQUESTS: &[(&str, Kind)] = &[
+    ("request_id", Kind::Plain),
+    ("started_at", Kind::Time),
+    ("ended_at", Kind::Time),
+    ("duration_us", Kind::Plain),
+    ("upstream_us", Kind::Plain),
+    ("ttfb_us", Kind::Plain),
+    ("ttft_us", Kind::Plain),
+    ("overhead_us", Kind::Plain),
+    ("surface", Kind::Plain),
+    ("operation", Kind::Plain),
+    ("stream", Kind::Flag),
+    ("status", Kind::Plain),
+    ("http_status", Kind::Plain),
+    ("error_type", Kind::Plain),
+    ("error_message", Kind::Plain),
+    ("finish_reason", Kind::Plain),
+    ("client_closed", Kind::Flag),
+    ("key_id", Kind::Plain),
+    ("key_alias", Kind::Plain),
+    ("user_id", Kind::Plain),
+    ("team_id", Kind::Plain),
+    ("end_user", Kind::Plain),
+    ("session_id", Kind::Plain),
+    ("tags", Kind::Json),
+    ("model_requested", Kind::Plain),
+    ("model_group", Kind::Plain),
+    ("deployment", Kind::Plain),
+    ("provider", Kind::Plain),
+    ("model_upstream", Kind::Plain),
+    ("api_base", Kind::Plain),
+    ("lane", Kind::Plain),
+    ("attempts", Kind::Plain),
+    ("attempt_trail", Kind::Json),
+    ("fallback_from", Kind::Plain),
+    ("input_tokens", Kind::Plain),
+    ("output_tokens", Kind::Plain),
+    ("cache_read_tokens", Kind::Plain),
+    ("cache_write_tokens", Kind::Plain),
+    ("reasoning_tokens", Kind::Plain),
+    ("usage_source", Kind::Plain),
+    ("cost_usd", Kind::Plain),
+    ("client_ip", Kind::Plain),
+    ("user_agent", Kind::Plain),
+    ("upstream_request_id", Kind::Plain),
+    ("config_generation", Kind::Plain),
+    ("instance", Kind::Plain),
+    ("bytes_in", Kind::Plain),
+    ("bytes_out", Kind::Plain),
+];
+
+/// The same for payload rows.
+pub(super) const PAYLOADS: &[(&str, Kind)] = &[
+    ("request_id", Kind::Plain),
+    ("started_at", Kind::Time),
+    ("kind", Kind::Plain),
+    ("encoding", Kind::Plain),
+    ("bytes", Kind::Plain),
+    ("truncated", Kind::Flag),
+    ("body", Kind::Plain),
+];
+
+/// `INSERT OR IGNORE` of one request row, with one parameter for each column.
+pub(super) static INSERT_REQUEST: LazyLock<String> =
+    LazyLock::new(|| insert("request_logs", REQUESTS));
+/// The same for a payload row.
+pub(super) static INSERT_PAYLOAD: LazyLock<String> =
+    LazyLock::new(|| insert("request_payloads", PAYLOADS));
+
+/// Longest text of a column in bytes; what comes from clients and providers is cut here.
+const TEXT_LIMIT: usize = 1024;
+/// Longest error message in bytes.
+const MESSAGE_LIMIT: usize = 4096;
+/// Most tags, and most tries told one by one, of a row.
+const LIST_LIMIT: usize = 64;
+/// Most tokens or bytes a row can claim: sums stay exact in every store and in JSON.
+const COUNT_LIMIT: u64 = 1_000_000_000_000_000;
+/// PostgreSQL's `numeric(18,9)` ends below this.
+const COST_LIMIT: f64 = 1e9;
+
+/// `request_id, started_at, …`, for a `SELECT` or an `INSERT`.
+pub(super) fn names(columns: &[(&str, Kind)]) -> String {
+    columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+}
+
+/// Binds every column of `REQUESTS`, in order.
+pub(super) fn bind(
+    statement: &mut Statement<'_>,
+    entry: &Entry,
+    instance: &str,
+) -> rusqlite::Result<()> {
+    let mut row = Binder { statement, next: 0 };
+    let mut id = uuid::Uuid::encode_buffer();
+    row.put(&*entry.request_id.hyphenated().encode_lower(&mut id))?;
+    row.put(entry.started_at_us)?;
+    row.put(entry.started_at_us.saturating_add_unsigned(entry.duration_us.min(COUNT_LIMIT)))?;
+    row.count(Some(entry.duration_us))?;
+    row.count(entry.upstream_us)?;
+    row.count(entry.ttfb_us)?;
+    row.count(entry.ttft_us)?;
+    row.count(entry.overhead_us)?;
+    row.put(entry.surface)?;
+    row.put(entry.operation)?;
+    row.put(entry.stream)?;
+    row.put(entry.status.as_str())?;
+    row.put(entry.http_status.min(i16::MAX.unsigned_abs()))?;
+    row.text(entry.error_type.as_deref())?;
+    row.long_text(entry.error_message.as_deref(), MESSAGE_LIMIT)?;
+    row.text(entry.finish_reason.as_deref())?;
+    row.put(entry.client_closed)?;
+    row.text(entry.key_id.as_deref())?;
+    row.text(entry.key_alias.as_deref())?;
+    row.text(entry.user_id.as_deref())?;
+    row.text(entry.team_id.as_deref())?;
+    row.text(entry.end_user.as_deref())?;
+    row.text(entry.session_id.as_deref())?;
+    row.put(&*tags(entry))?;
+    row.text(Some(&entry.model_requested))?;
+    row.text(entry.model_group.as_deref())?;
+    row.text(entry.deployment.as_deref())?;
+    row.put(entry.provider)?;
+    row.text(entry.model_upstream.as_deref())?;
+    row.text(entry.api_base.as_deref())?;
+    row.put(entry.lane)?;
+    row.put(i16::try_from(entry.attempts.len()).unwrap_or(i16::MAX))?;
+    row.put(trail(entry))?;
+    row.text(entry.fallback_from.as_deref())?;
+    row.count(entry.tokens.input)?;
+    row.count(entry.tokens.output)?;
+    row.count(entry.tokens.cache_read)?;
+    row.count(entry.tokens.cache_write)?;
+    row.count(entry.tokens.reasoning)?;
+    row.put(entry.usage_source.as_str())?;
+    row.put(entry.cost_usd.filter(|cost| cost.is_finite() && cost.abs() < COST_LIMIT))?;
+    row.put(entry.client_ip.map(|ip| ip.to_canonical().to_string()))?;
+    row.text(entry.user_agent.as_deref())?;
+    row.text(entry.upstream_request_id.as_deref())?;
+    row.count(Some(entry.config_generation))?;
+    row.put(instance)?;
+    row.count(Some(entry.bytes_in))?;
+    row.count(Some(entry.bytes_out))
+}
+
+/// Appends the row as a JSON object; the statement must have selected `columns` in this order.
+pub(super) fn write_json(
+    row: &Row<'_>,
+    columns: &[(&str, Kind)],
+    out: &mut String,
+) -> rusqlite::Result<()> {
+    out.push('{');
+    for (index, (name, kind)) in columns.iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        out.push('"');
+        out.push_str(name);
+        out.push_str("\":");
+        write_value(row.get_ref(index)?, *kind, out);
+    }
+    out.push('}');
+    Ok(())
+}
+
+/// Microseconds since 1970 as RFC 3339 with six decimals; `None` outside the years that has.
+pub(super) fn rfc3339(micros: i64) -> Option<String> {
+    Timestamp::from_microsecond(micros).ok().map(|time| format!("{time:.6}"))
+}
+
+/// Without U+0000, which PostgreSQL's `text` and `jsonb` refuse, and at most `limit` bytes long.
+pub(super) fn clean(text: &str, limit: usize) -> Cow<'_, str> {
+    let text = text.get(..text.floor_char_boundary(limit)).unwrap_or_default();
+    if memchr::memchr(0, text.as_bytes()).is_none() {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.replace('\0', ""))
+}
+
+/// Counts parameters so that the list in `bind` reads as the table does.
+struct Binder<'s, 'c> {
+    statement: &'s mut Statement<'c>,
+    next: usize,
+}
+
+impl Binder<'_, '_> {
+    fn put(&mut self, value: impl ToSql) -> rusqlite::Result<()> {
+        self.next += 1;
+        self.statement.raw_bind_parameter(self.next, value)
+    }
+
+    fn text(&mut self, text: Option<&str>) -> rusqlite::Result<()> {
+        self.long_text(text, TEXT_LIMIT)
+    }
+
+    fn long_text(&mut self, text: Option<&str>, limit: usize) -> rusqlite::Result<()> {
+        match text {
+            Some(text) => self.put(&*clean(text, limit)),
+            None => self.put(Null),
+        }
+    }
+
+    fn count(&mut self, count: Option<u64>) -> rusqlite::Result<()> {
+        self.put(count.map(|count| i64::try_from(count.min(COUNT_LIMIT)).unwrap_or(i64::MAX)))
+    }
+}
+
+fn insert(table: &str, columns: &[(&str, Kind)]) -> String {
+    let names = names(columns);
+    let marks = vec!["?"; columns.len()].join(", ");
+    format!("INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks})")
+}
+
+fn tags(entry: &Entry) -> Cow<'static, str> {
+    if entry.tags.is_empty() {
+        return Cow::Borrowed("[]");
+    }
+    let tags: Vec<_> =
+        entry.tags.iter().take(LIST_LIMIT).map(|tag| clean(tag, TEXT_LIMIT)).collect();
+    Cow::Owned(serde_json::to_string(&tags).unwrap_or_else(|_| "[]".to_owned()))
+}
+
+/// The tries one by one, told only where there is something to tell: more than one, or one that failed.
+fn trail(entry: &Entry) -> Option<String> {
+    let worth_telling =
+        entry.attempts.len() > 1 || entry.attempts.iter().any(|a| a.error.is_some());
+    if !worth_telling {
+        return None;
+    }
+    let tries: Vec<_> = entry
+        .attempts
+        .iter()
+        .take(LIST_LIMIT)
+        .map(|attempt| super::entry::Attempt {
+            deployment: clean(&attempt.deployment, TEXT_LIMIT).into_owned(),
+            ..attempt.clone()
+        })
+        .collect();
+    serde_json::to_string(&tries).ok()
+}
+
+fn write_value(value: ValueRef<'_>, kind: Kind, out: &mut String) {
+    match (value, kind) {
+        (ValueRef::Integer(micros), Kind::Time) => match rfc3339(micros) {
+            Some(time) => write_string(&time, out),
+            None => out.push_str("null"),
+        },
+        (ValueRef::Integer(flag), Kind::Flag) => {
+            out.push_str(if flag == 0 { "false" } else { "true" });
+        }
+        (ValueRef::Integer(number), _) => out.push_str(&number.to_string()),
+        (ValueRef::Real(number), _) => match serde_json::Number::from_f64(number) {
+            Some(number) => out.push_str(&number.to_string()),
+            None => out.push_str("null"),
+        },
+        (ValueRef::Text(bytes) | ValueRef::Blob(bytes), kind) => {
+            let text = String::from_utf8_lossy(bytes);
+            let is_json =
+                kind == Kind::Json && serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
+            if is_json { out.push_str(&text) } else { write_string(&text, out) }
+        }
+        (ValueRef::Null, _) => out.push_str("null"),
+    }
+}
+
+fn write_string(text: &str, out: &mut String) {
+    // A JSON string of valid text cannot fail to serialise; `null` is the honest fallback.
+    out.push_str(&serde_json::to_string(text).unwrap_or_else(|_| "null".to_owned()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_cleaned_of_nul_and_cut_between_characters() {
+        assert_eq!(clean("a\0b\0", 10), "ab");
+        assert_eq!(clean("aéé", 4), "aé");
+        assert_eq!(clean("short", 1024), "short");
+    }
+
+    #[test]
+    fn times_have_six_decimals_and_a_bound() {
+        assert_eq!(rfc3339(0).as_deref(), Some("1970-01-01T00:00:00.000000Z"));
+        assert_eq!(rfc3339(1_763_690_400_000_001).as_deref(), Some("2025-11-21T02:00:00.000001Z"));
+        assert_eq!(rfc3339(i64::MAX), None);
+    }
+}

@@ -1,0 +1,469 @@
+//! The SQLite file: opening, mending, and every statement that changes it. One `Spool` lives in the
+//! writer thread, the file's only writer in this process; `Reader` is a second, read-only connection
+//! for the drainer. Knows nothing of queues, threads or PostgreSQL.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, params};
+
+use super::columns::{self, PAYLOADS, REQUESTS};
+use super::entry::{Entry, Payload};
+
+/// How long a statement waits for another process that holds the file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of one stored body; what is longer is cut, whatever the caller sends.
+const BODY_LIMIT: usize = 256 * 1024;
+/// Most rows kept for a person to look at after PostgreSQL refused them; the oldest go first.
+const DEAD_LETTER_LIMIT: u32 = 10_000;
+/// Every step of the schema, oldest first; `user_version` says how many were taken.
+const MIGRATIONS: &[&str] = &[include_str!("migrations/sqlite_0001_request_logs.sql")];
+
+/// Why the file cannot be used.
+#[derive(Debug)]
+pub enum SpoolError {
+    /// The file's directory cannot be made.
+    Directory(PathBuf, io::Error),
+    /// SQLite refuses.
+    Sqlite(PathBuf, rusqlite::Error),
+    /// A newer release has changed the schema.
+    Newer(PathBuf, usize),
+}
+
+/// The writer's connection.
+pub(super) struct Spool {
+    connection: Connection,
+    path: PathBuf,
+    file: Option<FileId>,
+}
+
+/// The drainer's connection.
+pub(super) struct Reader {
+    connection: Connection,
+}
+
+/// A row on its way to PostgreSQL.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    pub(super) request_id: String,
+    /// Microseconds since 1970 UTC: the partition it belongs to.
+    pub(super) started_at_us: i64,
+    /// The row as a JSON object.
+    pub(super) entry: String,
+    /// Its bodies as JSON objects, joined by commas.
+    pub(super) payloads: String,
+}
+
+/// What tells one file from another at the same path.
+type FileId = (u64, u64);
+
+impl Spool {
+    /// Opens the file, making it and its directory when absent and bringing its schema up to date. A
+    /// file that is no database any more is moved aside and a new one begun.
+    pub(super) fn open(path: &Path) -> Result<Self, SpoolError> {
+        if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            fs::create_dir_all(directory)
+                .map_err(|error| SpoolError::Directory(directory.to_owned(), error))?;
+        }
+        match Self::open_once(path) {
+            Err(SpoolError::Sqlite(_, error)) if is_corrupt(&error) => {
+                set_aside(path, &error);
+                Self::open_once(path)
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn open_once(path: &Path) -> Result<Self, SpoolError> {
+        let refused = |error| SpoolError::Sqlite(path.to_owned(), error);
+        let mut connection = Connection::open(path).map_err(refused)?;
+        prepare(&connection).map_err(refused)?;
+        migrate(&mut connection).map_err(refused)?;
+        let version = schema_version(&connection).map_err(refused)?;
+        if version > MIGRATIONS.len() {
+            return Err(SpoolError::Newer(path.to_owned(), version));
+        }
+        // Damage in the pages every insert needs shows now, not with the first request.
+        touch(&connection).map_err(refused)?;
+        Ok(Self { connection, path: path.to_owned(), file: file_id(path) })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the path still leads to the file that is open: a person may have moved or deleted it.
+    pub(super) fn is_in_place(&self) -> bool {
+        self.file.is_none() || self.file == file_id(&self.path)
+    }
+
+    /// Writes the rows in one transaction and returns how many were new. A row that SQLite refuses by
+    /// itself (an id that is there already) is passed over; any other error undoes all of them.
+    pub(super) fn insert(&mut self, entries: &[Entry], instance: &str) -> rusqlite::Result<usize> {
+        let transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut written = 0;
+        {
+            let mut insert = transaction.prepare_cached(&columns::INSERT_REQUEST)?;
+            for entry in entries {
+                columns::bind(&mut insert, entry, instance)?;
+                written += insert.raw_execute()?;
+                if let Some(payload) = &entry.payload {
+                    insert_payload(&transaction, entry, payload)?;
+                }
+            }
+        }
+        transaction.commit()?;
+        Ok(written)
+    }
+
+    /// Deletes rows that are safe elsewhere, with their payloads; returns how many were there.
+    pub(super) fn delete(&mut self, ids: &[String]) -> rusqlite::Result<usize> {
+        let transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let deleted = delete_in(&transaction, ids)?;
+        transaction.commit()?;
+        Ok(deleted)
+    }
+
+    /// Moves rows that PostgreSQL refuses into `dead_letters`.
+    pub(super) fn bury(&mut self, rows: &[(Row, String)], now_us: i64) -> rusqlite::Result<usize> {
+        let transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for (row, reason) in rows {
+            transaction.execute(
+                "INSERT OR REPLACE INTO dead_letters VALUES (?, ?, ?, ?, ?)",
+                params![row.request_id, now_us, reason, row.entry, format!("[{}]", row.payloads)],
+            )?;
+        }
+        transaction.execute(
+            "DELETE FROM dead_letters WHERE request_id IN
+               (SELECT request_id FROM dead_letters ORDER BY buried_at DESC LIMIT -1 OFFSET ?)",
+            params![DEAD_LETTER_LIMIT],
+        )?;
+        let ids: Vec<_> = rows.iter().map(|(row, _)| row.request_id.clone()).collect();
+        let deleted = delete_in(&transaction, &ids)?;
+        transaction.commit()?;
+        Ok(deleted)
+    }
+
+    /// Deletes at most `limit` of the rows, and of the dead letters, from before `before_us`; returns
+    /// how many request rows went and whether more are left.
+    pub(super) fn expire(&mut self, before_us: i64, limit: u32) -> rusqlite::Result<(usize, bool)> {
+        let transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut counts = [0; 3];
+        for (count, (table, time)) in counts.iter_mut().zip([
+            ("request_logs", "started_at"),
+            ("request_payloads", "started_at"),
+            ("dead_letters", "buried_at"),
+        ]) {
+            *count = transaction
+                .prepare_cached(&delete_oldest(table, time, "< ?1"))?
+                .execute(params![before_us, limit])?;
+        }
+        transaction.commit()?;
+        let [requests, ..] = counts;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        Ok((requests, counts.iter().any(|count| *count >= limit)))
+    }
+
+    /// Makes room in a full spool: the oldest bodies first, and when there are none the oldest rows.
+    /// Returns how many rows were given up.
+    pub(super) fn shed(&mut self, limit: u32) -> rusqlite::Result<usize> {
+        let everything = params![i64::MAX, limit];
+        let oldest = delete_oldest("request_payloads", "started_at", "<= ?1");
+        if self.connection.execute(&oldest, everything)? > 0 {
+            return Ok(0);
+        }
+        let oldest = delete_oldest("request_logs", "started_at", "<= ?1");
+        self.connection.execute(&oldest, everything)
+    }
+
+    pub(super) fn count(&self) -> rusqlite::Result<i64> {
+        self.connection.query_row("SELECT count(*) FROM request_logs", [], |row| row.get(0))
+    }
+
+    pub(super) fn count_dead_letters(&self) -> rusqlite::Result<i64> {
+        self.connection.query_row("SELECT count(*) FROM dead_letters", [], |row| row.get(0))
+    }
+
+    /// When the oldest row's request began, in microseconds since 1970 UTC.
+    pub(super) fn oldest_us(&self) -> rusqlite::Result<Option<i64>> {
+        self.connection
+            .prepare_cached("SELECT min(started_at) FROM request_logs")?
+            .query_row([], |row| row.get(0))
+    }
+
+    /// Bytes that hold rows; pages that were freed and will be used again do not count.
+    pub(super) fn used_bytes(&self) -> rusqlite::Result<u64> {
+        let pragma =
+            |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        let pages = pragma("page_count")?.saturating_sub(pragma("freelist_count")?);
+        Ok(pages.saturating_mul(pragma("page_size")?).unsigned_abs())
+    }
+
+    /// Gives up to 16 MiB of freed pages back to the file system.
+    pub(super) fn vacuum(&self) -> rusqlite::Result<()> {
+        let mut statement = self.connection.prepare("PRAGMA incremental_vacuum(4096)")?;
+        let mut pages = statement.query([])?;
+        while pages.next()?.is_some() {}
+        Ok(())
+    }
+
+    /// Moves the write-ahead log into the file and empties it.
+    pub(super) fn checkpoint(&self) -> rusqlite::Result<()> {
+        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+    }
+
+    /// Closes the file and moves it aside; the next `open` begins a new one.
+    pub(super) fn set_aside(self, reason: &rusqlite::Error) {
+        let path = self.path.clone();
+        drop(self);
+        set_aside(&path, reason);
+    }
+}
+
+impl Reader {
+    /// Opens the file for reading only.
+    pub(super) fn open(path: &Path) -> rusqlite::Result<Self> {
+        open_read_only(path).map(|connection| Self { connection })
+    }
+
+    /// The first rows written that are still there, at most `limit` of them and, after the first, at
+    /// most `bytes` of JSON.
+    pub(super) fn oldest(&self, limit: usize, bytes: usize) -> rusqlite::Result<Vec<Row>> {
+        let columns = columns::names(REQUESTS);
+        let mut select = self.connection.prepare_cached(&format!(
+            "SELECT {columns} FROM request_logs ORDER BY rowid LIMIT ?"
+        ))?;
+        let with_payloads = self.has_payloads()?;
+        let mut rows = select.query(params![i64::try_from(limit).unwrap_or(i64::MAX)])?;
+        let mut batch: Vec<Row> = Vec::new();
+        let mut size = 0;
+        while let Some(row) = rows.next()? {
+            let request_id: String = row.get(0)?;
+            let mut entry = String::with_capacity(1536);
+            columns::write_json(row, REQUESTS, &mut entry)?;
+            let payloads = if with_payloads { self.payloads(&request_id)? } else { String::new() };
+            size += entry.len() + payloads.len();
+            if size > bytes && !batch.is_empty() {
+                break;
+            }
+            batch.push(Row { request_id, started_at_us: row.get(1)?, entry, payloads });
+        }
+        Ok(batch)
+    }
+
+    fn has_payloads(&self) -> rusqlite::Result<bool> {
+        let one: Option<i64> = self
+            .connection
+            .prepare_cached("SELECT 1 FROM request_payloads LIMIT 1")?
+            .query_row([], |row| row.get(0))
+            .optional()?;
+        Ok(one.is_some())
+    }
+
+    fn payloads(&self, request_id: &str) -> rusqlite::Result<String> {
+        let columns = columns::names(PAYLOADS);
+        let mut select = self.connection.prepare_cached(&format!(
+            "SELECT {columns} FROM request_payloads WHERE request_id = ?"
+        ))?;
+        let mut rows = select.query(params![request_id])?;
+        let mut json = String::new();
+        while let Some(row) = rows.next()? {
+            if !json.is_empty() {
+                json.push(',');
+            }
+            columns::write_json(row, PAYLOADS, &mut json)?;
+        }
+        Ok(json)
+    }
+}
+
+impl std::fmt::Display for SpoolError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Directory(path, error) => {
+                write!(f, "the directory {} cannot be made: {error}", path.display())
+            }
+            Self::Sqlite(path, error) => {
+                write!(f, "the request log {} cannot be opened: {error}", path.display())
+            }
+            Self::Newer(path, version) => write!(
+                f,
+                "the request log {} was written by a newer release (schema {version}, this one knows \
+                 {}): use that release, or another path",
+                path.display(),
+                MIGRATIONS.len()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for SpoolError {}
+
+/// Opens a file that others may be writing to, without being able to change it.
+pub(super) fn open_read_only(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    Ok(connection)
+}
+
+/// Whether the error says that the file is damaged or no database at all.
+pub(super) fn is_corrupt(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    // Only heeded while the file is empty, so it comes before anything that writes.
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    // In WAL mode a crash of this process loses nothing that was committed; NORMAL leaves the fsync to
+    // checkpoints, so that only a crash of the machine can cost the last moments.
+    connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update(None, "journal_size_limit", 16 * 1024 * 1024)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(())
+}
+
+fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    if schema_version(connection)? >= MIGRATIONS.len() {
+        return Ok(());
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Read again under the lock: another process may have been first.
+    let done = schema_version(&transaction)?;
+    for step in MIGRATIONS.iter().skip(done) {
+        transaction.execute_batch(step)?;
+    }
+    if done < MIGRATIONS.len() {
+        transaction.pragma_update(
+            None,
+            "user_version",
+            u32::try_from(MIGRATIONS.len()).unwrap_or(0),
+        )?;
+    }
+    transaction.commit()
+}
+
+fn schema_version(connection: &Connection) -> rusqlite::Result<usize> {
+    let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    Ok(usize::try_from(version).unwrap_or(usize::MAX))
+}
+
+fn touch(connection: &Connection) -> rusqlite::Result<()> {
+    connection
+        .query_row(
+            "SELECT (SELECT max(started_at) FROM request_logs), (SELECT max(request_id) FROM request_logs),
+               (SELECT max(rowid) FROM request_logs)",
+            [],
+            |_| Ok(()),
+        )
+}
+
+fn delete_in(connection: &Connection, ids: &[String]) -> rusqlite::Result<usize> {
+    let mut deleted = 0;
+    let mut request = connection.prepare_cached("DELETE FROM request_logs WHERE request_id = ?")?;
+    let mut payload =
+        connection.prepare_cached("DELETE FROM request_payloads WHERE request_id = ?")?;
+    for id in ids {
+        deleted += request.execute(params![id])?;
+        payload.execute(params![id])?;
+    }
+    Ok(deleted)
+}
+
+fn delete_oldest(table: &str, time: &str, condition: &str) -> String {
+    format!(
+        "DELETE FROM {table} WHERE rowid IN
+           (SELECT rowid FROM {table} WHERE {time} {condition} ORDER BY {time} LIMIT ?2)"
+    )
+}
+
+fn insert_payload(
+    connection: &Connection,
+    entry: &Entry,
+    payload: &Payload,
+) -> rusqlite::Result<()> {
+    let mut insert = connection.prepare_cached(&columns::INSERT_PAYLOAD)?;
+    for (kind, body, truncated) in [
+        ("request", &payload.request, payload.request_truncated),
+        ("response", &payload.response, payload.response_truncated),
+    ] {
+        if body.is_empty() {
+            continue;
+        }
+        let (encoding, text, cut) = readable(body);
+        insert.execute(params![
+            entry.request_id.hyphenated().to_string(),
+            entry.started_at_us,
+            kind,
+            encoding,
+            i64::try_from(body.len()).unwrap_or(i64::MAX),
+            truncated || cut,
+            text,
+        ])?;
+    }
+    Ok(())
+}
+
+/// A body as text: its encoding's name, the text, and whether something was cut off. Speech and
+/// pictures are noted by their size only; their bytes would say nothing to a reader of rows.
+fn readable(body: &[u8]) -> (&'static str, std::borrow::Cow<'_, str>, bool) {
+    let whole = body.len() <= BODY_LIMIT;
+    let body = body.get(..BODY_LIMIT).unwrap_or(body);
+    match std::str::from_utf8(body) {
+        Ok(text) => ("utf-8", columns::clean(text, BODY_LIMIT), !whole),
+        // The cut fell inside a character.
+        Err(error) if error.error_len().is_none() && error.valid_up_to() > 0 => {
+            let text = body.get(..error.valid_up_to()).unwrap_or_default();
+            let text = std::str::from_utf8(text).unwrap_or_default();
+            ("utf-8", columns::clean(text, BODY_LIMIT), true)
+        }
+        Err(_) => ("binary", "".into(), true),
+    }
+}
+
+/// Renames the file and its companions to `….corrupt-<time>`.
+fn set_aside(path: &Path, reason: &rusqlite::Error) {
+    let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%.6f").to_string();
+    let with = |suffix: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    let aside = with(&format!(".corrupt-{time}"));
+    for companion in ["", "-wal", "-shm"] {
+        let mut name = aside.as_os_str().to_owned();
+        name.push(companion);
+        match fs::rename(with(companion), name) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                tracing::error!(path = %path.display(), %error, "a damaged request log cannot be moved aside");
+            }
+        }
+    }
+    tracing::error!(
+        path = %path.display(),
+        moved_to = %aside.display(),
+        %reason,
+        "the request log is damaged; it was moved aside and a new one begun"
+    );
+}
+
+#[cfg(unix)]
+fn file_id(path: &Path) -> Option<FileId> {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
+
+#[cfg(not(unix))]
+fn file_id(_path: &Path) -> Option<FileId> {
+    None
+}
