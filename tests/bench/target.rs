@@ -204,7 +204,7 @@ fn is_ready(address: SocketAddr) -> bool {
 }
 
 /// Debian's nginx in its kindest form: no access log, bodies kept in memory, connections kept alive
-/// on both sides without a count, replies and request bodies passed on as they come.
+/// on both sides without a count, streams passed on as they come.
 fn nginx(folder: &Path, upstream: SocketAddr, address: SocketAddr) -> Outcome<Command> {
     let root = folder.display();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -217,10 +217,10 @@ fn nginx(folder: &Path, upstream: SocketAddr, address: SocketAddr) -> Outcome<Co
          \x20 access_log off;\n  tcp_nodelay on;\n  keepalive_requests 100000000;\n\
          \x20 client_max_body_size 64m;\n  client_body_buffer_size 1m;\n{temporary}\
          \x20 upstream fast {{ server {upstream}; keepalive 256; keepalive_requests 100000000; }}\n\
-         \x20 server {{\n    listen {address};\n    location / {{\n\
-         \x20     proxy_pass http://fast;\n      proxy_http_version 1.1;\n\
-         \x20     proxy_set_header Connection \"\";\n      proxy_buffering off;\n\
-         \x20     proxy_request_buffering off;\n    }}\n  }}\n}}\n"
+         \x20 proxy_http_version 1.1;\n  proxy_set_header Connection \"\";\n\
+         \x20 server {{\n    listen {address};\n    location / {{ proxy_pass http://fast; }}\n\
+         \x20   location ~ ^/(burst|paced|token)/ {{\n\
+         \x20     proxy_pass http://fast;\n      proxy_buffering off;\n    }}\n  }}\n}}\n"
     );
     let path = folder.join("nginx.conf");
     fs::write(&path, config)?;
