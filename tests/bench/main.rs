@@ -1,0 +1,175 @@
+//! `cargo bench --bench gateway`: what Tidegate costs, side by side with the direct upstream and
+//! with nginx in one run on one machine. Rounds are interleaved (every phase visits every target
+//! before the next phase begins), and medians of rounds are reported. This is a program for people
+//! to run and read, not a test: nothing fails because a machine was busy.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program whose output is a table")]
+
+mod load;
+mod machine;
+mod measure;
+mod report;
+mod target;
+mod upstream;
+mod wire;
+
+use std::collections::VecDeque;
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+
+use crate::measure::{Measure, PHASES};
+use crate::report::Results;
+use crate::target::{Kind, Target};
+use crate::upstream::Upstream;
+
+pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+/// No new round begins after this time.
+const BUDGET: Duration = Duration::from_secs(210);
+/// Fresh starts of each proxy, of which the median time to readiness is reported.
+const STARTS: usize = 7;
+/// The marker comments between which `--write` puts its table.
+const BEGIN: &str = "<!-- bench: begin -->";
+const END: &str = "<!-- bench: end -->";
+
+/// Measures Tidegate beside nginx and the direct upstream.
+#[derive(Parser)]
+struct Arguments {
+    /// Only these targets (direct, nginx, tidegate), separated by commas.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Only these phases (throughput, body8, body128, answer128, latency, first-token, burst, paced).
+    #[arg(long, value_delimiter = ',')]
+    phases: Vec<String>,
+    /// Seconds of load per phase, target and round.
+    #[arg(long, default_value_t = 1.0)]
+    seconds: f64,
+    /// Rounds over all phases.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Print every round's figures as JSON instead of the table.
+    #[arg(long)]
+    json: bool,
+    /// Put the table into this file, between its marker comments.
+    #[arg(long)]
+    write: Option<PathBuf>,
+    /// Passed by Cargo.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> Outcome<()> {
+    let arguments = Arguments::parse();
+    let upstream = Upstream::start()?;
+    let mut results = Results::default();
+    let targets = start(&arguments, &upstream, &mut results);
+    let rounds = run(&arguments, &targets, &mut results)?;
+    for target in &targets {
+        if let Some(peak) = target.memory("VmHWM") {
+            results.add(target.kind, Measure::Peak, peak);
+        }
+    }
+    let report = format!("{}\n\n{}", conditions(&arguments, rounds), results.markdown());
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&results.json())?);
+    } else {
+        println!("{report}");
+    }
+    if let Some(path) = &arguments.write {
+        write_between_markers(path, &report)?;
+        eprintln!("wrote the table into {}", path.display());
+    }
+    Ok(())
+}
+
+/// Starts what was asked for; a target that cannot run is left out with a word why.
+fn start(arguments: &Arguments, upstream: &Upstream, results: &mut Results) -> Vec<Target> {
+    let mut targets = Vec::new();
+    for kind in Kind::ALL {
+        if !wanted(&arguments.only, kind.name()) {
+            continue;
+        }
+        match prepare(kind, upstream, results) {
+            Ok(target) => targets.push(target),
+            Err(error) => eprintln!("{} is left out: {error}", kind.name()),
+        }
+    }
+    targets
+}
+
+/// Readiness over several fresh starts, memory before the first request, then the probe.
+fn prepare(kind: Kind, upstream: &Upstream, results: &mut Results) -> Outcome<Target> {
+    let target = Target::start(kind, upstream.address)?;
+    std::thread::sleep(Duration::from_millis(300));
+    let idle = target.memory("VmRSS");
+    target.probe(upstream)?;
+    if let Some(idle) = idle {
+        results.add(kind, Measure::Idle, idle);
+        for _ in 0..STARTS {
+            let fresh = Target::start(kind, upstream.address)?;
+            let ready = fresh.ready().unwrap_or_default();
+            results.add(kind, Measure::Ready, ready.as_secs_f64() * 1e3);
+        }
+    }
+    let request = target.request("plain", 0, false);
+    load::closed(target.address, &request, 64, Duration::from_millis(500), 1)?;
+    Ok(target)
+}
+
+/// Runs the rounds; returns how many were completed.
+fn run(arguments: &Arguments, targets: &[Target], results: &mut Results) -> Outcome<usize> {
+    let started = Instant::now();
+    let time = Duration::try_from_secs_f64(arguments.seconds)?;
+    let mut order: VecDeque<&Target> = targets.iter().collect();
+    for round in 0..arguments.rounds {
+        if started.elapsed() > BUDGET {
+            eprintln!("out of time after {round} rounds");
+            return Ok(round);
+        }
+        for phase in PHASES.iter().filter(|phase| wanted(&arguments.phases, phase.name)) {
+            for target in &order {
+                let figures = (phase.run)(target, time)
+                    .map_err(|error| format!("{}, {}: {error}", target.kind.name(), phase.name))?;
+                for (measure, figure) in figures {
+                    results.add(target.kind, measure, figure);
+                }
+            }
+        }
+        // Nobody always goes first.
+        order.rotate_left(1.min(order.len()));
+        eprintln!("round {} of {}", round + 1, arguments.rounds);
+    }
+    Ok(arguments.rounds)
+}
+
+fn wanted(names: &[String], name: &str) -> bool {
+    names.is_empty() || names.iter().any(|wanted| wanted == name)
+}
+
+/// The lines above the table: machine, versions, the way of measuring.
+fn conditions(arguments: &Arguments, rounds: usize) -> String {
+    let nginx = target::nginx_path().and_then(|path| machine::version(path, "-v"));
+    let tidegate = machine::version(env!("CARGO_BIN_EXE_tidegate"), "--version");
+    let absent = || "absent".to_owned();
+    format!(
+        "Measured on {}: {}.\n{}; {}; {}. Medians of {rounds} interleaved rounds, {} s of load for each phase.",
+        jiff::Timestamp::now().strftime("%-d %B %Y"),
+        machine::describe(),
+        tidegate.unwrap_or_else(|| "tidegate absent".to_owned()),
+        nginx.unwrap_or_else(absent),
+        machine::version("rustc", "--version").unwrap_or_else(absent),
+        arguments.seconds,
+    )
+}
+
+fn write_between_markers(path: &Path, report: &str) -> Outcome<()> {
+    let page = std::fs::read_to_string(path)?;
+    let parts =
+        page.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
+    let (before, after) = parts.ok_or("the page lacks the marker comments")?;
+    std::fs::write(path, format!("{before}{BEGIN}\n{}\n{END}{after}", report.trim_end()))?;
+    Ok(())
+}
