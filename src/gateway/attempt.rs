@@ -25,7 +25,7 @@ const MAX_ERROR: usize = 64 * 1024;
 
 /// An answer that has begun.
 #[derive(Debug)]
-pub struct Begun {
+pub(super) struct Begun {
     pub headers: HeaderMap,
     pub content: Content,
     pub tap: Tap,
@@ -33,10 +33,14 @@ pub struct Begun {
 
 /// How much of the answer is here.
 #[derive(Debug)]
-pub enum Content {
+pub(super) enum Content {
     Whole(Bytes),
     /// The first bytes, and where the rest comes from.
-    Flowing { first: VecDeque<Bytes>, rest: ReplyBody, events: bool },
+    Flowing {
+        first: VecDeque<Bytes>,
+        rest: ReplyBody,
+        events: bool,
+    },
 }
 
 /// What a try came to, where it is not an answer.
@@ -156,7 +160,8 @@ impl Try for Asked<'_> {
             };
             let (path, model) = (self.endpoint.path, &self.envelope.model);
             let reply = mock::answer(path, &self.body, model, canned, stamp);
-            return begin(reply.map_err(Miss::of_fault)?, Duration::MAX, Duration::MAX, family).await;
+            return begin(reply.map_err(Miss::of_fault)?, Duration::MAX, Duration::MAX, family)
+                .await;
         }
         let ask_for_usage =
             self.envelope.stream && self.endpoint.stream_usage && deployment.provider.stream_usage;
@@ -239,10 +244,7 @@ async fn begin(
 }
 
 /// Reads a reply to its end; `false` when it is too large to be held and has to flow.
-async fn read_whole(
-    body: &mut ReplyBody,
-    parts: &mut VecDeque<Bytes>,
-) -> Result<bool, Failure> {
+async fn read_whole(body: &mut ReplyBody, parts: &mut VecDeque<Bytes>) -> Result<bool, Failure> {
     let mut size = 0;
     while let Some(bytes) = body.next().await {
         let bytes = bytes?;
@@ -289,7 +291,9 @@ async fn read_error(reply: Reply, secret: Option<&str>) -> Fault {
     let mut text = BytesMut::new();
     let read = async {
         while let Some(Ok(bytes)) = body.next().await {
-            text.extend_from_slice(bytes.get(..bytes.len().min(MAX_ERROR - text.len())).unwrap_or_default());
+            text.extend_from_slice(
+                bytes.get(..bytes.len().min(MAX_ERROR - text.len())).unwrap_or_default(),
+            );
             if text.len() >= MAX_ERROR {
                 break;
             }
@@ -297,16 +301,17 @@ async fn read_error(reply: Reply, secret: Option<&str>) -> Fault {
     };
     let _cut_short = tokio::time::timeout(Duration::from_secs(10), read).await;
     let mut fault = openai_error::read(status, &text.freeze(), secret);
-    let header = |name: &str| headers.get(name)?.to_str().ok().map(str::to_owned);
-    fault.details_mut().retry_after = header("retry-after");
-    fault.details_mut().headers = headers
-        .iter()
-        .filter(|(name, _)| {
-            let name = name.as_str();
-            name.starts_with("x-ratelimit-") || name == "retry-after-ms" || name == "x-should-retry"
-        })
-        .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
-        .collect();
+    let details = fault.details_mut();
+    for (name, value) in &headers {
+        let (name, Ok(value)) = (name.as_str(), value.to_str()) else { continue };
+        if name == "retry-after" {
+            details.retry_after = Some(value.to_owned());
+        } else if name.starts_with("x-ratelimit-")
+            || matches!(name, "retry-after-ms" | "x-should-retry")
+        {
+            details.headers.push((name.to_owned(), value.to_owned()));
+        }
+    }
     fault
 }
 
@@ -323,7 +328,9 @@ impl Miss {
             Failure::Broken => {
                 (Kind::UpstreamGarbage, "The provider's answer broke off before it was complete.")
             }
-            Failure::ClientBody => (Kind::ClientClosed, "The request body broke off before its end."),
+            Failure::ClientBody => {
+                (Kind::ClientClosed, "The request body broke off before its end.")
+            }
             Failure::Unsendable => (
                 Kind::Bug,
                 "The configuration of this model gives an address or a key that no request can carry.",

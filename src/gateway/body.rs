@@ -13,7 +13,7 @@ use super::load::Room;
 use crate::ground::fault::{Fault, Kind};
 
 /// Longest silence of a client that has a body to send.
-pub const IDLE: Duration = Duration::from_secs(30);
+pub(super) const IDLE: Duration = Duration::from_secs(30);
 /// Longest time a JSON body may take as a whole.
 const WHOLE: Duration = Duration::from_secs(300);
 /// How much of a refused body is read and thrown away, and for how long.
@@ -25,7 +25,7 @@ const MAX_PREALLOCATED: usize = 1024 * 1024;
 ///
 /// # Errors
 /// `UnsupportedMedia` for another content type, or for a compressed body.
-pub fn check_json(headers: &HeaderMap) -> Result<(), Fault> {
+pub(super) fn check_json(headers: &HeaderMap) -> Result<(), Fault> {
     check_encoding(headers)?;
     let Some(kind) = content_type(headers) else { return Ok(()) };
     if kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json")) {
@@ -33,7 +33,9 @@ pub fn check_json(headers: &HeaderMap) -> Result<(), Fault> {
     }
     Err(Fault::new(
         Kind::UnsupportedMedia,
-        format!("The content-type `{kind}` is not supported here. Send `content-type: application/json`."),
+        format!(
+            "The content-type `{kind}` is not supported here. Send `content-type: application/json`."
+        ),
     ))
 }
 
@@ -41,7 +43,7 @@ pub fn check_json(headers: &HeaderMap) -> Result<(), Fault> {
 ///
 /// # Errors
 /// `UnsupportedMedia` for anything else.
-pub fn check_form(headers: &HeaderMap) -> Result<&str, Fault> {
+pub(super) fn check_form(headers: &HeaderMap) -> Result<&str, Fault> {
     check_encoding(headers)?;
     let whole = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if content_type(headers).as_deref() == Some("multipart/form-data")
@@ -60,7 +62,7 @@ pub fn check_form(headers: &HeaderMap) -> Result<&str, Fault> {
 /// # Errors
 /// `TooLarge` over `most` bytes, `RequestTimeout` for a body that does not come, `ClientClosed` for
 /// one that breaks off, `Overloaded` when all bodies together would take too much memory.
-pub async fn read<B>(mut body: B, most: usize, room: &mut Room) -> Result<Bytes, Fault>
+pub(super) async fn read<B>(mut body: B, most: usize, room: &mut Room) -> Result<Bytes, Fault>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -108,7 +110,7 @@ where
 ///
 /// # Errors
 /// `RequestTimeout` after [`IDLE`], `ClientClosed` when the body breaks off.
-pub async fn next<B>(body: &mut B) -> Result<Option<Bytes>, Fault>
+pub(super) async fn next<B>(body: &mut B) -> Result<Option<Bytes>, Fault>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -132,7 +134,7 @@ where
 }
 
 /// Reads what is left and forgets it, so that the client gets to read the answer.
-pub async fn discard<B>(mut body: B, declared: u64)
+pub(super) async fn discard<B>(mut body: B, declared: u64)
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -151,7 +153,7 @@ where
     let _gave_up = tokio::time::timeout(DISCARD_TIME, all).await;
 }
 
-pub fn too_large(most: usize) -> Fault {
+pub(super) fn too_large(most: usize) -> Fault {
     Fault::new(
         Kind::TooLarge,
         format!(

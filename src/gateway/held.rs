@@ -23,14 +23,6 @@ pub(super) struct Held {
 }
 
 impl Held {
-    pub(super) fn length(&self) -> u64 {
-        self.length
-    }
-
-    pub(super) fn is_in_memory(&self) -> bool {
-        self.spilled.is_none()
-    }
-
     /// # Errors
     /// The temporary file could not be written.
     pub(super) async fn push(&mut self, bytes: Bytes) -> Result<(), Fault> {
@@ -145,7 +137,12 @@ mod tests {
     #[tokio::test]
     async fn long_beginnings_go_to_a_file_and_come_back_whole() {
         let big = vec![7u8; 3 * 1024 * 1024];
-        let out = replayed(&[b"ab", &big, b"model", b"z"], 2 + big.len() as u64..7 + big.len() as u64, "m2").await;
+        let out = replayed(
+            &[b"ab", &big, b"model", b"z"],
+            2 + big.len() as u64..7 + big.len() as u64,
+            "m2",
+        )
+        .await;
         assert_eq!(out.len(), big.len() + 5);
         assert!(out.ends_with(b"\x07m2z"));
     }

@@ -233,7 +233,8 @@ fn scope(live: &Live, caller: &Caller, name: &str) -> Result<Vec<Candidate>, Fau
 fn manner(live: &Live, begun: &Begun, strip_usage: bool) -> Manner {
     let header = |name: &HeaderName| begun.headers.get(name).and_then(|value| value.to_str().ok());
     let events = matches!(begun.content, Content::Flowing { events: true, .. });
-    let json = header(&header::CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/json"));
+    let json =
+        header(&header::CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/json"));
     let length = header(&header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
     Manner {
         events,
@@ -315,7 +316,11 @@ fn passed_back(from: &HeaderMap) -> HeaderMap {
         let text = name.as_str();
         let passes = matches!(
             text,
-            "content-type" | "content-disposition" | "retry-after" | "openai-processing-ms" | "openai-version"
+            "content-type"
+                | "content-disposition"
+                | "retry-after"
+                | "openai-processing-ms"
+                | "openai-version"
         ) || text.starts_with("x-ratelimit-");
         if passes {
             headers.append(name, value.clone());

@@ -21,7 +21,7 @@ use crate::wire::tap::Tap;
 /// Longest text taken over from a header or a message.
 const MAX_TEXT: usize = 512;
 /// Bytes kept of a request or an answer where prompts are stored.
-pub const MAX_PAYLOAD: usize = 256 * 1024;
+pub(super) const MAX_PAYLOAD: usize = 256 * 1024;
 
 /// One request on its way to a row.
 pub struct Record {

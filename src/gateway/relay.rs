@@ -60,9 +60,14 @@ pub struct Relay {
 
 /// What the bytes are.
 enum Shape {
-    Events { cutter: Cutter, strip_usage: bool },
+    Events {
+        cutter: Cutter,
+        strip_usage: bool,
+    },
     /// Anything else, with the last bytes kept where they may hold usage.
-    Bytes { tail: Option<Vec<u8>> },
+    Bytes {
+        tail: Option<Vec<u8>>,
+    },
 }
 
 /// How a relay is to behave.

@@ -101,9 +101,7 @@ fn of_group(found: &Match, ward: &Ward, tries: usize, is_fallback: bool) -> Vec<
             (cooling, deployment.order, -die, deployment)
         })
         .collect();
-    order.sort_by(|a, b| {
-        (a.0, a.1).cmp(&(b.0, b.1)).then_with(|| a.2.total_cmp(&b.2))
-    });
+    order.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then_with(|| a.2.total_cmp(&b.2)));
     order.into_iter().take(tries).map(|(.., deployment)| candidate(deployment)).collect()
 }
 
@@ -159,7 +157,10 @@ mod tests {
 
     #[test]
     fn weights_are_shares_and_orders_are_ranks() {
-        let found = group("g", vec![deployment("a", 3.0, 1), deployment("b", 1.0, 1), deployment("c", 99.0, 2)]);
+        let found = group(
+            "g",
+            vec![deployment("a", 3.0, 1), deployment("b", 1.0, 1), deployment("c", 99.0, 2)],
+        );
         let mut first_a = 0;
         for _ in 0..4_000 {
             let candidates = of_group(&found, &Ward::new(), 3, false);
@@ -191,7 +192,9 @@ mod tests {
             models.groups.insert(name.into(), found.group);
         }
         let mut routing = routing();
-        routing.fallbacks.insert("g".into(), vec!["i".into(), "g".into(), "gone".into(), "h".into()]);
+        routing
+            .fallbacks
+            .insert("g".into(), vec!["i".into(), "g".into(), "gone".into(), "h".into()]);
         routing.default_fallbacks = vec!["g".into()];
         let plan = |name: &str| {
             let found = models.find(name).expect("there");

@@ -17,8 +17,8 @@ use super::relay::Manner;
 use super::route::Candidate;
 use super::{Live, body, manner, scope};
 use crate::ground::fault::{Fault, Kind};
+use crate::provider::Call;
 use crate::provider::client::ClientBodyBroken;
-use crate::provider::{Call, client};
 use crate::wire::catalogue::Format;
 use crate::wire::multipart::{Follower, ModelPart};
 

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use uuid::Uuid;
 
+use crate::conversation::usage::Usage;
+
 /// How a request ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Status {
@@ -27,16 +29,6 @@ pub enum UsageSource {
     None,
     /// The provider's own figures.
     Provider,
-}
-
-/// Token counts; `input` includes cached tokens and `output` includes reasoning.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tokens {
-    pub input: Option<u64>,
-    pub output: Option<u64>,
-    pub cache_read: Option<u64>,
-    pub cache_write: Option<u64>,
-    pub reasoning: Option<u64>,
 }
 
 /// One try at one deployment.
@@ -108,7 +100,7 @@ pub struct Entry {
     pub attempts: Vec<Attempt>,
     /// The group that was asked for, when another one answered.
     pub fallback_from: Option<String>,
-    pub tokens: Tokens,
+    pub tokens: Usage,
     pub usage_source: UsageSource,
     /// US dollars; `None` when no price is configured or no usage is known, never zero for unknown.
     pub cost_usd: Option<f64>,
