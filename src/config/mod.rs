@@ -1,5 +1,81 @@
-//! Floor 3: the edit corridor's values. A file becomes located text (`load`), is checked whole
-//! (`check`), has its references replaced (`resolve`) and ends as a `Snapshot`. Nothing here knows of
-//! requests, providers' answers or databases.
+//! Floor 3: the edit corridor's values. A file becomes a located tree (`load`, `include`), has its
+//! references replaced (`resolve`), is given types (`decode`, `file`), is checked whole (`check`) and
+//! ends as a `Snapshot`. Nothing here knows of requests, providers' answers or databases.
 
+mod check;
+mod decode;
+mod diff;
+mod file;
+mod include;
+pub mod keys;
+mod known;
+mod load;
+mod node;
+mod problem;
+mod resolve;
+mod schema;
 pub mod snapshot;
+pub mod watch;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+pub use diff::{Change, Diff, diff};
+pub use problem::{Problem, Severity};
+pub use resolve::{Environment, ProcessEnvironment};
+pub use schema::{reference, schema};
+use snapshot::Snapshot;
+
+/// How a configuration is loaded.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LoadOptions {
+    /// A key that nobody knows is an error, not a warning.
+    pub strict: bool,
+    /// The command line's address, which wins over the file's and decides how weak keys are judged.
+    pub listen: Option<SocketAddr>,
+}
+
+/// What came of loading a configuration.
+#[derive(Debug)]
+pub struct Loaded {
+    /// `None` when any problem is an error.
+    pub snapshot: Option<Snapshot>,
+    /// Every problem, in the order of their places.
+    pub problems: Vec<Problem>,
+    /// Every file that was read or should have been: known in failure too, so that a watcher sees
+    /// the fix.
+    pub sources: Vec<PathBuf>,
+    /// What every source held: what `watch::Watcher` compares with.
+    pub stamps: watch::Stamps,
+}
+
+/// Loads a configuration: reads the file and all it names, and checks everything.
+///
+/// Reads files and `environment` only; the same content gives the same snapshot. Every problem is
+/// reported, not only the first.
+pub fn load(path: &Path, environment: &dyn Environment, options: &LoadOptions) -> Loaded {
+    let mut findings = problem::Findings::default();
+    let mut origins = resolve::Origins::new(environment);
+    let mut damaged = HashSet::new();
+    let root = include::read(path, &mut origins, &mut findings, &mut damaged);
+    let snapshot = root.map(|root| {
+        let file: file::File = decode::decode(&root, options.strict, &mut findings, &mut damaged);
+        check::check(file, &root, options.listen, &damaged, &mut findings, &mut origins)
+    });
+    let sources = origins.files().to_vec();
+    let snapshot = snapshot.filter(|_| !findings.has_errors()).map(|snapshot| Snapshot {
+        hash: origins.hash(),
+        sources: sources.clone(),
+        ..snapshot
+    });
+    Loaded {
+        snapshot,
+        problems: findings.into_problems(&sources),
+        sources,
+        stamps: origins.stamps().clone(),
+    }
+}

@@ -1,0 +1,488 @@
+//! `model_list`: entries become deployments, deployments become groups.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+use sha2::{Digest, Sha256};
+use url::Url;
+
+use super::super::file::models::{
+    Credential, CredentialValues, LitellmParams, ModelEntry, ModelInfo,
+};
+use super::super::file::value::At;
+use super::super::problem::{Place, Severity};
+use super::super::snapshot::{Deployment, Group, Models, Prices};
+use super::routing::time;
+use super::{Checker, Unenforced, place_of};
+use crate::ground::names::{Pattern, closest};
+use crate::ground::secret::Secret;
+use crate::wire::catalogue::{self, Format, Layout, Provider};
+
+/// Access group → names of the groups whose entries carry it.
+pub(super) type AccessGroups = BTreeMap<String, Vec<String>>;
+
+/// Paths that belong to an endpoint and not to the base that all endpoints share.
+const ENDPOINTS: &[&str] = &[
+    "/chat/completions",
+    "/completions",
+    "/embeddings",
+    "/responses",
+    "/models",
+    "/moderations",
+    "/images/generations",
+    "/audio/transcriptions",
+    "/audio/speech",
+    "/rerank",
+];
+
+/// Headers that describe the message and are the gateway's to write.
+const FRAMING: &[&str] =
+    &["connection", "content-length", "host", "te", "trailer", "transfer-encoding", "upgrade"];
+
+/// A deployment whose share is not settled yet: that takes the whole group.
+struct Draft {
+    deployment: Deployment,
+    shares: [Option<f64>; 3],
+}
+
+pub(super) fn models(
+    list: Vec<At<ModelEntry>>,
+    credentials: Vec<At<Credential>>,
+    root: Place,
+    checker: &mut Checker<'_, '_>,
+) -> (Models, AccessGroups) {
+    if list.is_empty() && !checker.damaged.contains(&root) {
+        checker.warning(root, "`model_list` is empty: no model can be asked for");
+    }
+    let credentials = by_name(credentials, checker);
+    let mut access_groups = AccessGroups::new();
+    let mut drafts: BTreeMap<String, Vec<Draft>> = BTreeMap::new();
+    let mut ids = HashSet::new();
+    let mut unenforced = Unenforced::default();
+    for entry in list {
+        unenforced.note(&unenforced_keys(&entry.value));
+        let name = entry.value.model_name.as_ref().map(|name| Pattern::new(name.value.clone()));
+        let Some((name, draft)) = draft(entry, &credentials, &mut access_groups, checker) else {
+            match name {
+                Some(name) => checker.faulty_models.push(name),
+                None => checker.models_unknown = true,
+            }
+            continue;
+        };
+        drafts.entry(name).or_default().push(distinct(draft, &mut ids));
+    }
+    unenforced.report("model_list", checker);
+    (groups(drafts), access_groups)
+}
+
+fn by_name(
+    list: Vec<At<Credential>>,
+    checker: &mut Checker<'_, '_>,
+) -> HashMap<String, CredentialValues> {
+    let mut credentials = HashMap::new();
+    for entry in list {
+        let Some(name) = &entry.value.credential_name else {
+            checker.missing(&entry, "credential_name");
+            continue;
+        };
+        let values = entry.value.credential_values.unwrap_or_default();
+        if credentials.insert(name.value.clone(), values).is_some() {
+            checker.error(name.place, format!("the credential {} stands twice", name.show()));
+        }
+    }
+    credentials
+}
+
+fn unenforced_keys(entry: &ModelEntry) -> Vec<(&'static str, Option<Place>)> {
+    let Some(params) = entry.litellm_params.as_ref().map(|params| &params.value) else {
+        return Vec::new();
+    };
+    vec![
+        ("rpm", place_of(params.rpm.as_ref())),
+        ("tpm", place_of(params.tpm.as_ref())),
+        ("max_parallel_requests", place_of(params.max_parallel_requests.as_ref())),
+        ("max_budget", place_of(params.max_budget.as_ref())),
+        ("budget_duration", place_of(params.budget_duration.as_ref())),
+    ]
+}
+
+/// One entry as a deployment, with the name of its group.
+fn draft(
+    entry: At<ModelEntry>,
+    credentials: &HashMap<String, CredentialValues>,
+    access_groups: &mut AccessGroups,
+    checker: &mut Checker<'_, '_>,
+) -> Option<(String, Draft)> {
+    let Some(name) = &entry.value.model_name else {
+        checker.missing(&entry, "model_name");
+        return None;
+    };
+    let Some(params_at) = &entry.value.litellm_params else {
+        checker.missing(&entry, "litellm_params");
+        return None;
+    };
+    let params = &params_at.value;
+    let Some(model) = &params.model else {
+        checker.missing(params_at, "model");
+        return None;
+    };
+    let empty = CredentialValues::default();
+    let credential = params.litellm_credential_name.as_ref().map_or(&empty, |wanted| {
+        credentials.get(&wanted.value).unwrap_or_else(|| {
+            checker.dangling(
+                wanted,
+                "in `credential_list`",
+                credentials.keys().map(String::as_str),
+            );
+            &empty
+        })
+    });
+    let api_base = params.api_base.as_ref().or(credential.api_base.as_ref());
+    let (provider, upstream) = provider(params, model, api_base.is_some(), checker)?;
+    stars(name, model, upstream, checker);
+    let base = base(provider, params, api_base, model.place, checker)?;
+    let key_was_lost = checker.damaged.contains(&params_at.place);
+    let api_key = api_key(provider, params, credential, model.place, &base, key_was_lost, checker);
+    let organization = params.organization.as_ref().or(credential.organization.as_ref());
+    let headers = headers(params, organization, checker);
+    let api_version = params.api_version.as_ref().or(credential.api_version.as_ref());
+    let info = entry.value.model_info.map(|info| info.value).unwrap_or_default();
+    for group in info.access_groups.iter().flatten() {
+        let members = access_groups.entry(group.value.clone()).or_default();
+        if !members.contains(&name.value) {
+            members.push(name.value.clone());
+        }
+    }
+    let prices = prices(params, &info, checker);
+    let id = info.id.as_ref().map(|id| id.value.clone());
+    let shares = [
+        params.weight.as_ref().map(|weight| weight.value),
+        params.rpm.as_ref().map(share),
+        params.tpm.as_ref().map(share),
+    ];
+    if let Some(bad) = params.weight.as_ref().filter(|weight| weight.value <= 0.0) {
+        let message = "`weight` must be above zero (use `order` to keep a deployment for last)";
+        checker.error(bad.place, message);
+    }
+    checker.not_negative("max_budget", params.max_budget.as_ref());
+    let mut deployment = Deployment {
+        id: String::new(),
+        group: name.value.clone(),
+        provider,
+        model: Pattern::new(upstream),
+        base,
+        api_version: api_version.map(|version| version.value.clone()),
+        api_key,
+        headers,
+        extra_body: params.extra_body.clone().unwrap_or_default(),
+        weight: 1.0,
+        order: params.order.unwrap_or_default(),
+        timeout: time("timeout", params.timeout.as_ref(), checker),
+        stream_timeout: time("stream_timeout", params.stream_timeout.as_ref(), checker),
+        mock_response: params.mock_response.clone(),
+        prices,
+        info: info.whole,
+    };
+    deployment.id = id.unwrap_or_else(|| digest(&deployment));
+    Some((name.value.clone(), Draft { deployment, shares }))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a share of requests")]
+fn share(capacity: &At<u64>) -> f64 {
+    capacity.value.max(1) as f64
+}
+
+fn provider<'p>(
+    params: &'p LitellmParams,
+    model: &'p At<String>,
+    has_base: bool,
+    checker: &mut Checker<'_, '_>,
+) -> Option<(&'static Provider, &'p str)> {
+    if let Some(prefix) = &params.custom_llm_provider {
+        let Some((provider, _)) = by_prefix(&prefix.value) else {
+            checker.dangling(prefix, "a provider that Tidegate knows", catalogue::prefixes());
+            return None;
+        };
+        let rest = model.value.strip_prefix(&prefix.value).and_then(|rest| rest.strip_prefix('/'));
+        return Some((provider, rest.unwrap_or(&model.value)));
+    }
+    let found = catalogue::find(&model.value, has_base);
+    match found {
+        Some((_, "")) => checker.error(model.place, "`model` has no name after its provider"),
+        Some((_, "*")) if model.value == "*" => {
+            let message = "`*` has no provider: every name goes to `openai`, write `provider/*`";
+            checker.warning(model.place, message);
+        }
+        Some(_) => {}
+        None => {
+            let prefix = model.value.split('/').next().unwrap_or_default();
+            let suggestion = closest(prefix, catalogue::prefixes())
+                .filter(|_| !model.hidden)
+                .map(|prefix| format!("{prefix}/…"));
+            let message = format!(
+                "{}: no provider has this prefix (any OpenAI-compatible one is `openai/…` with an \
+                 `api_base`)",
+                model.show()
+            );
+            checker.findings.add(model.place, Severity::Error, message, suggestion);
+        }
+    }
+    found
+}
+
+fn by_prefix(prefix: &str) -> Option<(&'static Provider, ())> {
+    let row = catalogue::PROVIDERS.iter().find(|provider| provider.prefixes.contains(&prefix));
+    row.map(|row| (row, ()))
+}
+
+/// A `*` in the provider's name takes what a `*` of the public name stood for: there must be one.
+fn stars(name: &At<String>, model: &At<String>, upstream: &str, checker: &mut Checker<'_, '_>) {
+    let count = |text: &str| text.matches('*').count();
+    if count(upstream) > count(&name.value) {
+        checker.error(model.place, "`model` has a `*` that `model_name` does not fill");
+    }
+    if name.value.is_empty() {
+        checker.error(name.place, "`model_name` is empty");
+    }
+}
+
+/// The base URL, or `None` after an error.
+fn base(
+    provider: &Provider,
+    params: &LitellmParams,
+    api_base: Option<&At<String>>,
+    place: Place,
+    checker: &mut Checker<'_, '_>,
+) -> Option<String> {
+    let Some(api_base) = api_base else {
+        if params.mock_response.is_none() && provider.base.is_none() {
+            let message =
+                format!("`api_base` is missing: `{}` has no address of its own", provider.name);
+            checker.error(place, message);
+            return None;
+        }
+        return Some(provider.base.unwrap_or("mock:").to_owned());
+    };
+    if provider.format == Format::Mock {
+        return Some(provider.base.unwrap_or("mock:").to_owned());
+    }
+    let url = match http_url(&api_base.value) {
+        Ok(url) => url,
+        Err(message) => {
+            checker.error(api_base.place, format!("`api_base`: {message}"));
+            return None;
+        }
+    };
+    let mut base = url.as_str().trim_end_matches('/').to_owned();
+    if let Some(endpoint) = ENDPOINTS.iter().find(|endpoint| base.ends_with(**endpoint)) {
+        base.truncate(base.len() - endpoint.len());
+        let message = format!(
+            "`api_base` is the address below which endpoints are: `{endpoint}` was removed"
+        );
+        checker.warning(api_base.place, message);
+    }
+    if url.path() == "/" {
+        base.push_str(provider.base_suffix);
+    }
+    if provider.layout == Layout::Azure
+        && params.api_version.is_none()
+        && !base.ends_with("/openai/v1")
+    {
+        let message =
+            "`api_version` is missing: Azure wants one, unless `api_base` ends in `/openai/v1`";
+        checker.warning(api_base.place, message);
+    }
+    Some(base)
+}
+
+/// An address that requests can be sent to. The error does not hold it.
+pub(super) fn http_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text.trim())
+        .map_err(|error| format!("not a URL such as `http://host:8000/v1` ({error})"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("a URL must begin with `http://` or `https://`".to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(
+            "a user or password within a URL would be logged; send it as a header".to_owned()
+        );
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("a base URL has no `?` and no `#`".to_owned());
+    }
+    Ok(url)
+}
+
+/// The provider's key: the entry's, the credential's, or the provider's customary variable. That
+/// variable is shown to the provider's own address only: LiteLLM sends `OPENAI_API_KEY` to any
+/// `openai/` entry with an `api_base`, also to a stranger's.
+fn api_key(
+    provider: &Provider,
+    params: &LitellmParams,
+    credential: &CredentialValues,
+    place: Place,
+    base: &str,
+    key_was_lost: bool,
+    checker: &mut Checker<'_, '_>,
+) -> Option<Secret> {
+    if let Some(key) = params.api_key.as_ref().or(credential.api_key.as_ref()) {
+        if HeaderValue::from_str(key.value.expose()).is_err() {
+            checker.error(key.place, "`api_key` has characters that no header may have");
+        }
+        return Some(key.value.clone());
+    }
+    if params.mock_response.is_some() || key_was_lost {
+        return None;
+    }
+    let variable = provider.key_variable?;
+    let value = checker.variable(variable, place).map(|value| Secret::new(value.as_str()));
+    let own = provider.base.is_none_or(|own| same_host(own, base));
+    match (own, value) {
+        (true, Some(key)) => return Some(key),
+        (true, None) => {
+            // A server of one's own may well want no key.
+            if provider.base.is_some_and(|base| base.starts_with("https:")) {
+                let message = format!(
+                    "no `api_key`, and the variable `{variable}` is not set: no key is sent"
+                );
+                checker.warning(place, message);
+            }
+        }
+        (false, Some(_)) => {
+            let message = format!(
+                "no `api_key`: `{variable}` is not sent to an `api_base` of another host \
+                 (write `api_key: os.environ/{variable}` if it should be)"
+            );
+            checker.warning(place, message);
+        }
+        (false, None) => {}
+    }
+    None
+}
+
+fn same_host(one: &str, other: &str) -> bool {
+    let host = |text: &str| Url::parse(text).ok().and_then(|url| url.host_str().map(str::to_owned));
+    match (host(one), host(other)) {
+        // eu.api.openai.com belongs to whom api.openai.com belongs to.
+        (Some(one), Some(other)) => other == one || other.ends_with(&format!(".{one}")),
+        (one, other) => one == other,
+    }
+}
+
+fn headers(
+    params: &LitellmParams,
+    organization: Option<&At<String>>,
+    checker: &mut Checker<'_, '_>,
+) -> Vec<(HeaderName, HeaderValue)> {
+    let mut headers = Vec::new();
+    let mut add = |name: &str, text: &str, place: Place, checker: &mut Checker<'_, '_>| {
+        let framing = FRAMING.contains(&name.to_ascii_lowercase().as_str());
+        match (HeaderName::try_from(name), HeaderValue::from_str(text)) {
+            (Ok(_), Ok(_)) if framing => {
+                checker.error(place, "a header that the gateway itself writes");
+            }
+            (Ok(name), Ok(mut value)) => {
+                value.set_sensitive(true);
+                headers.push((name, value));
+            }
+            (Err(_), _) => checker.error(place, "not a header's name"),
+            (_, Err(_)) => checker.error(place, "a value with characters that no header may have"),
+        }
+    };
+    if let Some(organization) = organization {
+        add("openai-organization", &organization.value, organization.place, checker);
+    }
+    for (name, value) in params.extra_headers.iter().flatten() {
+        add(name, value.value.expose(), value.place, checker);
+    }
+    headers
+}
+
+fn prices(params: &LitellmParams, info: &ModelInfo, checker: &mut Checker<'_, '_>) -> Prices {
+    let mut price = |name, own: &Option<At<f64>>, info: &Option<At<f64>>| {
+        checker.not_negative(name, own.as_ref().or(info.as_ref()))
+    };
+    Prices {
+        input_cost_per_token: price(
+            "input_cost_per_token",
+            &params.input_cost_per_token,
+            &info.input_cost_per_token,
+        ),
+        output_cost_per_token: price(
+            "output_cost_per_token",
+            &params.output_cost_per_token,
+            &info.output_cost_per_token,
+        ),
+        cache_read_input_token_cost: price(
+            "cache_read_input_token_cost",
+            &params.cache_read_input_token_cost,
+            &info.cache_read_input_token_cost,
+        ),
+    }
+}
+
+/// What identifies a deployment whose entry gives no id: where its requests go, and as whom.
+fn digest(deployment: &Deployment) -> String {
+    let key = deployment.api_key.as_ref().map(|key| key.hash().to_hex()).unwrap_or_default();
+    let version = deployment.api_version.as_deref().unwrap_or_default();
+    let parts = [
+        deployment.group.as_str(),
+        deployment.provider.name,
+        deployment.model.as_str(),
+        &deployment.base,
+        version,
+        &key,
+    ];
+    let digest = Sha256::digest(parts.join("\0").as_bytes());
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Two entries may be alike to the letter; their ids are not.
+fn distinct(mut draft: Draft, ids: &mut HashSet<String>) -> Draft {
+    let id = draft.deployment.id.clone();
+    let mut number = 2u32;
+    while !ids.insert(draft.deployment.id.clone()) {
+        draft.deployment.id = format!("{id}-{number}");
+        number += 1;
+    }
+    draft
+}
+
+fn groups(drafts: BTreeMap<String, Vec<Draft>>) -> Models {
+    let mut models = Models::default();
+    for (name, drafts) in drafts {
+        let deployments = weighted(drafts).into_iter().map(Arc::new).collect();
+        let group = Arc::new(Group { name: name.clone(), deployments });
+        let pattern = Pattern::new(name.clone());
+        if pattern.is_wild() {
+            models.wildcards.push((pattern, group));
+        } else {
+            models.groups.insert(name, group);
+        }
+    }
+    models.wildcards.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.weight()));
+    models
+}
+
+/// Settles the shares of a group: by the first of `weight`, `rpm` and `tpm` that any of its
+/// deployments has; one without the number gets the mean of those with it.
+fn weighted(drafts: Vec<Draft>) -> Vec<Deployment> {
+    let given = |index: usize| -> Vec<Option<f64>> {
+        let share = |draft: &Draft| draft.shares.get(index).copied().flatten();
+        drafts.iter().map(share).collect()
+    };
+    let shares = (0..3).map(given).find(|shares| shares.iter().any(Option::is_some));
+    let shares = shares.unwrap_or_default();
+    let known: Vec<f64> = shares.iter().copied().flatten().collect();
+    #[expect(clippy::cast_precision_loss, reason = "a group has few deployments")]
+    let mean = if known.is_empty() { 1.0 } else { known.iter().sum::<f64>() / known.len() as f64 };
+    let mut shares = shares.into_iter();
+    drafts
+        .into_iter()
+        .map(|draft| {
+            let weight = shares.next().flatten().unwrap_or(mean);
+            Deployment { weight, ..draft.deployment }
+        })
+        .collect()
+}

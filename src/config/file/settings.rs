@@ -1,0 +1,107 @@
+//! `litellm_settings`, `general_settings`, `router_settings` and `request_log`, as typed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::value::{Address, At, Length};
+use crate::ground::secret::Secret;
+
+/// A list of mappings from a model's name to the names to try after it.
+pub(in crate::config) type Fallbacks = Vec<BTreeMap<String, At<Vec<At<String>>>>>;
+
+/// Settings that LiteLLM keeps under this name.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(in crate::config) struct LitellmSettings {
+    /// As in `general_settings`.
+    pub(in crate::config) master_key: Option<At<Secret>>,
+    /// As in `general_settings`.
+    pub(in crate::config) database_url: Option<At<Secret>>,
+    /// Write the log as one JSON object a line. Default: false.
+    pub(in crate::config) json_logs: Option<bool>,
+    /// As `general_settings.detailed_debug`.
+    pub(in crate::config) set_verbose: Option<bool>,
+    /// As in `router_settings`, which wins.
+    pub(in crate::config) num_retries: Option<At<u32>>,
+    /// As `router_settings.timeout`, which wins.
+    pub(in crate::config) request_timeout: Option<At<Length>>,
+    /// As in `router_settings`; both are used.
+    pub(in crate::config) fallbacks: Option<Fallbacks>,
+    /// As in `router_settings`; both are used.
+    pub(in crate::config) default_fallbacks: Option<Vec<At<String>>>,
+    /// Other names for MCP servers: alias → name in `mcp_servers`.
+    pub(in crate::config) mcp_aliases: Option<BTreeMap<String, At<String>>>,
+    /// Seconds of silence after which a stream gets an SSE comment, so that proxies in between keep
+    /// it open. Default: 15 (LiteLLM: none).
+    pub(in crate::config) sse_keepalive_ping_interval_seconds: Option<At<Length>>,
+}
+
+/// Settings of the gateway itself.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(in crate::config) struct GeneralSettings {
+    /// The administrator's key: may use everything, and `/admin`. Default: the variable
+    /// `LITELLM_MASTER_KEY`, if it is set. Plain, or `sha256:` and 64 hexadecimal digits.
+    pub(in crate::config) master_key: Option<At<Secret>>,
+    /// `postgres://…`: where request rows go in the end. Default: the variable `DATABASE_URL`, if it
+    /// is set; without either, the SQLite file is the store.
+    pub(in crate::config) database_url: Option<At<Secret>>,
+    /// Where to listen. Default: `127.0.0.1:4000`. Any address that is not loopback wants a key.
+    pub(in crate::config) listen: Option<At<Address>>,
+    /// A second address for `/admin`, which is then not served on the first.
+    pub(in crate::config) admin_listen: Option<At<Address>>,
+    /// Requests in progress; more are refused with status 503. Default: 2048.
+    pub(in crate::config) global_max_parallel_requests: Option<At<u64>>,
+    /// Largest JSON body, in MiB. Default: 32.
+    pub(in crate::config) max_request_size_mb: Option<At<f64>>,
+    /// Largest multipart body, in MiB. Default: 256.
+    pub(in crate::config) max_upload_size_mb: Option<At<f64>>,
+    /// How long streams may go on after SIGTERM. Default: 120 s.
+    pub(in crate::config) drain_timeout_seconds: Option<At<Length>>,
+    /// Log more of what is going on. Default: false.
+    pub(in crate::config) detailed_debug: Option<bool>,
+    /// Keep prompts and answers with the rows of requests. Default: false.
+    pub(in crate::config) store_prompts_in_spend_logs: Option<bool>,
+    /// Write no rows. Default: false.
+    pub(in crate::config) disable_spend_logs: Option<bool>,
+    /// As `request_log.retention`.
+    pub(in crate::config) maximum_spend_logs_retention_period: Option<At<Length>>,
+}
+
+/// How a group's deployments are tried.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(in crate::config) struct RouterSettings {
+    /// Only `simple-shuffle`: at random, by weight.
+    pub(in crate::config) routing_strategy: Option<At<String>>,
+    /// Tries after the first, before the first byte went out. Default: 2.
+    pub(in crate::config) num_retries: Option<At<u32>>,
+    /// How long an answer may take; streamed, how long its beginning may take. Default: 600 s.
+    pub(in crate::config) timeout: Option<At<Length>>,
+    /// How long the beginning of a streamed answer may take. Default: `timeout`.
+    pub(in crate::config) stream_timeout: Option<At<Length>>,
+    /// Longest silence within a streamed answer. Default: 300 s.
+    pub(in crate::config) stream_idle_timeout_seconds: Option<At<Length>>,
+    /// How long a deployment that failed is passed over, while its group has others. Default: 5 s.
+    pub(in crate::config) cooldown_time: Option<At<Length>>,
+    /// Other names for models: alias → name in `model_list`.
+    pub(in crate::config) model_group_alias: Option<BTreeMap<String, At<String>>>,
+    /// Models to try in order when one fails: `[{a: [b, c]}]`. The name `*` stands for every model.
+    pub(in crate::config) fallbacks: Option<Fallbacks>,
+    /// Models to try when one fails that has no `fallbacks` of its own.
+    pub(in crate::config) default_fallbacks: Option<Vec<At<String>>>,
+}
+
+/// Where a row for each request goes.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(in crate::config) struct RequestLog {
+    /// The SQLite file: the store itself, or the spool before PostgreSQL. Relative to the directory
+    /// that the process was started in. Default: `data/tidegate.db`.
+    pub(in crate::config) path: Option<PathBuf>,
+    /// Rows older than this are deleted; `0` keeps them for ever. Default: `90d`.
+    pub(in crate::config) retention: Option<At<Length>>,
+}
