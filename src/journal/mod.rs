@@ -12,8 +12,10 @@ mod columns;
 mod drain;
 pub mod entry;
 mod postgres;
+pub mod query;
 mod queue;
 mod retention;
+mod show;
 mod spool;
 mod tls;
 mod writer;
@@ -283,3 +285,6 @@ fn configure(shared: &Shared, settings: &RequestLog) {
 fn target(settings: &RequestLog) -> Target {
     Target { database_url: settings.database_url.clone(), retention: settings.retention }
 }
+
+#[cfg(test)]
+mod tests;

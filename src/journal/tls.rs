@@ -14,7 +14,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// Parameters that Prisma, and so LiteLLM's `DATABASE_URL`, knows and PostgreSQL does not. They tune a
@@ -64,7 +64,9 @@ impl Address {
         let (plain, ssl_mode, ssl_root) = split(url);
         let mut config =
             tokio_postgres::Config::from_str(&plain).map_err(|_| AddressError::Malformed)?;
-        if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+        let nowhere = |host: &Host| matches!(host, Host::Tcp(name) if name.is_empty());
+        let hosts = config.get_hosts();
+        if hosts.iter().any(nowhere) || (hosts.is_empty() && config.get_hostaddrs().is_empty()) {
             return Err(AddressError::Malformed);
         }
         let (mode, trust) = match ssl_mode.as_deref() {

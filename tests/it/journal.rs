@@ -369,7 +369,7 @@ async fn every_column_arrives_and_litellms_view_shows_it() {
     // The same names, in the same order, in the file.
     let file = rusqlite::Connection::open(&settings.path).unwrap();
     let select = file.prepare("SELECT * FROM litellm_logs").unwrap();
-    let in_file: Vec<_> = select.column_names().into_iter().map(str::to_owned).collect();
+    let in_file: Vec<_> = select.column_names().map(str::to_owned).collect();
     let in_server: Vec<_> = view.as_object().unwrap().keys().cloned().collect();
     assert_eq!(in_file, in_server);
     journal.close(PATIENCE).await;
