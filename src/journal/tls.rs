@@ -121,7 +121,10 @@ fn split(url: &str) -> (String, Option<String>, Option<PathBuf>) {
     };
     let is_url = url.starts_with("postgres://") || url.starts_with("postgresql://");
     let plain = if is_url {
-        match url.split_once('?') {
+        // A password may hold a question mark; whatever comes before the `@` is none of ours.
+        let host = url.find('@').unwrap_or(0);
+        let query = url.get(host..).and_then(|rest| rest.find('?'));
+        match query.and_then(|at| Some((url.get(..host + at)?, url.get(host + at + 1..)?))) {
             Some((head, query)) => {
                 let rest: Vec<_> = query.split('&').filter(|pair| !take(pair)).collect();
                 if rest.is_empty() { head.to_owned() } else { format!("{head}?{}", rest.join("&")) }
@@ -244,6 +247,9 @@ mod tests {
         assert_eq!(address.config.get_password(), Some("pa@ss".as_bytes()));
         let address = Address::parse("host=db user=llm sslmode=disable").ok().unwrap();
         assert_eq!(address.config.get_ssl_mode(), SslMode::Disable);
+        let address =
+            Address::parse("postgres://llm:what?sslmode=disable@db/x?schema=a").ok().unwrap();
+        assert_eq!(address.config.get_password(), Some("what?sslmode=disable".as_bytes()));
         let address = Address::parse("postgres://llm@db/x").ok().unwrap();
         assert_eq!(address.config.get_ssl_mode(), SslMode::Prefer);
     }
@@ -252,7 +258,7 @@ mod tests {
     fn errors_never_repeat_the_url() {
         for url in [
             "postgres://llm:hunter2canary@",
-            "postgres://llm:pa?hunter2canary=x@db/x",
+            "postgres://llm:pass@db/x?hunter2canary=x",
             "hunter2canary",
             "postgres://llm:hunter2canary@db/x?sslmode=hunter2canary",
             "postgres://llm:hunter2canary@db:notaport/x",
