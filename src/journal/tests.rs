@@ -405,3 +405,47 @@ async fn logs_are_found_by_what_is_asked() {
     // And with the gateway gone.
     assert_eq!(ask(all).await.unwrap(), 61);
 }
+
+#[test]
+fn zz_measure() {
+    let directory = TempDir::new().unwrap();
+    let mut spool = Spool::open(&directory.path().join("x.db")).unwrap();
+    let make = || -> Vec<Entry> {
+        (0..256)
+            .map(|_| Entry {
+                key_id: Some("0123456789ab".into()),
+                key_alias: Some("openwebui".into()),
+                model_group: Some("gpt-5".into()),
+                deployment: Some("0123456789abcdef".into()),
+                provider: Some("openai"),
+                model_upstream: Some("gpt-5".into()),
+                api_base: Some("https://api.openai.com/v1".into()),
+                user_agent: Some("OpenAI/Python 1.2.3".into()),
+                attempts: vec![entry::Attempt {
+                    deployment: "x".into(),
+                    status: Some(200),
+                    error: None,
+                    duration_us: 1,
+                }],
+                client_ip: "127.0.0.1".parse().ok(),
+                ..entry()
+            })
+            .collect()
+    };
+    let groups: Vec<_> = (0..200).map(|_| make()).collect();
+    let t = Instant::now();
+    for g in &groups {
+        spool.insert(g, "instance").unwrap();
+    }
+    let n = 200 * 256;
+    println!("{} us/row", t.elapsed().as_secs_f64() * 1e6 / n as f64);
+    println!("{} bytes/row", spool.used_bytes().unwrap() / n);
+    let reader = spool::Reader::open(&directory.path().join("x.db")).unwrap();
+    let t = Instant::now();
+    let rows = reader.oldest(500, 1 << 30).unwrap();
+    println!("read {} us/row {}", t.elapsed().as_secs_f64() * 1e6 / 500.0, rows[0].entry.len());
+    let ids: Vec<_> = rows.iter().map(|r| r.request_id.clone()).collect();
+    let t = Instant::now();
+    spool.delete(&ids).unwrap();
+    println!("delete {} us/row", t.elapsed().as_secs_f64() * 1e6 / 500.0);
+}

@@ -10,7 +10,9 @@ use tempfile::TempDir;
 use tidegate::config::snapshot::RequestLog;
 use tidegate::ground::secret::Secret;
 use tidegate::journal::entry::{Attempt, Entry, Payload, Status, Tokens, UsageSource};
+use tidegate::journal::query::{self, LogQuery};
 use tidegate::journal::{Journal, JournalStatus, PostgresState, Recorder};
+use tokio::sync::mpsc;
 use uuid::{NoContext, Timestamp, Uuid};
 
 use crate::support::postgres::{PASSWORD, Postgres, USER};
@@ -432,6 +434,131 @@ async fn a_schema_from_the_future_or_gone_astray_only_makes_rows_wait() {
     until_drained(&journal, 5).await;
     assert_eq!(server.count(COUNT).await, 5);
     journal.close(PATIENCE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_show_both_stores_and_follow_new_rows() {
+    let directory = TempDir::new().unwrap();
+    let mut server = Postgres::running().await;
+    let settings = settings(&directory, Some(server.url()));
+    let journal = Journal::open(&settings, "test").unwrap();
+    let recorder = journal.recorder();
+    let mut odd = full_entry();
+    odd.model_requested = "it's\nforged".to_owned();
+    recorder.record(odd);
+    record(&recorder, 30);
+    until_drained(&journal, 31).await;
+
+    let query = LogQuery { json: true, limit: 5, ..LogQuery::default() };
+    let (lines, mut reader) = Lines::new();
+    let following = tokio::spawn({
+        let (settings, query) = (settings.clone(), query.clone());
+        let mut lines = lines.clone();
+        async move { query::follow(&settings, &query, &mut lines).await.map_err(|e| e.to_string()) }
+    });
+    for _ in 0..5 {
+        reader.recv().await.unwrap();
+    }
+    let news: Vec<_> = (0..40).map(|_| entry()).collect();
+    let mut ids: Vec<_> = news.iter().map(|entry| entry.request_id.to_string()).collect();
+    for entry in news {
+        recorder.record(entry);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let mut shown = Vec::new();
+    for _ in 0..40 {
+        let line: serde_json::Value = serde_json::from_str(&reader.recv().await.unwrap()).unwrap();
+        shown.push(line["request_id"].as_str().unwrap().to_owned());
+    }
+    ids.sort();
+    shown.sort();
+    assert_eq!(shown, ids, "each row once, wherever it was found");
+    following.abort();
+
+    let find = |query: LogQuery| {
+        let settings = settings.clone();
+        async move { query::find(&settings, &query).await.unwrap() }
+    };
+    until_drained(&journal, 71).await;
+    let odd = find(LogQuery { model: Some("it's\nforged".to_owned()), ..query.clone() }).await;
+    assert_eq!(odd.rows.len(), 1);
+    // Column for column what the file would have said.
+    let in_server = odd.rows[0].0.clone();
+    assert_eq!(in_server["started_at"], "2026-02-03T04:05:06.789000Z");
+    assert_eq!(in_server["cost_usd"], 0.0125);
+    let many = LogQuery {
+        key: Some("openwebui".to_owned()),
+        status: Some("200".to_owned()),
+        ..query.clone()
+    };
+    assert_eq!(find(LogQuery { errors: true, ..many.clone() }).await.rows.len(), 0);
+    assert_eq!(find(many).await.rows.len(), 1);
+
+    server.kill().await;
+    record(&recorder, 7);
+    assert!(journal.flush(PATIENCE).await);
+    let all = LogQuery { limit: 1000, ..query.clone() };
+    let waiting = find(all.clone()).await;
+    assert_eq!(waiting.rows.len(), 7);
+    let notice = waiting.notice.unwrap();
+    assert!(!notice.contains(PASSWORD), "{notice}");
+    server.start().await;
+    let found = find(all).await;
+    assert_eq!((found.rows.len(), found.notice), (78, None));
+    journal.close(PATIENCE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_guides_sql_is_right() {
+    let directory = TempDir::new().unwrap();
+    let server = Postgres::running().await;
+    let settings = settings(&directory, Some(server.url()));
+    let journal = Journal::open(&settings, "test").unwrap();
+    record(&journal.recorder(), 1);
+    until_drained(&journal, 1).await;
+    let file = rusqlite::Connection::open(&settings.path).unwrap();
+    let guide = include_str!("../../docs/guide/logs.md");
+    let blocks: Vec<_> =
+        guide.split("```sql\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(blocks.len() >= 5);
+    for sql in blocks {
+        if sql.contains("tidegate.") {
+            server.execute(sql).await;
+        } else {
+            file.prepare(sql).unwrap().query([]).unwrap().next().unwrap();
+        }
+    }
+    server.execute("SET ROLE grafana; SELECT * FROM public.litellm_logs; SELECT * FROM tidegate.requests_recent").await;
+    journal.close(PATIENCE).await;
+}
+
+/// A writer that hands over one line at a time.
+#[derive(Clone)]
+struct Lines {
+    sender: mpsc::Sender<String>,
+    rest: String,
+}
+
+impl Lines {
+    fn new() -> (Self, mpsc::Receiver<String>) {
+        let (sender, receiver) = mpsc::channel(1000);
+        (Self { sender, rest: String::new() }, receiver)
+    }
+}
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.rest.push_str(std::str::from_utf8(bytes).unwrap());
+        while let Some((line, rest)) = self.rest.split_once('\n') {
+            self.sender.try_send(line.to_owned()).map_err(std::io::Error::other)?;
+            self.rest = rest.to_owned();
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// LiteLLM's SpendLogs, as its dashboards and scripts name them.
