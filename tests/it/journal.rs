@@ -509,6 +509,45 @@ async fn logs_show_both_stores_and_follow_new_rows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn sslmode_means_what_it_means_to_libpq() {
+    let (server, authority) = Postgres::secured().await;
+    let root = format!("sslrootcert={}", authority.display());
+    let connects = async |host: &str, parameters: &str| {
+        let directory = TempDir::new().unwrap();
+        let url = server.url_of(host, parameters);
+        let journal = Journal::open(&settings(&directory, Some(url)), "test").unwrap();
+        until(&journal, "an answer", |status| {
+            !matches!(status.postgres, PostgresState::Connecting | PostgresState::Off)
+        })
+        .await;
+        let encrypted = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE ssl AND application_name = 'tidegate'";
+        let outcome = match journal.status().postgres {
+            PostgresState::Connected if server.count(encrypted).await == 1 => "encrypted",
+            PostgresState::Connected => "plain",
+            _ => "refused",
+        };
+        journal.close(PATIENCE).await;
+        // The server ends a session a moment after its client left.
+        poll(&server, encrypted, 0).await;
+        outcome
+    };
+    for (host, parameters, expected) in [
+        ("127.0.0.1", "sslmode=disable", "plain"),
+        ("127.0.0.1", "", "encrypted"),
+        ("127.0.0.1", "sslmode=require", "encrypted"),
+        // The system knows no such authority.
+        ("localhost", "sslmode=verify-ca", "refused"),
+        ("localhost", "sslmode=verify-full", "refused"),
+        ("127.0.0.1", &format!("sslmode=verify-ca&{root}"), "encrypted"),
+        ("127.0.0.1", &format!("sslmode=verify-full&{root}"), "refused"),
+        ("localhost", &format!("sslmode=verify-full&{root}"), "encrypted"),
+        ("127.0.0.1", &format!("{root}&sslmode=require"), "encrypted"),
+    ] {
+        assert_eq!(connects(host, parameters).await, expected, "{host} {parameters}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_guides_sql_is_right() {
     let directory = TempDir::new().unwrap();
     let server = Postgres::running().await;

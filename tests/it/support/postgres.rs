@@ -23,6 +23,8 @@ pub(crate) struct Postgres {
     owner: Option<(u32, u32)>,
     port: u16,
     postmaster: Option<Child>,
+    /// Further settings for the command line, as `name=value`.
+    settings: Vec<String>,
 }
 
 impl Postgres {
@@ -33,8 +35,14 @@ impl Postgres {
         if let Some((user, group)) = owner {
             chown(directory.path(), Some(user), Some(group)).unwrap();
         }
-        let server =
-            Self { directory, programs: programs(), owner, port: free_port(), postmaster: None };
+        let server = Self {
+            directory,
+            programs: programs(),
+            owner,
+            port: free_port(),
+            postmaster: None,
+            settings: Vec::new(),
+        };
         let password = server.directory.path().join("password");
         fs::write(&password, PASSWORD).unwrap();
         if let Some((user, group)) = owner {
@@ -58,6 +66,39 @@ impl Postgres {
         server
     }
 
+    /// One that speaks TLS, and the PEM file of its authority. The certificate is for `localhost` only.
+    pub(crate) async fn secured() -> (Self, PathBuf) {
+        let mut server = Self::new();
+        fs::write(server.directory.path().join("names"), "subjectAltName=DNS:localhost").unwrap();
+        let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+        for arguments in [
+            format!("req -x509 {key} -keyout ca.key -out ca.crt -subj /CN=authority -days 2"),
+            format!("req {key} -keyout server.key -out server.csr -subj /CN=localhost"),
+            "x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -out server.crt \
+             -days 2 -extfile names"
+                .to_owned(),
+        ] {
+            // Debian's PostgreSQL brings it along.
+            let mut command = server.run(Path::new("openssl"));
+            let output = command.args(arguments.split_whitespace()).output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+        let file = |name: &str| server.directory.path().join(name).display().to_string();
+        server.settings = vec![
+            "ssl=on".to_owned(),
+            format!("ssl_cert_file={}", file("server.crt")),
+            format!("ssl_key_file={}", file("server.key")),
+        ];
+        let authority = server.directory.path().join("ca.crt");
+        server.start().await;
+        (server, authority)
+    }
+
+    /// The address by that name, with those parameters.
+    pub(crate) fn url_of(&self, host: &str, parameters: &str) -> String {
+        format!("postgres://{USER}:{PASSWORD}@{host}:{}/postgres?{parameters}", self.port)
+    }
+
     pub(crate) fn url(&self) -> String {
         self.url_with(PASSWORD)
     }
@@ -70,8 +111,11 @@ impl Postgres {
     pub(crate) async fn start(&mut self) {
         assert!(self.postmaster.is_none(), "the server is running");
         let log = File::create(self.directory.path().join("log")).unwrap();
-        let child = self
-            .command("postgres")
+        let mut command = self.command("postgres");
+        for setting in &self.settings {
+            command.args(["-c", setting]);
+        }
+        let child = command
             .args(["-D", "data", "-p", &self.port.to_string()])
             .args(["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=20"])
             .arg("-c")
@@ -147,7 +191,12 @@ impl Postgres {
     }
 
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(self.programs.join(program));
+        self.run(&self.programs.join(program))
+    }
+
+    /// Runs in the server's directory as the server's user.
+    fn run(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
         command.current_dir(self.directory.path());
         command.stdin(Stdio::null()).stdout(Stdio::null());
         if let Some((user, group)) = self.owner {
