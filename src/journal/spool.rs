@@ -76,6 +76,14 @@ impl Spool {
         }
     }
 
+    /// The same, but with `existing_only` a file that is absent stays so.
+    pub(super) fn open_if(path: &Path, existing_only: bool) -> Result<Option<Self>, SpoolError> {
+        if existing_only && !path.exists() {
+            return Ok(None);
+        }
+        Self::open(path).map(Some)
+    }
+
     fn open_once(path: &Path) -> Result<Self, SpoolError> {
         let refused = |error| SpoolError::Sqlite(path.to_owned(), error);
         let mut connection = Connection::open(path).map_err(refused)?;
@@ -233,8 +241,8 @@ impl Reader {
     }
 
     /// The first rows written that are still there, at most `limit` of them and, after the first, at
-    /// most `bytes` of JSON.
-    pub(super) fn oldest(&self, limit: usize, bytes: usize) -> rusqlite::Result<Vec<Row>> {
+    /// most `bytes` of JSON; and whether there may be more.
+    pub(super) fn oldest(&self, limit: usize, bytes: usize) -> rusqlite::Result<(Vec<Row>, bool)> {
         let columns = columns::names(REQUESTS);
         let mut select = self.connection.prepare_cached(&format!(
             "SELECT {columns} FROM request_logs ORDER BY rowid LIMIT ?"
@@ -250,11 +258,12 @@ impl Reader {
             let payloads = if with_payloads { self.payloads(&request_id)? } else { String::new() };
             size += entry.len() + payloads.len();
             if size > bytes && !batch.is_empty() {
-                break;
+                return Ok((batch, true));
             }
             batch.push(Row { request_id, started_at_us: row.get(1)?, entry, payloads });
         }
-        Ok(batch)
+        let is_full = batch.len() >= limit;
+        Ok((batch, is_full))
     }
 
     fn has_payloads(&self) -> rusqlite::Result<bool> {
@@ -466,4 +475,42 @@ fn file_id(path: &Path) -> Option<FileId> {
 #[cfg(not(unix))]
 fn file_id(_path: &Path) -> Option<FileId> {
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_undoes_the_group_and_passes() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut spool = Spool::open(&directory.path().join("x.db")).unwrap();
+        // SQLite's own bound answers as a full disk does.
+        spool_bound(&spool.connection, 30);
+        let group = || -> Vec<Entry> {
+            (0..50)
+                .map(|_| Entry { request_id: uuid::Uuid::now_v7(), ..Entry::default() })
+                .collect()
+        };
+        let mut written = 0;
+        let error = loop {
+            match spool.insert(&group(), "test") {
+                Ok(rows) => written += i64::try_from(rows).unwrap(),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.sqlite_error_code(), Some(ErrorCode::DiskFull));
+        assert!(!is_corrupt(&error));
+        assert_eq!(spool.count().unwrap(), written);
+        // Deleting makes room where nothing else does.
+        assert!(spool.shed(40).unwrap() > 0);
+        spool_bound(&spool.connection, 10_000);
+        assert_eq!(spool.insert(&group(), "test").unwrap(), 50);
+        assert_eq!(spool.count().unwrap(), written + 10);
+    }
+
+    fn spool_bound(connection: &Connection, pages: i64) {
+        let sql = format!("PRAGMA max_page_count = {pages}");
+        connection.query_row(&sql, [], |_| Ok(())).unwrap();
+    }
 }

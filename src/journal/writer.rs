@@ -81,10 +81,11 @@ impl Writer {
             self.pending.extend(work.entries);
             self.commands.extend(work.commands);
             self.closed = work.closed;
+            // Before writing: a file that was deleted would swallow the rows.
+            self.check();
             self.write();
             self.serve();
             self.expire();
-            self.check();
             if self.closed && (self.pending.is_empty() || self.faults >= LAST_TRIES) {
                 break;
             }
@@ -187,6 +188,11 @@ impl Writer {
     /// Deletes the next chunk of rows past their retention; new rows get their turn in between.
     fn expire(&mut self) {
         let Some(before_us) = self.expiring else { return };
+        if self.spool.is_none() && !self.shared.enabled.load(Ordering::Relaxed) {
+            // Switched off: no file is made only to find it empty.
+            self.expiring = None;
+            return;
+        }
         let mut more = false;
         let outcome = self.change(|spool| {
             let (deleted, left) = spool.expire(before_us, DELETE_CHUNK)?;

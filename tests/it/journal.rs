@@ -258,12 +258,14 @@ async fn a_poisoned_row_does_not_take_its_neighbours_along() {
     let file = rusqlite::Connection::open(&settings.path).unwrap();
     let spoilt = "UPDATE request_logs SET http_status = 99999 WHERE rowid IN (3, 17)";
     assert_eq!(file.execute(spoilt, []).unwrap(), 2);
+    let before_christ = "UPDATE request_logs SET started_at = -99999999999999999 WHERE rowid = 5";
+    assert_eq!(file.execute(before_christ, []).unwrap(), 1);
     record(&recorder, 20);
 
     server.start().await;
     until_drained(&journal, 41).await;
-    assert_eq!(server.count(COUNT).await, 39);
-    assert_eq!(journal.status().dead_letter_total, 2);
+    assert_eq!(server.count(COUNT).await, 38);
+    assert_eq!(journal.status().dead_letter_total, 3);
     assert_eq!(journal.status().dropped_total, 0);
     let letters = "SELECT count(*) FROM dead_letters WHERE reason LIKE '%22003%' AND json_extract(entry, '$.http_status') = 99999";
     assert_eq!(file.query_row(letters, [], |row| row.get::<_, i64>(0)).unwrap(), 2);
