@@ -16,11 +16,13 @@ use crate::ground::secret::Secret;
 use super::postgres::{Fault, Postgres};
 use super::queue::{Command, Shared};
 use super::retention;
-use super::spool::{Reader, Row};
+use super::spool::{self, Reader, Row};
 
 /// Rows and bytes of one transaction.
 const BATCH_ROWS: usize = 500;
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// So many rows in a batch, all of them refused, are no accident.
+const SUSPICIOUS: usize = 10;
 /// How long the first row waits for others.
 const BATCH_TIME: Duration = Duration::from_millis(200);
 /// First and longest wait after a fault of the server; the true wait is anything up to it.
@@ -222,7 +224,8 @@ impl Session<'_> {
         self.batch_rows = match outcome {
             Ok(()) => (self.batch_rows * 2).min(BATCH_ROWS),
             // A slow server may manage half.
-            Err(_) => (self.batch_rows / 2).max(1),
+            Err(Fault::Away(_)) => (self.batch_rows / 2).max(1),
+            Err(_) => self.batch_rows,
         };
         outcome?;
         self.answered_at = Some(Instant::now());
@@ -272,7 +275,12 @@ impl Session<'_> {
                 self.reader = Some((generation, reader));
                 Ok(rows)
             }
-            Ok(Err(error)) => Err(Fault::Away(format!("the spool cannot be read: {error}"))),
+            Ok(Err(error)) => {
+                if spool::is_corrupt(&error) {
+                    self.shared().command(Command::SetAside(error.to_string()));
+                }
+                Err(Fault::Away(format!("the spool cannot be read: {error}")))
+            }
             Err(error) => Err(Fault::Away(format!("the spool cannot be read: {error}"))),
         }
     }
@@ -280,6 +288,7 @@ impl Session<'_> {
     /// Commits the batch; rows that the server refuses for their content are found by halving and buried.
     async fn send(&mut self, rows: &[Row]) -> Result<(), Fault> {
         let mut parts = vec![rows];
+        let mut refused = Vec::new();
         let mut made_partitions = false;
         while let Some(part) = parts.pop() {
             let entries = array(part.iter().map(|row| row.entry.as_str()));
@@ -302,7 +311,7 @@ impl Session<'_> {
                     return Err(Fault::Drift(Fault::NoPartition.to_string()));
                 }
                 Err(Fault::Row(reason)) => match part {
-                    [row] => self.bury(row, reason).await?,
+                    [row] => refused.push((row.clone(), reason)),
                     _ => {
                         let (left, right) = part.split_at(part.len() / 2);
                         parts.extend([right, left]);
@@ -311,7 +320,14 @@ impl Session<'_> {
                 Err(fault) => return Err(fault),
             }
         }
-        Ok(())
+        match refused.first() {
+            None => Ok(()),
+            // Not the rows are at fault, but a constraint that somebody put on the table.
+            Some((_, reason)) if refused.len() == rows.len() && rows.len() >= SUSPICIOUS => {
+                Err(Fault::Drift(format!("every row is refused: {reason}")))
+            }
+            Some(_) => self.bury(refused).await,
+        }
     }
 
     /// For rows older than the partitions made in advance, or from a clock that runs ahead of this one.
@@ -322,13 +338,14 @@ impl Session<'_> {
         Ok(())
     }
 
-    async fn bury(&mut self, row: &Row, reason: String) -> Result<(), Fault> {
-        tracing::error!(
-            request_id = row.request_id,
-            reason,
-            "PostgreSQL refuses a request row; it is kept in dead_letters"
-        );
-        let rows = vec![(row.clone(), reason)];
+    async fn bury(&mut self, rows: Vec<(Row, String)>) -> Result<(), Fault> {
+        for (row, reason) in &rows {
+            tracing::error!(
+                request_id = row.request_id,
+                reason,
+                "PostgreSQL refuses a request row; it is kept in dead_letters"
+            );
+        }
         self.ask(|done| Command::Bury(rows, done)).await
     }
 

@@ -2,6 +2,7 @@
 //! writer thread, the file's only writer in this process; `Reader` is a second, read-only connection
 //! for the drainer. Knows nothing of queues, threads or PostgreSQL.
 
+use std::fmt::{self, Display};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -136,8 +137,13 @@ impl Spool {
         Ok(deleted)
     }
 
-    /// Moves rows that PostgreSQL refuses into `dead_letters`.
-    pub(super) fn bury(&mut self, rows: &[(Row, String)], now_us: i64) -> rusqlite::Result<usize> {
+    /// Moves rows that PostgreSQL refuses into `dead_letters`. Returns how many rows were moved, and how
+    /// many dead letters had to go to keep to their bound.
+    pub(super) fn bury(
+        &mut self,
+        rows: &[(Row, String)],
+        now_us: i64,
+    ) -> rusqlite::Result<(usize, usize)> {
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for (row, reason) in rows {
@@ -146,15 +152,15 @@ impl Spool {
                 params![row.request_id, now_us, reason, row.entry, format!("[{}]", row.payloads)],
             )?;
         }
-        transaction.execute(
+        let lost = transaction.execute(
             "DELETE FROM dead_letters WHERE request_id IN
                (SELECT request_id FROM dead_letters ORDER BY buried_at DESC LIMIT -1 OFFSET ?)",
             params![DEAD_LETTER_LIMIT],
         )?;
         let ids: Vec<_> = rows.iter().map(|(row, _)| row.request_id.clone()).collect();
-        let deleted = delete_in(&transaction, &ids)?;
+        let moved = delete_in(&transaction, &ids)?;
         transaction.commit()?;
-        Ok(deleted)
+        Ok((moved, lost))
     }
 
     /// Deletes at most `limit` of the rows, and of the dead letters, from before `before_us`; returns
@@ -227,7 +233,7 @@ impl Spool {
     }
 
     /// Closes the file and moves it aside; the next `open` begins a new one.
-    pub(super) fn set_aside(self, reason: &rusqlite::Error) {
+    pub(super) fn set_aside(self, reason: &dyn Display) {
         let path = self.path.clone();
         drop(self);
         set_aside(&path, reason);
@@ -251,7 +257,14 @@ impl Reader {
         let mut rows = select.query(params![i64::try_from(limit).unwrap_or(i64::MAX)])?;
         let mut batch: Vec<Row> = Vec::new();
         let mut size = 0;
-        while let Some(row) = rows.next()? {
+        loop {
+            let row = match rows.next() {
+                Ok(Some(row)) => row,
+                Ok(None) => break,
+                // What was read before the damage is worth having.
+                Err(error) if is_corrupt(&error) && !batch.is_empty() => return Ok((batch, true)),
+                Err(error) => return Err(error),
+            };
             let request_id: String = row.get(0)?;
             let mut entry = String::with_capacity(1536);
             columns::write_json(row, REQUESTS, &mut entry)?;
@@ -292,8 +305,8 @@ impl Reader {
     }
 }
 
-impl std::fmt::Display for SpoolError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Display for SpoolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Directory(path, error) => {
                 write!(f, "the directory {} cannot be made: {error}", path.display())
@@ -439,7 +452,7 @@ fn readable(body: &[u8]) -> (&'static str, std::borrow::Cow<'_, str>, bool) {
 }
 
 /// Renames the file and its companions to `….corrupt-<time>`.
-fn set_aside(path: &Path, reason: &rusqlite::Error) {
+fn set_aside(path: &Path, reason: &dyn Display) {
     let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%.6f").to_string();
     let with = |suffix: &str| {
         let mut name = path.as_os_str().to_owned();

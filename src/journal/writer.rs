@@ -173,12 +173,27 @@ impl Writer {
                 }
                 Command::Bury(rows, done) => {
                     let now = Timestamp::now().as_microsecond();
-                    let outcome = self.change(|spool| spool.bury(&rows, now));
+                    let mut lost = 0;
+                    let outcome = self.change(|spool| {
+                        let (moved, letters) = spool.bury(&rows, now)?;
+                        lost = letters;
+                        Ok(moved)
+                    });
                     if outcome.is_some() {
                         let buried = rows.len().try_into().unwrap_or(0);
                         self.shared.counters.dead_letters.fetch_add(buried, Ordering::Relaxed);
                     }
+                    if lost > 0 {
+                        let lost = lost.try_into().unwrap_or(u64::MAX);
+                        self.shared.count_dropped(Dropped::Refused, lost);
+                    }
                     _ = done.send(outcome.is_some());
+                }
+                Command::SetAside(reason) => {
+                    if let Some(spool) = self.opened() {
+                        spool.set_aside(&reason);
+                    }
+                    self.spool = self.opened();
                 }
                 Command::Expire(before_us) => self.expiring = Some(before_us),
             }

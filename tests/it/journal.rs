@@ -279,6 +279,62 @@ async fn a_poisoned_row_does_not_take_its_neighbours_along() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn damage_in_the_middle_of_the_spool_stops_nothing() {
+    use std::os::unix::fs::FileExt;
+    let directory = TempDir::new().unwrap();
+    let server = Postgres::running().await;
+    let mut settings = settings(&directory, None);
+    let journal = Journal::open(&settings, "test").unwrap();
+    record(&journal.recorder(), 2000);
+    journal.close(PATIENCE).await;
+    let file = std::fs::OpenOptions::new().write(true).open(&settings.path).unwrap();
+    let size = file.metadata().unwrap().len();
+    for page in 20..(size / 4096 - 40) {
+        file.write_all_at(&[0xff; 4096], page * 4096).unwrap();
+    }
+    settings.database_url = Some(Secret::new(server.url()));
+    let journal = Journal::open(&settings, "test").unwrap();
+    until(&journal, "it is moved aside", |_| {
+        let mut names = std::fs::read_dir(directory.path()).unwrap().flatten();
+        names.any(|entry| entry.file_name().to_string_lossy().contains(".corrupt-"))
+    })
+    .await;
+    record(&journal.recorder(), 30);
+    until(&journal, "new rows arrive", |status| {
+        status.rows_total == 30
+            && status.spool_rows == 0
+            && status.postgres == PostgresState::Connected
+    })
+    .await;
+    assert!(server.count(COUNT).await >= 30);
+    journal.close(PATIENCE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_constraint_that_refuses_everything_makes_rows_wait() {
+    let directory = TempDir::new().unwrap();
+    let server = Postgres::running().await;
+    let settings = settings(&directory, Some(server.url()));
+    let journal = Journal::open(&settings, "test").unwrap();
+    record(&journal.recorder(), 1);
+    until_drained(&journal, 1).await;
+    server.execute("ALTER TABLE tidegate.request_logs ADD owner text; UPDATE tidegate.request_logs SET owner = 'x'; ALTER TABLE tidegate.request_logs ALTER owner SET NOT NULL").await;
+    record(&journal.recorder(), 200);
+    until(
+        &journal,
+        "nothing is taken",
+        |status| matches!(&status.postgres, PostgresState::Error(why) if why.contains("every row")),
+    )
+    .await;
+    assert_eq!(journal.status().dead_letter_total, 0);
+    server.execute("ALTER TABLE tidegate.request_logs ALTER owner DROP NOT NULL").await;
+    // Closing does not wait for the pause to pass.
+    assert!(journal.flush(PATIENCE).await);
+    journal.close(PATIENCE).await;
+    assert_eq!(server.count(COUNT).await, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rows_sent_twice_arrive_once() {
     let directory = TempDir::new().unwrap();
     let server = Postgres::running().await;
