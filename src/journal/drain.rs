@@ -16,11 +16,13 @@ use crate::ground::secret::Secret;
 use super::postgres::{Fault, Postgres};
 use super::queue::{Command, Shared};
 use super::retention;
-use super::spool::{Reader, Row};
+use super::spool::{self, Reader, Row};
 
 /// Rows and bytes of one transaction.
 const BATCH_ROWS: usize = 500;
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// So many rows in a batch, all of them refused, are no accident.
+const SUSPICIOUS: usize = 10;
 /// How long the first row waits for others.
 const BATCH_TIME: Duration = Duration::from_millis(200);
 /// First and longest wait after a fault of the server; the true wait is anything up to it.
@@ -68,13 +70,16 @@ struct Session<'d> {
     retention: Option<Duration>,
     migrated: bool,
     maintained_at: Option<Instant>,
+    /// When the server last showed that it is there.
+    answered_at: Option<Instant>,
     batch_rows: usize,
 }
 
 /// What a turn of the session came to.
 enum Turn {
+    /// There are more rows.
     Moved,
-    /// The spool is empty.
+    /// The spool is, or was a moment ago, empty.
     Idle,
 }
 
@@ -118,6 +123,7 @@ impl Drainer {
             retention: target.retention,
             migrated: false,
             maintained_at: None,
+            answered_at: None,
             batch_rows: BATCH_ROWS,
         };
         session.run().await;
@@ -206,33 +212,40 @@ impl Session<'_> {
             self.migrated = true;
         }
         self.maintain().await?;
-        let rows = self.read().await?;
+        let (rows, more) = self.read().await?;
         if rows.is_empty() {
-            self.postgres.ping().await?;
+            if self.answered_at.is_none_or(|at| at.elapsed() >= PING_INTERVAL / 2) {
+                self.postgres.ping().await?;
+                self.answered_at = Some(Instant::now());
+            }
             return Ok(Turn::Idle);
         }
         let outcome = self.send(&rows).await;
         self.batch_rows = match outcome {
             Ok(()) => (self.batch_rows * 2).min(BATCH_ROWS),
             // A slow server may manage half.
-            Err(_) => (self.batch_rows / 2).max(1),
+            Err(Fault::Away(_)) => (self.batch_rows / 2).max(1),
+            Err(_) => self.batch_rows,
         };
         outcome?;
+        self.answered_at = Some(Instant::now());
         self.shared().counters.drained.fetch_add(rows.len() as u64, Ordering::Relaxed);
         let ids = rows.into_iter().map(|row| row.request_id).collect();
         self.ask(|done| Command::Delete(ids, done)).await?;
-        Ok(Turn::Moved)
+        // Without more to do the next rows get their moment to gather; before the end there is none.
+        let more = more || self.drainer.closing.is_cancelled();
+        Ok(if more { Turn::Moved } else { Turn::Idle })
     }
 
-    /// Once an hour: partitions for the months to come, and an end for those past retention. A failure
-    /// is no reason to stop taking rows; it is tried again with the next turn after a minute.
+    /// Once an hour: partitions for the months to come, and an end for rows past retention. That the
+    /// latter fails is no reason to stop taking rows.
     async fn maintain(&mut self) -> Result<(), Fault> {
         if self.maintained_at.is_some_and(|at| at.elapsed() < MAINTENANCE_INTERVAL) {
             return Ok(());
         }
-        self.maintained_at = Some(Instant::now());
         let now_us = jiff::Timestamp::now().as_microsecond();
         self.postgres.make_partitions(now_us).await?;
+        self.maintained_at = Some(Instant::now());
         if let Some(before_us) = retention::before_us(self.retention, now_us)
             && let Err(fault) = retention::expire(&self.postgres, before_us).await
         {
@@ -241,12 +254,12 @@ impl Session<'_> {
         Ok(())
     }
 
-    async fn read(&mut self) -> Result<Vec<Row>, Fault> {
+    async fn read(&mut self) -> Result<(Vec<Row>, bool), Fault> {
         // The writer may have begun a new file.
         let generation = self.shared().file_generation.load(Ordering::Acquire);
         let reader = self.reader.take().filter(|(opened, _)| *opened == generation);
         if reader.is_none() && generation == 0 {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), false));
         }
         let (path, limit) = (self.drainer.path.clone(), self.batch_rows);
         let read = tokio::task::spawn_blocking(move || {
@@ -262,7 +275,12 @@ impl Session<'_> {
                 self.reader = Some((generation, reader));
                 Ok(rows)
             }
-            Ok(Err(error)) => Err(Fault::Away(format!("the spool cannot be read: {error}"))),
+            Ok(Err(error)) => {
+                if spool::is_corrupt(&error) {
+                    self.shared().command(Command::SetAside(error.to_string()));
+                }
+                Err(Fault::Away(format!("the spool cannot be read: {error}")))
+            }
             Err(error) => Err(Fault::Away(format!("the spool cannot be read: {error}"))),
         }
     }
@@ -270,24 +288,30 @@ impl Session<'_> {
     /// Commits the batch; rows that the server refuses for their content are found by halving and buried.
     async fn send(&mut self, rows: &[Row]) -> Result<(), Fault> {
         let mut parts = vec![rows];
+        let mut refused = Vec::new();
         let mut made_partitions = false;
         while let Some(part) = parts.pop() {
             let entries = array(part.iter().map(|row| row.entry.as_str()));
             let payloads = array(part.iter().map(|row| row.payloads.as_str()));
-            match self.postgres.insert(&entries, &payloads).await {
-                Ok(()) => made_partitions = false,
+            let outcome = match self.postgres.insert(&entries, &payloads).await {
                 Err(Fault::NoPartition) if !made_partitions => {
-                    for month in months(part) {
-                        self.postgres.make_partitions(month).await?;
+                    let made = self.make_partitions(part).await;
+                    if made.is_ok() {
+                        made_partitions = true;
+                        parts.push(part);
+                        continue;
                     }
-                    made_partitions = true;
-                    parts.push(part);
+                    made
                 }
+                outcome => outcome,
+            };
+            match outcome {
+                Ok(()) => made_partitions = false,
                 Err(Fault::NoPartition) => {
                     return Err(Fault::Drift(Fault::NoPartition.to_string()));
                 }
                 Err(Fault::Row(reason)) => match part {
-                    [row] => self.bury(row, reason).await?,
+                    [row] => refused.push((row.clone(), reason)),
                     _ => {
                         let (left, right) = part.split_at(part.len() / 2);
                         parts.extend([right, left]);
@@ -296,16 +320,32 @@ impl Session<'_> {
                 Err(fault) => return Err(fault),
             }
         }
+        match refused.first() {
+            None => Ok(()),
+            // Not the rows are at fault, but a constraint that somebody put on the table.
+            Some((_, reason)) if refused.len() == rows.len() && rows.len() >= SUSPICIOUS => {
+                Err(Fault::Drift(format!("every row is refused: {reason}")))
+            }
+            Some(_) => self.bury(refused).await,
+        }
+    }
+
+    /// For rows older than the partitions made in advance, or from a clock that runs ahead of this one.
+    async fn make_partitions(&mut self, rows: &[Row]) -> Result<(), Fault> {
+        for month in months(rows) {
+            self.postgres.make_partitions(month).await?;
+        }
         Ok(())
     }
 
-    async fn bury(&mut self, row: &Row, reason: String) -> Result<(), Fault> {
-        tracing::error!(
-            request_id = row.request_id,
-            reason,
-            "PostgreSQL refuses a request row; it is kept in dead_letters"
-        );
-        let rows = vec![(row.clone(), reason)];
+    async fn bury(&mut self, rows: Vec<(Row, String)>) -> Result<(), Fault> {
+        for (row, reason) in &rows {
+            tracing::error!(
+                request_id = row.request_id,
+                reason,
+                "PostgreSQL refuses a request row; it is kept in dead_letters"
+            );
+        }
         self.ask(|done| Command::Bury(rows, done)).await
     }
 

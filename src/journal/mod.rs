@@ -12,8 +12,10 @@ mod columns;
 mod drain;
 pub mod entry;
 mod postgres;
+pub mod query;
 mod queue;
 mod retention;
+mod show;
 mod spool;
 mod tls;
 mod writer;
@@ -101,7 +103,8 @@ impl Journal {
     /// # Errors
     ///
     /// The file or its directory cannot be made, or a newer release wrote it. A damaged file is no
-    /// error: it is moved aside. With `disabled` the file is not touched.
+    /// error: it is moved aside. With `disabled` no file is made, but rows that
+    /// wait in one still go to PostgreSQL.
     pub fn open(settings: &RequestLog, instance: &str) -> Result<Self, JournalError> {
         Self::open_within(settings, instance, Bounds::default())
     }
@@ -113,11 +116,10 @@ impl Journal {
     ) -> Result<Self, JournalError> {
         let runtime =
             Handle::try_current().map_err(|error| JournalError::System(error.to_string()))?;
-        // A log that is switched off may point to where nothing can be written.
-        let spool = if settings.disabled {
-            None
-        } else {
-            Some(Spool::open(&settings.path).map_err(JournalError::Spool)?)
+        let spool = match Spool::open_if(&settings.path, settings.disabled) {
+            // A log that is switched off may point to where nothing can be written.
+            Err(_) if settings.disabled => None,
+            outcome => outcome.map_err(JournalError::Spool)?,
         };
         let shared = Arc::new(Shared::new(bounds));
         configure(&shared, settings);
@@ -283,3 +285,6 @@ fn configure(shared: &Shared, settings: &RequestLog) {
 fn target(settings: &RequestLog) -> Target {
     Target { database_url: settings.database_url.clone(), retention: settings.retention }
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,6 +107,7 @@ impl Postgres {
         let now = month_of(Timestamp::now().as_microsecond())
             .ok_or_else(|| Fault::Drift("the clock shows no date".to_owned()))?;
         let from = month_of(from_us)
+            .filter(|month| month.year() >= 1970)
             .ok_or_else(|| Fault::Row("the row's time is outside the calendar".to_owned()))?;
         let mut months: Vec<Date> = (0..=MONTHS_AHEAD)
             .filter_map(|ahead| now.checked_add(jiff::Span::new().months(ahead)).ok())

@@ -68,6 +68,8 @@ pub(super) enum Command {
     Delete(Vec<String>, oneshot::Sender<bool>),
     /// These rows are refused for what is in them.
     Bury(Vec<(Row, String)>, oneshot::Sender<bool>),
+    /// The file turned out to be damaged where only the drainer reads.
+    SetAside(String),
     /// Rows from before this time, in microseconds since 1970 UTC, are too old.
     Expire(i64),
 }

@@ -16,6 +16,8 @@ use super::queue::{Command, Shared};
 const INTERVAL: Duration = Duration::from_secs(3600);
 /// Rows deleted from PostgreSQL in one transaction.
 const CHUNK: i64 = 5000;
+/// Such transactions in one run: new rows wait in the spool meanwhile. The rest goes an hour later.
+const CHUNKS: usize = 200;
 
 /// Has the writer delete old rows at once, hourly, and when an edit shortened the retention, as long as
 /// SQLite is the store. Runs until dropped.
@@ -68,7 +70,11 @@ pub(super) async fn expire(postgres: &Postgres, before_us: i64) -> Result<(), Fa
                (SELECT request_id, started_at FROM tidegate.{table}
                 WHERE started_at < $1::text::timestamptz LIMIT {CHUNK})"
         );
-        while postgres.count(&sql, &[(&before, Type::TEXT)]).await? > 0 {}
+        for _ in 0..CHUNKS {
+            if postgres.count(&sql, &[(&before, Type::TEXT)]).await? == 0 {
+                break;
+            }
+        }
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! writer thread, the file's only writer in this process; `Reader` is a second, read-only connection
 //! for the drainer. Knows nothing of queues, threads or PostgreSQL.
 
+use std::fmt::{self, Display};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -76,11 +77,22 @@ impl Spool {
         }
     }
 
+    /// The same, but with `existing_only` a file that is absent stays so.
+    pub(super) fn open_if(path: &Path, existing_only: bool) -> Result<Option<Self>, SpoolError> {
+        if existing_only && !path.exists() {
+            return Ok(None);
+        }
+        Self::open(path).map(Some)
+    }
+
     fn open_once(path: &Path) -> Result<Self, SpoolError> {
         let refused = |error| SpoolError::Sqlite(path.to_owned(), error);
         let mut connection = Connection::open(path).map_err(refused)?;
         prepare(&connection).map_err(refused)?;
         migrate(&mut connection).map_err(refused)?;
+        // In WAL mode a crash of this process loses nothing that was committed; NORMAL leaves the fsync
+        // to checkpoints, so that only a crash of the machine can cost the last moments.
+        connection.pragma_update(None, "synchronous", "NORMAL").map_err(refused)?;
         let version = schema_version(&connection).map_err(refused)?;
         if version > MIGRATIONS.len() {
             return Err(SpoolError::Newer(path.to_owned(), version));
@@ -128,8 +140,13 @@ impl Spool {
         Ok(deleted)
     }
 
-    /// Moves rows that PostgreSQL refuses into `dead_letters`.
-    pub(super) fn bury(&mut self, rows: &[(Row, String)], now_us: i64) -> rusqlite::Result<usize> {
+    /// Moves rows that PostgreSQL refuses into `dead_letters`. Returns how many rows were moved, and how
+    /// many dead letters had to go to keep to their bound.
+    pub(super) fn bury(
+        &mut self,
+        rows: &[(Row, String)],
+        now_us: i64,
+    ) -> rusqlite::Result<(usize, usize)> {
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for (row, reason) in rows {
@@ -138,15 +155,15 @@ impl Spool {
                 params![row.request_id, now_us, reason, row.entry, format!("[{}]", row.payloads)],
             )?;
         }
-        transaction.execute(
+        let lost = transaction.execute(
             "DELETE FROM dead_letters WHERE request_id IN
                (SELECT request_id FROM dead_letters ORDER BY buried_at DESC LIMIT -1 OFFSET ?)",
             params![DEAD_LETTER_LIMIT],
         )?;
         let ids: Vec<_> = rows.iter().map(|(row, _)| row.request_id.clone()).collect();
-        let deleted = delete_in(&transaction, &ids)?;
+        let moved = delete_in(&transaction, &ids)?;
         transaction.commit()?;
-        Ok(deleted)
+        Ok((moved, lost))
     }
 
     /// Deletes at most `limit` of the rows, and of the dead letters, from before `before_us`; returns
@@ -219,7 +236,7 @@ impl Spool {
     }
 
     /// Closes the file and moves it aside; the next `open` begins a new one.
-    pub(super) fn set_aside(self, reason: &rusqlite::Error) {
+    pub(super) fn set_aside(self, reason: &dyn Display) {
         let path = self.path.clone();
         drop(self);
         set_aside(&path, reason);
@@ -233,8 +250,8 @@ impl Reader {
     }
 
     /// The first rows written that are still there, at most `limit` of them and, after the first, at
-    /// most `bytes` of JSON.
-    pub(super) fn oldest(&self, limit: usize, bytes: usize) -> rusqlite::Result<Vec<Row>> {
+    /// most `bytes` of JSON; and whether there may be more.
+    pub(super) fn oldest(&self, limit: usize, bytes: usize) -> rusqlite::Result<(Vec<Row>, bool)> {
         let columns = columns::names(REQUESTS);
         let mut select = self.connection.prepare_cached(&format!(
             "SELECT {columns} FROM request_logs ORDER BY rowid LIMIT ?"
@@ -243,18 +260,26 @@ impl Reader {
         let mut rows = select.query(params![i64::try_from(limit).unwrap_or(i64::MAX)])?;
         let mut batch: Vec<Row> = Vec::new();
         let mut size = 0;
-        while let Some(row) = rows.next()? {
+        loop {
+            let row = match rows.next() {
+                Ok(Some(row)) => row,
+                Ok(None) => break,
+                // What was read before the damage is worth having.
+                Err(error) if is_corrupt(&error) && !batch.is_empty() => return Ok((batch, true)),
+                Err(error) => return Err(error),
+            };
             let request_id: String = row.get(0)?;
             let mut entry = String::with_capacity(1536);
             columns::write_json(row, REQUESTS, &mut entry)?;
             let payloads = if with_payloads { self.payloads(&request_id)? } else { String::new() };
             size += entry.len() + payloads.len();
             if size > bytes && !batch.is_empty() {
-                break;
+                return Ok((batch, true));
             }
             batch.push(Row { request_id, started_at_us: row.get(1)?, entry, payloads });
         }
-        Ok(batch)
+        let is_full = batch.len() >= limit;
+        Ok((batch, is_full))
     }
 
     fn has_payloads(&self) -> rusqlite::Result<bool> {
@@ -283,8 +308,8 @@ impl Reader {
     }
 }
 
-impl std::fmt::Display for SpoolError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Display for SpoolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Directory(path, error) => {
                 write!(f, "the directory {} cannot be made: {error}", path.display())
@@ -322,10 +347,13 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     // Only heeded while the file is empty, so it comes before anything that writes.
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
-    // In WAL mode a crash of this process loses nothing that was committed; NORMAL leaves the fsync to
-    // checkpoints, so that only a crash of the machine can cost the last moments.
+    // A new file holds nothing that a crash of the machine could cost, and its four fsyncs would be most
+    // of the time that starting takes.
+    let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
+    if pages == 0 {
+        connection.pragma_update(None, "synchronous", "OFF")?;
+    }
     connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
-    connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "journal_size_limit", 16 * 1024 * 1024)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(())
@@ -430,7 +458,7 @@ fn readable(body: &[u8]) -> (&'static str, std::borrow::Cow<'_, str>, bool) {
 }
 
 /// Renames the file and its companions to `….corrupt-<time>`.
-fn set_aside(path: &Path, reason: &rusqlite::Error) {
+fn set_aside(path: &Path, reason: &dyn Display) {
     let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%.6f").to_string();
     let with = |suffix: &str| {
         let mut name = path.as_os_str().to_owned();
@@ -466,4 +494,42 @@ fn file_id(path: &Path) -> Option<FileId> {
 #[cfg(not(unix))]
 fn file_id(_path: &Path) -> Option<FileId> {
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_undoes_the_group_and_passes() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut spool = Spool::open(&directory.path().join("x.db")).unwrap();
+        // SQLite's own bound answers as a full disk does.
+        spool_bound(&spool.connection, 30);
+        let group = || -> Vec<Entry> {
+            (0..50)
+                .map(|_| Entry { request_id: uuid::Uuid::now_v7(), ..Entry::default() })
+                .collect()
+        };
+        let mut written = 0;
+        let error = loop {
+            match spool.insert(&group(), "test") {
+                Ok(rows) => written += i64::try_from(rows).unwrap(),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.sqlite_error_code(), Some(ErrorCode::DiskFull));
+        assert!(!is_corrupt(&error));
+        assert_eq!(spool.count().unwrap(), written);
+        // Deleting makes room where nothing else does.
+        assert!(spool.shed(40).unwrap() > 0);
+        spool_bound(&spool.connection, 10_000);
+        assert_eq!(spool.insert(&group(), "test").unwrap(), 50);
+        assert_eq!(spool.count().unwrap(), written + 10);
+    }
+
+    fn spool_bound(connection: &Connection, pages: i64) {
+        let sql = format!("PRAGMA max_page_count = {pages}");
+        connection.query_row(&sql, [], |_| Ok(())).unwrap();
+    }
 }

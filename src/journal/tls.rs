@@ -14,7 +14,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// Parameters that Prisma, and so LiteLLM's `DATABASE_URL`, knows and PostgreSQL does not. They tune a
@@ -64,7 +64,9 @@ impl Address {
         let (plain, ssl_mode, ssl_root) = split(url);
         let mut config =
             tokio_postgres::Config::from_str(&plain).map_err(|_| AddressError::Malformed)?;
-        if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+        let nowhere = |host: &Host| matches!(host, Host::Tcp(name) if name.is_empty());
+        let hosts = config.get_hosts();
+        if hosts.iter().any(nowhere) || (hosts.is_empty() && config.get_hostaddrs().is_empty()) {
             return Err(AddressError::Malformed);
         }
         let (mode, trust) = match ssl_mode.as_deref() {
@@ -119,7 +121,10 @@ fn split(url: &str) -> (String, Option<String>, Option<PathBuf>) {
     };
     let is_url = url.starts_with("postgres://") || url.starts_with("postgresql://");
     let plain = if is_url {
-        match url.split_once('?') {
+        // A password may hold a question mark; whatever comes before the `@` is none of ours.
+        let host = url.find('@').unwrap_or(0);
+        let query = url.get(host..).and_then(|rest| rest.find('?'));
+        match query.and_then(|at| Some((url.get(..host + at)?, url.get(host + at + 1..)?))) {
             Some((head, query)) => {
                 let rest: Vec<_> = query.split('&').filter(|pair| !take(pair)).collect();
                 if rest.is_empty() { head.to_owned() } else { format!("{head}?{}", rest.join("&")) }
@@ -242,6 +247,9 @@ mod tests {
         assert_eq!(address.config.get_password(), Some("pa@ss".as_bytes()));
         let address = Address::parse("host=db user=llm sslmode=disable").ok().unwrap();
         assert_eq!(address.config.get_ssl_mode(), SslMode::Disable);
+        let address =
+            Address::parse("postgres://llm:what?sslmode=disable@db/x?schema=a").ok().unwrap();
+        assert_eq!(address.config.get_password(), Some("what?sslmode=disable".as_bytes()));
         let address = Address::parse("postgres://llm@db/x").ok().unwrap();
         assert_eq!(address.config.get_ssl_mode(), SslMode::Prefer);
     }
@@ -250,7 +258,7 @@ mod tests {
     fn errors_never_repeat_the_url() {
         for url in [
             "postgres://llm:hunter2canary@",
-            "postgres://llm:pa?hunter2canary=x@db/x",
+            "postgres://llm:pass@db/x?hunter2canary=x",
             "hunter2canary",
             "postgres://llm:hunter2canary@db/x?sslmode=hunter2canary",
             "postgres://llm:hunter2canary@db:notaport/x",

@@ -81,10 +81,11 @@ impl Writer {
             self.pending.extend(work.entries);
             self.commands.extend(work.commands);
             self.closed = work.closed;
+            // Before writing: a file that was deleted would swallow the rows.
+            self.check();
             self.write();
             self.serve();
             self.expire();
-            self.check();
             if self.closed && (self.pending.is_empty() || self.faults >= LAST_TRIES) {
                 break;
             }
@@ -172,12 +173,27 @@ impl Writer {
                 }
                 Command::Bury(rows, done) => {
                     let now = Timestamp::now().as_microsecond();
-                    let outcome = self.change(|spool| spool.bury(&rows, now));
+                    let mut lost = 0;
+                    let outcome = self.change(|spool| {
+                        let (moved, letters) = spool.bury(&rows, now)?;
+                        lost = letters;
+                        Ok(moved)
+                    });
                     if outcome.is_some() {
                         let buried = rows.len().try_into().unwrap_or(0);
                         self.shared.counters.dead_letters.fetch_add(buried, Ordering::Relaxed);
                     }
+                    if lost > 0 {
+                        let lost = lost.try_into().unwrap_or(u64::MAX);
+                        self.shared.count_dropped(Dropped::Refused, lost);
+                    }
                     _ = done.send(outcome.is_some());
+                }
+                Command::SetAside(reason) => {
+                    if let Some(spool) = self.opened() {
+                        spool.set_aside(&reason);
+                    }
+                    self.spool = self.opened();
                 }
                 Command::Expire(before_us) => self.expiring = Some(before_us),
             }
@@ -187,6 +203,11 @@ impl Writer {
     /// Deletes the next chunk of rows past their retention; new rows get their turn in between.
     fn expire(&mut self) {
         let Some(before_us) = self.expiring else { return };
+        if self.spool.is_none() && !self.shared.enabled.load(Ordering::Relaxed) {
+            // Switched off: no file is made only to find it empty.
+            self.expiring = None;
+            return;
+        }
         let mut more = false;
         let outcome = self.change(|spool| {
             let (deleted, left) = spool.expire(before_us, DELETE_CHUNK)?;

@@ -1,1 +1,12 @@
+//! The integration tests: one binary, so that it links once and shares its scripted parts.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what is wrong by panicking, its helpers too"
+)]
+
+mod journal;
+mod support;

@@ -1,0 +1,3 @@
+//! What the tests share: real servers and scripted peers on loopback.
+
+pub(crate) mod postgres;
