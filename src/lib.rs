@@ -6,6 +6,10 @@
 //! snapshot) and `reload` into one swap. Modules stand in the order of the floors, from the roof down;
 //! each knows only those below it. docs/ARCHITECTURE.md is the map.
 
+pub mod app;
+pub mod reload;
+pub mod cli;
+pub mod http;
 pub mod gateway;
 pub mod provider;
 pub mod journal;

@@ -193,6 +193,11 @@ pub(super) async fn call(
     let sent = client::send(&live.client, deployment, call, body, timeout).await;
     let reply = sent.map_err(Miss::of_failure)?;
     record.note_upstream_request(&reply.headers);
+    if (300..400).contains(&reply.status) {
+        return Err(Miss::garbage(
+            "The provider answered with a redirect. Set the model's api_base to where it leads.",
+        ));
+    }
     if !(200..300).contains(&reply.status) {
         let secret = deployment.api_key.as_ref().map(|key| key.expose());
         return Err(Miss::of_status(read_error(reply, secret).await));
@@ -344,7 +349,7 @@ impl Miss {
     /// model is this group's own trouble; the rest is the caller's.
     fn of_status(fault: Fault) -> Self {
         let status = fault.status();
-        let retry = matches!(status, 408 | 429 | 500..=599) || (300..400).contains(&status);
+        let retry = matches!(status, 408 | 429 | 500..=599);
         let fallback = retry || matches!(status, 401 | 403 | 404);
         Self { fault, error: "status", retry, fallback }
     }

@@ -41,7 +41,8 @@ pub(super) struct Target {
 }
 
 /// How PostgreSQL is doing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum PostgresState {
     /// No `database_url`: SQLite is the store.
     #[default]

@@ -58,11 +58,11 @@ pub struct Journal {
     closing: CancellationToken,
     /// End now.
     ended: CancellationToken,
-    writer: Option<JoinHandle<()>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// What `/health` and the metrics show.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
 pub struct JournalStatus {
     /// Rows in the SQLite file: waiting for PostgreSQL or, without it, kept.
     pub spool_rows: u64,
@@ -135,7 +135,7 @@ impl Journal {
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
             ended: CancellationToken::new(),
-            writer: Some(writer),
+            writer: Mutex::new(Some(writer)),
         };
         let drainer = Drainer {
             shared: journal.shared.clone(),
@@ -214,7 +214,7 @@ impl Journal {
     /// Writes everything queued, tries once more to empty the spool into PostgreSQL, and closes the file.
     /// What PostgreSQL does not take within the deadline stays in the spool for the next start. Rows
     /// recorded during the call are still written; later ones are counted as dropped.
-    pub async fn close(mut self, deadline: Duration) {
+    pub async fn close(&self, deadline: Duration) {
         let end = Instant::now() + deadline;
         let reserve = FILE_SHARE.min(deadline / 2);
         if !self.flush(deadline - reserve).await {
@@ -227,7 +227,8 @@ impl Journal {
             self.tasks.wait().await;
         }
         self.shared.close();
-        let Some(writer) = self.writer.take() else { return };
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(writer) = writer else { return };
         let joined = tokio::task::spawn_blocking(move || writer.join().is_ok());
         if !matches!(timeout_at(end, joined).await, Ok(Ok(true))) {
             tracing::error!("the request log did not close before the deadline");

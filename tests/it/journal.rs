@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tidegate::config::snapshot::RequestLog;
+use tidegate::conversation::usage::Usage;
 use tidegate::ground::secret::Secret;
-use tidegate::journal::entry::{Attempt, Entry, Payload, Status, Tokens, UsageSource};
+use tidegate::journal::entry::{Attempt, Entry, Payload, Status, UsageSource};
 use tidegate::journal::query::{self, LogQuery};
 use tidegate::journal::{Journal, JournalStatus, PostgresState, Recorder};
 use tokio::sync::mpsc;
@@ -728,7 +729,7 @@ fn full_entry() -> Entry {
         api_base: text("https://api.openai.com/v1"),
         attempts: vec![failed, answered],
         fallback_from: text("gpt-4"),
-        tokens: Tokens {
+        tokens: Usage {
             input: Some(10),
             output: Some(20),
             cache_read: Some(3),

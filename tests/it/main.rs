@@ -8,5 +8,14 @@
     reason = "a test says what is wrong by panicking, its helpers too"
 )]
 
+mod faults;
+mod hostile;
 mod journal;
+mod reload;
+mod scope;
+mod sdk;
+mod shutdown;
+mod stream;
 mod support;
+mod tidy;
+mod upload;

@@ -1,3 +1,5 @@
 //! What the tests share: real servers and scripted peers on loopback.
 
+pub(crate) mod gateway;
 pub(crate) mod postgres;
+pub(crate) mod upstream;

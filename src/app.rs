@@ -1,0 +1,154 @@
+//! The composition root: everything is made here, in order, and taken down in the reverse order. Nothing
+//! below knows how many listeners there are, or where the signals come from.
+
+use std::fmt;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::LoadOptions;
+use crate::gateway::{Gate, Live};
+use crate::http::status::Status;
+use crate::http::{self, Door, Side};
+use crate::journal::Journal;
+use crate::provider;
+use crate::reload::{self, Corridor};
+
+/// How long the last rows may take to reach the disk and the database.
+const JOURNAL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why the gateway did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The configuration has errors; they have been printed.
+    Config,
+    /// Something else, told in words.
+    Other(String),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config => f.write_str("the configuration has errors"),
+            Self::Other(text) => f.write_str(text),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// Serves until SIGTERM or SIGINT, then lets what is in progress finish.
+///
+/// # Errors
+/// See [`StartError`]; once the gateway listens it ends without error.
+pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), StartError> {
+    let options = LoadOptions { listen, ..LoadOptions::default() };
+    let loaded = reload::load(path.clone(), options).await.ok_or(StartError::Config)?;
+    let mut out = std::io::stdout();
+    let Some(snapshot) = loaded.snapshot else {
+        for problem in &loaded.problems {
+            say(&mut out, format_args!("{problem}"));
+        }
+        return Err(StartError::Config);
+    };
+    crate::cli::log::start(&snapshot.diagnostics);
+    let warnings: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+
+    let listener = bind(snapshot.listen).await?;
+    let admin_listener = match snapshot.admin_listen {
+        Some(address) => Some(bind(address).await?),
+        None => None,
+    };
+    let journal = Journal::open(&snapshot.request_log, &instance())
+        .map_err(|error| StartError::Other(format!("the request log: {error}")))?;
+    let journal = Arc::new(journal);
+    let client = provider::client::build()
+        .map_err(|error| StartError::Other(format!("the HTTP client: {error}")))?;
+    let live = Live::build(snapshot, None, client);
+    let gate = Arc::new(Gate::new(live, journal.recorder()));
+    let status = Arc::new(Status::new(journal.clone(), warnings));
+    let reload = Arc::new(Notify::new());
+
+    let connections = TaskTracker::new();
+    let stop = CancellationToken::new();
+    let side = if admin_listener.is_some() { Side::Clients } else { Side::Both };
+    let door = |side| Arc::new(Door::new(side, gate.clone(), status.clone(), reload.clone()));
+    let address = listener.local_addr().map_err(|error| StartError::Other(error.to_string()))?;
+    connections.spawn(http::serve(listener, door(side), connections.clone(), stop.clone()));
+    if let Some(listener) = admin_listener {
+        let door = door(Side::Admin);
+        connections.spawn(http::serve(listener, door, connections.clone(), stop.clone()));
+    }
+    let corridor = Corridor {
+        path,
+        options,
+        gate: gate.clone(),
+        status,
+        journal: journal.clone(),
+        asked: reload.clone(),
+    };
+    let corridor = tokio::task::spawn(corridor.follow(loaded.stamps, stop.clone()));
+    crate::cli::banner::print(&mut out, address, &gate.live().snapshot);
+
+    wait_for_the_end(&reload).await?;
+    tracing::info!("shutting down: no new requests, those in progress may finish");
+    gate.drain();
+    stop.cancel();
+    connections.close();
+    let patience = gate.live().snapshot.limits.drain_timeout;
+    tokio::select! {
+        () = connections.wait() => {}
+        () = tokio::time::sleep(patience) => {
+            tracing::warn!(in_flight = gate.load().in_flight(), "some requests did not finish in time");
+        }
+        _again = wait_for_the_end(&reload) => tracing::warn!("stopping at once"),
+    }
+    let _ended = corridor.await;
+    journal.close(JOURNAL_TIMEOUT).await;
+    Ok(())
+}
+
+/// Returns at SIGTERM or SIGINT; SIGHUP asks for a reload.
+async fn wait_for_the_end(reload: &Notify) -> Result<(), StartError> {
+    let listen = |kind| signal(kind).map_err(|error| StartError::Other(error.to_string()));
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut hang_up = listen(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hang_up.recv() => reload.notify_one(),
+        }
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|error| {
+        StartError::Other(format!(
+            "cannot listen on {address}: {error}; choose another with --listen"
+        ))
+    })
+}
+
+/// A name for this process in the rows it writes.
+fn instance() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|name| name.trim().to_owned())
+        .unwrap_or_else(|_| "tidegate".to_owned())
+}
+
+fn say(out: &mut impl Write, line: fmt::Arguments<'_>) {
+    let _nobody_listens = writeln!(out, "{line}");
+}

@@ -1,0 +1,63 @@
+//! `tidegate healthcheck`: what a container image without a shell uses as its HEALTHCHECK.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{complain, listen_address, print};
+
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The address of the gateway; by default where the configuration says it listens.
+    #[arg(long = "address", value_name = "ADDR:PORT")]
+    address: Option<SocketAddr>,
+}
+
+pub(super) fn run(config: &Path, arguments: &Arguments) -> ExitCode {
+    let address = arguments
+        .address
+        .or_else(|| listen_address(config))
+        .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 4000)));
+    match ask(reachable(address)) {
+        Ok(line) if line.contains(" 200 ") => {
+            print("ready\n");
+            ExitCode::SUCCESS
+        }
+        Ok(line) => {
+            complain(&format!("not ready: {line}"));
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            complain(&format!("no answer from {address}: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An address to listen on everywhere is reached on this machine.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let here = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(here, address.port())
+}
+
+/// The status line of `GET /health/ready`.
+fn ask(address: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    stream
+        .write_all(b"GET /health/ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.take(4096).read_to_string(&mut answer)?;
+    Ok(answer.lines().next().unwrap_or_default().to_owned())
+}

@@ -1,0 +1,16 @@
+//! Tidegate's own log: one line each, to standard error, as text or as JSON for a collector.
+
+use tracing::level_filters::LevelFilter;
+
+use crate::config::snapshot::Diagnostics;
+
+/// Starts the log; a second call changes nothing.
+pub fn start(diagnostics: &Diagnostics) {
+    let level = if diagnostics.debug { LevelFilter::DEBUG } else { LevelFilter::INFO };
+    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    let _already_started = if diagnostics.json_logs {
+        builder.json().flatten_event(true).with_current_span(false).try_init()
+    } else {
+        builder.with_target(false).try_init()
+    };
+}

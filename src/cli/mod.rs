@@ -1,0 +1,101 @@
+//! The command line: one file for each subcommand, this one for what they share. Exit codes: 0 done, 1
+//! problems found or a failure, 2 a call that makes no sense, 78 a configuration that cannot be served.
+
+pub mod banner;
+mod check;
+mod completion;
+mod healthcheck;
+mod keys;
+pub mod log;
+mod logs;
+mod schema;
+mod serve;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// One gate for every model and every tool: an OpenAI-compatible gateway driven by one YAML file.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, about, args_conflicts_with_subcommands = false)]
+pub struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    serve: serve::Arguments,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What every subcommand understands.
+#[derive(Clone, Debug, Args)]
+struct Common {
+    /// The configuration file.
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "TIDEGATE_CONFIG",
+        value_name = "PATH",
+        default_value = "config/config.yaml"
+    )]
+    config: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve (what happens without a subcommand, too).
+    Serve(serve::Arguments),
+    /// Check the configuration: every problem at once, with line and column.
+    Check(check::Arguments),
+    /// Print the JSON Schema of the configuration, for editors.
+    Schema,
+    /// Make virtual keys.
+    Keys(keys::Arguments),
+    /// Read the request log.
+    Logs(logs::Arguments),
+    /// Ask a running gateway whether it is ready: exit 0 if so (for containers).
+    Healthcheck(healthcheck::Arguments),
+    /// Print a completion script for a shell.
+    Completion(completion::Arguments),
+}
+
+impl Cli {
+    /// Runs what was asked for.
+    pub fn run(self) -> ExitCode {
+        let config = self.common.config;
+        match self.command {
+            None => serve::run(config, self.serve),
+            Some(Command::Serve(arguments)) => serve::run(config, arguments.or(self.serve)),
+            Some(Command::Check(arguments)) => check::run(&config, &arguments),
+            Some(Command::Schema) => schema::run(),
+            Some(Command::Keys(arguments)) => keys::run(&arguments),
+            Some(Command::Logs(arguments)) => logs::run(&config, arguments),
+            Some(Command::Healthcheck(arguments)) => healthcheck::run(&config, &arguments),
+            Some(Command::Completion(arguments)) => completion::run(&arguments),
+        }
+    }
+}
+
+/// Prints to standard output; nobody listening is no failure of ours.
+fn print(text: &str) {
+    use std::io::Write;
+    let mut out = std::io::stdout();
+    let _nobody_listens = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Tells what went wrong, on standard error.
+fn complain(text: &str) {
+    use std::io::Write;
+    let _nobody_listens = writeln!(std::io::stderr(), "tidegate: {text}");
+}
+
+/// Where a gateway that serves this configuration listens.
+fn listen_address(config: &std::path::Path) -> Option<SocketAddr> {
+    use crate::config::{LoadOptions, ProcessEnvironment, load};
+    load(config, &ProcessEnvironment, &LoadOptions::default())
+        .snapshot
+        .map(|snapshot| snapshot.listen)
+}

@@ -1,0 +1,75 @@
+//! `tidegate serve`, and `tidegate` alone.
+
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::complain;
+use crate::app::{self, StartError};
+
+/// Exit code of `sysexits.h` for a configuration that cannot be used: systemd can be told not to
+/// restart on it.
+const EX_CONFIG: u8 = 78;
+
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct Arguments {
+    /// Where to listen; over the configuration's `general_settings.listen`.
+    #[arg(long, env = "TIDEGATE_LISTEN", value_name = "ADDR:PORT", value_parser = address)]
+    listen: Option<SocketAddr>,
+    /// The address to listen on, as LiteLLM has it.
+    #[arg(long, value_name = "ADDR", conflicts_with = "listen")]
+    host: Option<IpAddr>,
+    /// The port to listen on, as LiteLLM has it.
+    #[arg(long, value_name = "PORT", conflicts_with = "listen")]
+    port: Option<u16>,
+}
+
+impl Arguments {
+    /// Options may stand before the subcommand or behind it.
+    pub(super) fn or(self, before: Self) -> Self {
+        Self {
+            listen: self.listen.or(before.listen),
+            host: self.host.or(before.host),
+            port: self.port.or(before.port),
+        }
+    }
+
+    fn address(&self) -> Option<SocketAddr> {
+        if self.host.is_none() && self.port.is_none() {
+            return self.listen;
+        }
+        let host = self.host.unwrap_or(IpAddr::from([127, 0, 0, 1]));
+        Some(SocketAddr::new(host, self.port.unwrap_or(4000)))
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let wrong = || format!("`{text}` is not an address with a port, such as 127.0.0.1:4000");
+    text.to_socket_addrs().map_err(|_| wrong())?.next().ok_or_else(wrong)
+}
+
+pub(super) fn run(config: PathBuf, arguments: Arguments) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&error.to_string());
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(app::serve(config, arguments.address()));
+    // What is still running had its time to finish.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error @ StartError::Config) => {
+            complain(&error.to_string());
+            ExitCode::from(EX_CONFIG)
+        }
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}

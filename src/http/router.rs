@@ -1,0 +1,281 @@
+//! From a path to what answers it. The table is built once; a path that is in none of its rows, or a
+//! method that does not fit, is refused in the words of the API the client meant.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::Body;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+use super::cors;
+use super::status::{self, Status};
+use crate::gateway::endpoint::{ENDPOINTS, Endpoint};
+use crate::gateway::relay::Outgoing;
+use crate::gateway::{Gate, admit, fault_response, models};
+use crate::ground::fault::{Fault, Kind};
+
+/// What a path leads to.
+#[derive(Clone, Copy, Debug)]
+enum Route {
+    Model(&'static Endpoint),
+    Models,
+    OneModel,
+    Front,
+    Health,
+    Alive,
+    Ready,
+    AdminConfig,
+    AdminReload,
+}
+
+/// Which routes a listener has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Everything: one listener for clients and the operator.
+    Both,
+    /// Clients only; the operator has a listener of his own.
+    Clients,
+    Admin,
+}
+
+/// What stands behind one listener.
+pub struct Door {
+    table: matchit::Router<Route>,
+    gate: Arc<Gate>,
+    status: Arc<Status>,
+    /// Rings when the operator asks for a reload.
+    reload: Arc<Notify>,
+}
+
+impl Door {
+    pub fn new(side: Side, gate: Arc<Gate>, status: Arc<Status>, reload: Arc<Notify>) -> Self {
+        Self { table: table(side), gate, status, reload }
+    }
+
+    /// Answers one request.
+    pub async fn answer<B>(&self, request: Request<B>, client: IpAddr) -> Response<Outgoing>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Send,
+    {
+        let live = self.gate.live();
+        let is_open = live.snapshot.keys.is_open();
+        drop(live);
+        let origin = cors::allowed_origin(request.headers(), is_open);
+        if cors::is_preflight(request.method(), request.headers()) {
+            return cors::preflight(request.headers(), origin);
+        }
+        let mut response = if is_open && !is_asked_for_by_a_loopback_name(&request) {
+            fault_response(&Fault::new(
+                Kind::RouteDenied,
+                "This gateway has no keys configured, so it answers only requests addressed to this \
+                 machine by a loopback name. Add `virtual_keys` to the configuration.",
+            ))
+        } else {
+            self.route(request, client).await
+        };
+        if let Some(origin) = origin {
+            cors::permit(response.headers_mut(), origin);
+        }
+        response
+    }
+
+    async fn route<B>(&self, request: Request<B>, client: IpAddr) -> Response<Outgoing>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Send,
+    {
+        let path = request.uri().path();
+        let path = match path.strip_suffix('/') {
+            Some(shorter) if !shorter.is_empty() => shorter,
+            _ => path,
+        };
+        let Ok(matched) = self.table.at(path) else {
+            return fault_response(&no_such_path(request.method(), path));
+        };
+        let route = *matched.value;
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        let posts = matches!(route, Route::Model(_) | Route::AdminReload);
+        let fits = if posts { request.method() == Method::POST } else { reads };
+        if !fits {
+            return wrong_method(request.method(), if posts { "POST" } else { "GET, HEAD" });
+        }
+        match route {
+            Route::Model(endpoint) => self.gate.handle(endpoint, request, client).await,
+            Route::Models => {
+                self.with_key(&request, |gate, caller| Ok(models::list(&gate.live(), caller)))
+            }
+            Route::OneModel => {
+                let name = percent_decoded(matched.params.get("model").unwrap_or_default());
+                self.with_key(&request, |gate, caller| {
+                    models::retrieve(&gate.live(), caller, &name)
+                })
+            }
+            Route::Front => text(status::front_page()),
+            Route::Health => reply(200, &self.status.health(&self.gate)),
+            Route::Alive => reply(200, &json!({ "status": "alive" })),
+            Route::Ready => {
+                let (status, body) = self.status.readiness(&self.gate);
+                reply(status, &body)
+            }
+            Route::AdminConfig => {
+                self.with_master(&request, || reply(200, &self.status.config(&self.gate)))
+            }
+            Route::AdminReload => self.with_master(&request, || {
+                self.reload.notify_one();
+                reply(202, &json!({ "status": "reloading", "see": "/admin/config" }))
+            }),
+        }
+    }
+
+    fn with_key<B>(
+        &self,
+        request: &Request<B>,
+        answer: impl FnOnce(&Gate, &admit::Caller) -> Result<Value, Fault>,
+    ) -> Response<Outgoing> {
+        let live = self.gate.live();
+        let answered = admit::identify(&live.snapshot.keys, request.headers())
+            .and_then(|caller| answer(&self.gate, &caller));
+        match answered {
+            Ok(body) => reply(200, &body),
+            Err(fault) => fault_response(&fault),
+        }
+    }
+
+    fn with_master<B>(
+        &self,
+        request: &Request<B>,
+        answer: impl FnOnce() -> Response<Outgoing>,
+    ) -> Response<Outgoing> {
+        let live = self.gate.live();
+        match admit::identify(&live.snapshot.keys, request.headers()) {
+            Ok(caller) if caller.is_administrator() => answer(),
+            Ok(_) => fault_response(&Fault::new(
+                Kind::RouteDenied,
+                "This path is for the master key only: set `general_settings.master_key` and send it.",
+            )),
+            Err(fault) => fault_response(&fault),
+        }
+    }
+}
+
+fn table(side: Side) -> matchit::Router<Route> {
+    let mut table = matchit::Router::new();
+    let mut add = |path: &str, route: Route| {
+        if let Err(error) = table.insert(path, route) {
+            tracing::error!(path, %error, "a route could not be added");
+        }
+    };
+    if side != Side::Admin {
+        for endpoint in ENDPOINTS {
+            add(endpoint.surface, Route::Model(endpoint));
+            add(endpoint.surface.trim_start_matches("/v1"), Route::Model(endpoint));
+        }
+        for prefix in ["/v1", ""] {
+            add(&format!("{prefix}/models"), Route::Models);
+            add(&format!("{prefix}/models/{{*model}}"), Route::OneModel);
+        }
+        add("/", Route::Front);
+    }
+    if side != Side::Clients {
+        add("/admin/config", Route::AdminConfig);
+        add("/admin/reload", Route::AdminReload);
+    }
+    add("/health", Route::Health);
+    // LiteLLM's spellings beside the customary ones.
+    for path in ["/health/live", "/health/liveliness", "/health/liveness", "/healthz"] {
+        add(path, Route::Alive);
+    }
+    for path in ["/health/ready", "/health/readiness", "/readyz"] {
+        add(path, Route::Ready);
+    }
+    table
+}
+
+/// The name by which the client believes to call: absent in HTTP/1.0, which browsers do not speak.
+fn is_asked_for_by_a_loopback_name<B>(request: &Request<B>) -> bool {
+    let host = request.headers().get(header::HOST).map(|host| host.as_bytes());
+    let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+    let name = host.or(authority).map(String::from_utf8_lossy);
+    name.is_none_or(|name| cors::is_loopback_host(&name))
+}
+
+fn no_such_path(method: &Method, path: &str) -> Fault {
+    let shown: String = path.chars().filter(|c| !c.is_control()).take(200).collect();
+    Fault::new(
+        Kind::RouteNotFound,
+        format!(
+            "Unknown request URL: {method} {shown}. The base URL of this gateway ends in /v1; GET / \
+             lists what it answers."
+        ),
+    )
+}
+
+fn wrong_method(method: &Method, allowed: &'static str) -> Response<Outgoing> {
+    let mut response = fault_response(&Fault::new(
+        Kind::MethodNotAllowed,
+        format!("{method} is not allowed on this path; use {allowed}."),
+    ));
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+fn reply(status: u16, body: &Value) -> Response<Outgoing> {
+    let mut response = Response::new(Outgoing::Whole(Bytes::from(body.to_string())));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+    let kind = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+fn text(body: &'static str) -> Response<Outgoing> {
+    let mut response = Response::new(Outgoing::Whole(Bytes::from_static(body.as_bytes())));
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+/// `%2F` and kin in a model's name; what is not a valid escape stays as it is.
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        let escape = (byte == b'%').then(|| tail.get(..2)).flatten();
+        let decoded = escape
+            .and_then(|hex| std::str::from_utf8(hex).ok())
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        bytes.push(decoded.unwrap_or(byte));
+        rest = if decoded.is_some() { tail.get(2..).unwrap_or_default() } else { tail };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_slashes_are_found() {
+        let table = table(Side::Both);
+        for (path, model) in [
+            ("/v1/models/openai/gpt-5", "openai/gpt-5"),
+            ("/models/a%2Fb", "a/b"),
+            ("/v1/models/100%", "100%"),
+        ] {
+            let matched = table.at(path).expect(path);
+            assert_eq!(percent_decoded(matched.params.get("model").expect("model")), model);
+        }
+    }
+
+    #[test]
+    fn the_operators_paths_can_have_their_own_listener() {
+        assert!(table(Side::Both).at("/admin/config").is_ok());
+        assert!(table(Side::Clients).at("/admin/config").is_err());
+        assert!(table(Side::Admin).at("/admin/config").is_ok());
+        assert!(table(Side::Admin).at("/v1/chat/completions").is_err());
+        assert!(table(Side::Admin).at("/health/ready").is_ok());
+    }
+}

@@ -1,0 +1,95 @@
+//! Accepting connections: how many, how slow, how long they may go on when the gateway stops. HTTP/1.1
+//! and HTTP/2 with prior knowledge on one port; TLS is the business of a proxy in front.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::Door;
+
+const MAX_CONNECTIONS: usize = 10_000;
+/// Room for a header block, and the most read at once of a body.
+const MAX_BUFFER: usize = 64 * 1024;
+const MAX_HEADERS: usize = 128;
+/// For a request's headers to come, counted from the previous answer: it is the keep-alive time, too.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
+/// For a client that has stopped reading, or is gone without a word.
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Accepts until `stop`, then lets every connection finish its request. The tasks are in `tracker`.
+pub async fn serve(
+    listener: TcpListener,
+    door: Arc<Door>,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let (door, stop) = (door.clone(), stop.clone());
+                tracker.spawn(async move {
+                    converse(stream, peer.ip(), door, stop).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                // Out of file descriptors, most often: wait for some to come free, without spinning.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+async fn converse(
+    stream: TcpStream,
+    peer: std::net::IpAddr,
+    door: Arc<Door>,
+    stop: CancellationToken,
+) {
+    let _best_effort = stream.set_nodelay(true);
+    let socket = socket2::SockRef::from(&stream);
+    let _best_effort = socket.set_tcp_user_timeout(Some(UNREAD_TIMEOUT));
+    let service = service_fn(move |request| {
+        let door = door.clone();
+        async move { Ok::<_, Infallible>(door.answer(request, peer.to_canonical()).await) }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_BUFFER)
+        .max_headers(MAX_HEADERS)
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(100)
+        .max_header_list_size(32 * 1024)
+        .keep_alive_interval(Duration::from_secs(30));
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let outcome = tokio::select! {
+        outcome = connection.as_mut() => outcome,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(error = %error, "a connection ended early");
+    }
+}

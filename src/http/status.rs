@@ -1,0 +1,145 @@
+//! What the gateway says of itself: liveness, readiness, health, the configuration in force, the front
+//! page. Nothing here dials anything, so a health check costs nothing and tells nothing secret.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::gateway::Gate;
+use crate::journal::Journal;
+
+/// What came of the latest edit of the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct ReloadStatus {
+    pub reloads: u64,
+    pub failures: u64,
+    /// Why the edit that is in the file now is not in force; gone once one is.
+    pub last_error: Option<ReloadError>,
+    /// Warnings of the configuration in force.
+    pub warnings: Vec<String>,
+}
+
+/// An edit that was refused.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReloadError {
+    pub at: Timestamp,
+    /// `file:line:column: error: text`, one for each problem.
+    pub problems: Vec<String>,
+}
+
+/// Everything the status pages read.
+pub struct Status {
+    pub reload: ArcSwap<ReloadStatus>,
+    pub started_at: Timestamp,
+    journal: Arc<Journal>,
+}
+
+impl Status {
+    pub fn new(journal: Arc<Journal>, warnings: Vec<String>) -> Self {
+        let reload = ReloadStatus { warnings, ..ReloadStatus::default() };
+        Self { reload: ArcSwap::from_pointee(reload), started_at: Timestamp::now(), journal }
+    }
+
+    /// `GET /health`: the state of each part, without names of models or keys.
+    pub(super) fn health(&self, gate: &Gate) -> Value {
+        let live = gate.live();
+        let reload = self.reload.load();
+        json!({
+            "status": if gate.is_draining() { "draining" } else { "healthy" },
+            "version": env!("CARGO_PKG_VERSION"),
+            "started_at": self.started_at,
+            "config": {
+                "generation": live.generation,
+                "hash": live.snapshot.hash,
+                "loaded_at": live.loaded_at,
+                "reloads": reload.reloads,
+                "failed_reloads": reload.failures,
+                "last_error": reload.last_error,
+            },
+            "in_flight": gate.load().in_flight(),
+            "request_log": self.journal.status(),
+        })
+    }
+
+    /// `GET /health/ready`: whether new requests are welcome. Neither a provider nor PostgreSQL being
+    /// away makes the gateway unready: it serves, and keeps the rows.
+    pub(super) fn readiness(&self, gate: &Gate) -> (u16, Value) {
+        let (status, word) = if gate.is_draining() { (503, "draining") } else { (200, "ready") };
+        (status, json!({ "status": word, "generation": gate.live().generation }))
+    }
+
+    /// `GET /admin/config`: what is in force, with every secret left out.
+    pub(super) fn config(&self, gate: &Gate) -> Value {
+        let live = gate.live();
+        let snapshot = &live.snapshot;
+        let reload = self.reload.load();
+        let groups = snapshot.models.groups.values();
+        let wild = snapshot.models.wildcards.iter().map(|(_, group)| group);
+        let models: Vec<Value> = groups
+            .chain(wild)
+            .map(|group| {
+                let deployments: Vec<Value> = group
+                    .deployments
+                    .iter()
+                    .map(|deployment| {
+                        let health = live.ward.get(&deployment.id);
+                        json!({
+                            "id": deployment.id,
+                            "provider": deployment.provider.name,
+                            "model": deployment.model.as_str(),
+                            "api_base": deployment.base,
+                            "cooling_down": health.is_some_and(|health| health.is_cooling()),
+                        })
+                    })
+                    .collect();
+                json!({ "model_name": group.name, "deployments": deployments })
+            })
+            .collect();
+        let keys: Vec<Value> = snapshot
+            .keys
+            .virtual_keys
+            .values()
+            .map(|key| {
+                let models: Vec<&str> = key.models.iter().map(|pattern| pattern.as_str()).collect();
+                json!({
+                    "id": key.id, "key_alias": key.alias, "models": models,
+                    "expires": key.expires, "blocked": key.blocked,
+                })
+            })
+            .collect();
+        json!({
+            "generation": live.generation,
+            "hash": snapshot.hash,
+            "loaded_at": live.loaded_at,
+            "sources": snapshot.sources,
+            "listen": snapshot.listen,
+            "admin_listen": snapshot.admin_listen,
+            "reloads": reload.reloads,
+            "failed_reloads": reload.failures,
+            "last_error": reload.last_error,
+            "warnings": reload.warnings,
+            "model_list": models,
+            "virtual_keys": keys,
+            "mcp_servers": snapshot.mcp_servers.keys().collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// `GET /`: what this is, for a person with a browser.
+pub(super) fn front_page() -> &'static str {
+    concat!(
+        "Tidegate ",
+        env!("CARGO_PKG_VERSION"),
+        ": one gate for every model and every tool.\n\n\
+         Point an OpenAI client at this address with /v1 behind it and a key of the configuration:\n\n\
+         \x20 GET  /v1/models\n\
+         \x20 POST /v1/chat/completions\n\
+         \x20 POST /v1/responses\n\
+         \x20 POST /v1/embeddings\n\n\
+         State: GET /health, /health/live, /health/ready. Configuration in force: GET /admin/config\n\
+         with the master key.\n"
+    )
+}
