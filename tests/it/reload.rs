@@ -18,7 +18,7 @@ use crate::support::upstream::{
 fn named(model: &str) -> String {
     format!(
         "general_settings:\n  master_key: {MASTER}\nmodel_list:\n\
-         - {{model_name: {model}, litellm_params: {{model: mock-response}}}}\n\
+         - {{model_name: '{model}', litellm_params: {{model: mock-response}}}}\n\
          virtual_keys:\n- {{api_key: {KEY}, models: ['*']}}\n"
     )
 }
@@ -194,7 +194,7 @@ async fn two_hundred_reloads_break_none_of_a_hundred_streams() {
     .await;
     let config = |round: usize| {
         let config = one_model(&upstream.base());
-        format!("{config}- {{api_key: sk-round-{round}-0123456789abcdef, models: [m]}}\n")
+        format!("{config}  - {{api_key: sk-round-{round}-0123456789abcdef, models: [m]}}\n")
     };
     let gateway = Arc::new(Gateway::start(&config(0)));
     let mut expected: Vec<u8> = (0..20).flat_map(|index| delta(&index.to_string())).collect();
