@@ -31,7 +31,7 @@ pub(super) fn aliases(
             aliases.insert(alias.clone(), target.value.clone());
         } else {
             let known = models.groups.keys().map(String::as_str);
-            checker.dangling(target, "a model in `model_list`", known);
+            checker.dangling(target, "not a model in `model_list`", known);
         }
     }
     models.aliases = aliases;
@@ -41,7 +41,7 @@ pub(super) fn aliases(
 /// Reports a name under which no model answers.
 pub(super) fn must_exist(name: &At<String>, models: &Models, checker: &mut Checker<'_, '_>) {
     if !checker.model_exists(&name.value, models) {
-        checker.dangling(name, "a model in `model_list`", models.names());
+        checker.dangling(name, "not a model in `model_list`", models.names());
     }
 }
 
