@@ -234,10 +234,8 @@ impl<'n> NodeDecoder<'n> {
         if key.text.starts_with("x-") {
             return;
         }
-        let in_section = match self.name {
-            "the file" => String::new(),
-            name => format!(" in {}", show_key(name)),
-        };
+        let label = known::label(section);
+        let in_section = label.map(|label| format!(" in `{label}`")).unwrap_or_default();
         let finding = if let Some(hint) = known::litellm(section, &key.text) {
             let hint = if hint.is_empty() { String::new() } else { format!(": {hint}") };
             let name = show(&key.text);
@@ -247,7 +245,7 @@ impl<'n> NodeDecoder<'n> {
             let candidates = fields.iter().copied().filter(|field| *field != WHOLE);
             let suggestion = closest(&key.text, candidates).map(str::to_owned);
             let elsewhere = match (&suggestion, known::home(&key.text)) {
-                (None, Some(home)) if home != self.name => format!(": it belongs in `{home}`"),
+                (None, Some(home)) if Some(home) != label => format!(": it belongs in `{home}`"),
                 _ => String::new(),
             };
             // What is close to a known word is no secret.

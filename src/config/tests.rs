@@ -492,3 +492,34 @@ fn a_diff_names_what_changed() {
         (vec!["two".to_owned()], vec!["one".to_owned()])
     );
 }
+
+#[test]
+fn litellms_long_form_of_an_alias() {
+    let aliases =
+        "router_settings: {model_group_alias: {a: mock, b: {model: mock, hidden: true}}}\n";
+    let hidden =
+        "3:48: warning: LiteLLM's `hidden` is not honoured by Tidegate: the alias is listed";
+    check(plus(aliases), &[hidden]);
+}
+
+#[test]
+fn a_known_key_is_known_by_its_digest() {
+    let digest = KeyHash::of("sk-tidegate-quickstart-change-me-0001").to_hex();
+    let text = plus(&format!("virtual_keys: [{{api_key: 'sha256:{digest}', models: ['*']}}]\n"));
+    let files = Files::new(&[("config.yaml", text.as_bytes())]);
+    assert_eq!(files.load(&[], &LoadOptions::default()).problems, []);
+    let listen = "[::]:1".parse().ok();
+    assert!(files.load(&[], &LoadOptions { strict: false, listen }).snapshot.is_none());
+}
+
+proptest::proptest! {
+    /// Whatever the file holds, loading it ends, and without a snapshot there is an error.
+    #[test]
+    fn any_text_is_loaded_or_refused(
+        text in "(model_list|virtual_keys|mcp_servers|[a-z&*!${}:?<> \n\t\\[\\],'\"|-]|- |: |\n  ){0,60}"
+    ) {
+        let loaded = load_text(&text);
+        let refused = loaded.problems.iter().any(Problem::is_error);
+        proptest::prop_assert_eq!(loaded.snapshot.is_none(), refused);
+    }
+}
