@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::load::{MOST_BYTES, parse};
 use super::node::{Key, Node, Value};
-use super::problem::{Findings, Place, show, show_path};
+use super::problem::{Findings, Place, show_key, show_path};
 use super::resolve::{Origins, resolve};
 
 /// Files that include files that include files…
@@ -124,7 +124,7 @@ impl Reader<'_, '_> {
             let file = self.origins.files().get(usize::from(own.place.file));
             let message = format!(
                 "{} has another value in {}, line {}",
-                show(&key.text),
+                show_key(&key.text),
                 file.map(|file| show_path(file)).unwrap_or_default(),
                 own.place.line
             );

@@ -20,6 +20,26 @@ pub(super) fn home(key: &str) -> Option<&'static str> {
     HOMES.iter().find(|(_, keys)| keys.contains(&key)).map(|(home, _)| *home)
 }
 
+/// How the file calls a section, for messages; nothing for the file itself.
+pub(super) fn label(section: &str) -> Option<&'static str> {
+    LABELS.iter().find(|(name, _)| *name == section).map(|(_, label)| *label)
+}
+
+const LABELS: &[(&str, &str)] = &[
+    ("ModelEntry", "model_list"),
+    ("LitellmParams", "litellm_params"),
+    ("ModelInfo", "model_info"),
+    ("Credential", "credential_list"),
+    ("CredentialValues", "credential_values"),
+    ("LitellmSettings", "litellm_settings"),
+    ("GeneralSettings", "general_settings"),
+    ("RouterSettings", "router_settings"),
+    ("RequestLog", "request_log"),
+    ("VirtualKey", "virtual_keys"),
+    ("McpServer", "mcp_servers"),
+    ("Restart", "restart"),
+];
+
 const HOMES: &[(&str, &[&str])] = &[
     (
         "general_settings",

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use serde_yaml::granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, Tag};
 
 use super::node::{Key, Node, Scalar, Value};
-use super::problem::{Findings, Place, show};
+use super::problem::{Findings, Place, show_key};
 
 /// Bytes of one file.
 pub(super) const MOST_BYTES: usize = 16 * 1024 * 1024;
@@ -149,6 +149,7 @@ fn compose(text: &str, file: u16, findings: &mut Findings) -> Outcome<Node> {
 impl Composer<'_> {
     fn event(&mut self, event: Event<'_>, span: Span) -> Outcome<()> {
         let place = self.place(&span.start);
+        let tag_place = span.tag_start().map_or(place, |tag| self.place(&tag));
         match event {
             Event::DocumentStart(..) if self.root.is_some() => {
                 Err(self.fault(place, "a second document: only one is read (remove the `---`)"))
@@ -157,18 +158,18 @@ impl Composer<'_> {
                 if text.len() > MOST_SCALAR_BYTES {
                     return Err(self.fault(place, "one text of more than 1 MiB"));
                 }
-                let plain = self.is_plain(style, tag.as_deref(), place)?;
+                let plain = self.is_plain(style, tag.as_deref(), tag_place)?;
                 let size = Size { weight: NODE_WEIGHT + text.len(), depth: 0 };
                 let node = Node { place, value: Value::Scalar(Scalar::new(text, plain)) };
                 self.weigh(size.weight, place)?;
                 self.complete(node, anchor, size)
             }
             Event::SequenceStart(_, anchor, tag) => {
-                self.refuse_tag(tag.as_deref(), "seq", place)?;
+                self.refuse_tag(tag.as_deref(), "seq", tag_place)?;
                 self.open(place, anchor, Level::List(Vec::new()))
             }
             Event::MappingStart(_, anchor, tag) => {
-                self.refuse_tag(tag.as_deref(), "map", place)?;
+                self.refuse_tag(tag.as_deref(), "map", tag_place)?;
                 self.open(place, anchor, Level::Map(Mapping::default()))
             }
             Event::SequenceEnd | Event::MappingEnd => {
@@ -249,7 +250,7 @@ impl Composer<'_> {
             Slot::Merge
         } else if let Some(first) = mapping.seen.get(&text) {
             let message =
-                format!("the key {} stands twice, first in line {}", show(&text), first.line);
+                format!("the key {} stands twice, first in line {}", show_key(&text), first.line);
             self.findings.error(place, message);
             Slot::Nowhere
         } else {

@@ -165,6 +165,16 @@ pub(super) fn show(name: &str) -> String {
     format!("`{name}`")
 }
 
+/// A key of a mapping, safe to print: a mangled file makes keys out of secrets, and what has no digit
+/// is hardly one.
+pub(super) fn show_key(key: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphabetic() || "_-.".contains(c);
+    if key.len() > 48 || !key.chars().all(plain) {
+        return "(not shown)".to_owned();
+    }
+    show(key)
+}
+
 /// A path, as it is written in messages.
 pub(super) fn show_path(path: &Path) -> String {
     format!("`{}`", path.display())

@@ -19,7 +19,8 @@ use crate::wire::catalogue::Provider;
 /// One generation of the configuration.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// SHA-256 over every source file, in hex: the same text gives the same hash.
+    /// SHA-256 over every source file and every variable asked for, in hex: the same text in the
+    /// same environment gives the same hash.
     pub hash: String,
     /// Every file that was read, secret files included: what `watch` looks at.
     pub sources: Vec<PathBuf>,

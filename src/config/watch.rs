@@ -15,6 +15,7 @@ use std::time::Duration;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::load::MOST_BYTES;
 use super::resolve::read_bounded;
@@ -43,7 +44,11 @@ pub struct Watcher {
     asked: Arc<Notify>,
     /// `asked` was heard, and `changed` has not returned since.
     must_return: bool,
+    /// `stirred` was heard, and the files were not read since.
+    restless: bool,
     poll: Duration,
+    /// Kept between calls, so that a caller who often drops `changed` is polled for all the same.
+    next_poll: Option<Instant>,
 }
 
 /// Makes `Watcher::changed` return although nothing changed: for SIGHUP and administrators.
@@ -88,7 +93,9 @@ impl Watcher {
             stirred,
             asked: Arc::new(Notify::new()),
             must_return: false,
+            restless: false,
             poll,
+            next_poll: None,
         };
         watcher.aim();
         watcher
@@ -109,15 +116,24 @@ impl Watcher {
     /// that goes or comes back counts. May be dropped at any time without losing a change.
     pub async fn changed(&mut self) {
         loop {
-            tokio::select! {
-                () = self.asked.notified() => self.must_return = true,
-                () = self.stirred.notified() => self.settle().await,
-                () = tokio::time::sleep(self.poll) => {}
+            let poll = *self.next_poll.get_or_insert_with(|| Instant::now() + self.poll);
+            if !self.must_return && !self.restless {
+                tokio::select! {
+                    () = self.asked.notified() => self.must_return = true,
+                    () = self.stirred.notified() => self.restless = true,
+                    () = tokio::time::sleep_until(poll) => {}
+                }
+            }
+            if self.restless {
+                self.settle().await;
             }
             let before = self.stamps.clone();
             // Files may be on a slow disk or network: not on the thread that serves requests.
             let looked = tokio::task::spawn_blocking(move || before.look());
-            let Ok(now) = looked.await else { continue };
+            let looked = looked.await;
+            self.restless = false;
+            self.next_poll = None;
+            let Ok(now) = looked else { continue };
             let differs = now != self.stamps;
             if differs || self.must_return {
                 self.must_return = false;
@@ -186,4 +202,134 @@ fn directories(path: &Path) -> Vec<PathBuf> {
     }
     directories.extend(directories.last().and_then(|last| last.canonicalize().ok()));
     directories
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Far above what any machine needs, so that a hang fails the test and slowness does not.
+    const PATIENCE: Duration = Duration::from_secs(30);
+    /// A poll that never comes within a test: what is seen is seen by events.
+    const NEVER: Duration = Duration::from_secs(3_600);
+
+    struct Scene {
+        directory: tempfile::TempDir,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let scene = Self { directory: tempfile::tempdir().unwrap() };
+            scene.write("config.yaml", "one");
+            scene
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.directory.path().join(name)
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            std::fs::write(self.path(name), text).unwrap();
+        }
+
+        fn stamps(&self) -> Stamps {
+            let path = self.path("config.yaml");
+            Stamps([(path.clone(), stamp(&path))].into())
+        }
+    }
+
+    async fn must_change(watcher: &mut Watcher) {
+        tokio::time::timeout(PATIENCE, watcher.changed()).await.expect("the change was not seen");
+    }
+
+    #[tokio::test]
+    async fn edits_renames_removal_and_return_are_seen() {
+        let scene = Scene::new();
+        let mut watcher = Watcher::with_poll(&scene.stamps(), NEVER);
+        scene.write("config.yaml", "two");
+        must_change(&mut watcher).await;
+        // As editors save: a new file, renamed over the old one.
+        scene.write("config.yaml.new", "three");
+        std::fs::rename(scene.path("config.yaml.new"), scene.path("config.yaml")).unwrap();
+        must_change(&mut watcher).await;
+        std::fs::remove_file(scene.path("config.yaml")).unwrap();
+        must_change(&mut watcher).await;
+        assert!(watcher.stamps.0.values().all(Option::is_none));
+        scene.write("config.yaml", "three");
+        must_change(&mut watcher).await;
+        assert_eq!(watcher.stamps, scene.stamps());
+    }
+
+    /// `config.yaml` → `..data/config.yaml`, `..data` → a directory that is swapped for another.
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_swapped_symlink_is_seen() {
+        use std::os::unix::fs::symlink;
+        let scene = Scene::new();
+        std::fs::remove_file(scene.path("config.yaml")).unwrap();
+        for (directory, text) in [("..1", "one"), ("..2", "two"), ("..3", "three")] {
+            std::fs::create_dir(scene.path(directory)).unwrap();
+            scene.write(&format!("{directory}/config.yaml"), text);
+        }
+        symlink("..1", scene.path("..data")).unwrap();
+        symlink("..data/config.yaml", scene.path("config.yaml")).unwrap();
+        let mut watcher = Watcher::with_poll(&scene.stamps(), NEVER);
+        for next in ["..2", "..3"] {
+            symlink(next, scene.path("..data_tmp")).unwrap();
+            std::fs::rename(scene.path("..data_tmp"), scene.path("..data")).unwrap();
+            must_change(&mut watcher).await;
+            assert_eq!(watcher.stamps, scene.stamps());
+        }
+    }
+
+    #[tokio::test]
+    async fn the_poll_sees_what_no_event_tells() {
+        let scene = Scene::new();
+        let mut watcher = Watcher::with_poll(&scene.stamps(), Duration::from_millis(10));
+        watcher.events = None;
+        scene.write("config.yaml", "two");
+        must_change(&mut watcher).await;
+    }
+
+    #[tokio::test]
+    async fn an_edit_between_loading_and_watching_is_seen() {
+        let scene = Scene::new();
+        let loaded_from = scene.stamps();
+        scene.write("config.yaml", "two");
+        let mut watcher = Watcher::with_poll(&loaded_from, Duration::from_millis(10));
+        must_change(&mut watcher).await;
+    }
+
+    #[tokio::test]
+    async fn other_files_and_equal_contents_do_not_count() {
+        let scene = Scene::new();
+        let mut watcher = Watcher::with_poll(&scene.stamps(), NEVER);
+        scene.write("tidegate.db-wal", "rows");
+        scene.write("config.yaml", "one");
+        watcher.stirred.notified().await;
+        assert_eq!(watcher.stamps.look(), watcher.stamps);
+        // Only the trigger makes it return, and the stamps are the same.
+        watcher.trigger().fire();
+        must_change(&mut watcher).await;
+        assert_eq!(watcher.stamps, scene.stamps());
+    }
+
+    #[tokio::test]
+    async fn a_reload_may_name_other_sources() {
+        let scene = Scene::new();
+        let mut watcher = Watcher::with_poll(&Stamps::default(), NEVER);
+        watcher.watch(&scene.stamps());
+        scene.write("config.yaml", "two");
+        must_change(&mut watcher).await;
+    }
+
+    #[tokio::test]
+    async fn a_dropped_wait_loses_nothing() {
+        let scene = Scene::new();
+        let mut watcher = Watcher::with_poll(&scene.stamps(), Duration::from_millis(10));
+        watcher.trigger().fire();
+        // Polled once, and dropped wherever it was.
+        let _ = futures_util::FutureExt::now_or_never(watcher.changed());
+        must_change(&mut watcher).await;
+    }
 }

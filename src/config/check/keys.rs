@@ -230,7 +230,7 @@ fn may_name_a_model(
         }
     } else if !checker.model_exists(&name.value, models) && !own_alias {
         let known = models.names().chain(access_groups.keys().map(String::as_str));
-        checker.dangling(name, "a model in `model_list`, nor an access group", known);
+        checker.dangling(name, "neither a model in `model_list` nor an access group", known);
     }
 }
 
@@ -252,7 +252,7 @@ fn servers(names: &[At<String>], scope: &Scope<'_>, checker: &mut Checker<'_, '_
                 })
                 .collect();
             let suggestion = closest(&name.value, known);
-            let what = "an MCP server in `mcp_servers`, nor an alias or access group of one";
+            let what = "neither an MCP server in `mcp_servers` nor an alias or access group of one";
             checker.dangling(name, what, suggestion);
         }
     }

@@ -120,7 +120,7 @@ impl Checker<'_, '_> {
         }
     }
 
-    /// A name that should be one of those known, and is not.
+    /// A name that should be one of those known, and is not; `what` says what it fails to be.
     fn dangling<'k>(
         &mut self,
         name: &At<String>,
@@ -128,7 +128,7 @@ impl Checker<'_, '_> {
         known: impl IntoIterator<Item = &'k str>,
     ) {
         let suggestion = closest(&name.value, known).filter(|_| !name.hidden).map(str::to_owned);
-        let message = format!("{} is not {what}", name.show());
+        let message = format!("{} is {what}", name.show());
         self.findings.add(name.place, Severity::Error, message, suggestion);
     }
 

@@ -132,7 +132,7 @@ fn draft(
         credentials.get(&wanted.value).unwrap_or_else(|| {
             checker.dangling(
                 wanted,
-                "in `credential_list`",
+                "not in `credential_list`",
                 credentials.keys().map(String::as_str),
             );
             &empty
@@ -201,7 +201,7 @@ fn provider<'p>(
 ) -> Option<(&'static Provider, &'p str)> {
     if let Some(prefix) = &params.custom_llm_provider {
         let Some((provider, _)) = by_prefix(&prefix.value) else {
-            checker.dangling(prefix, "a provider that Tidegate knows", catalogue::prefixes());
+            checker.dangling(prefix, "not a provider that Tidegate knows", catalogue::prefixes());
             return None;
         };
         let rest = model.value.strip_prefix(&prefix.value).and_then(|rest| rest.strip_prefix('/'));
@@ -352,7 +352,7 @@ fn api_key(
         (false, Some(_)) => {
             let message = format!(
                 "no `api_key`: `{variable}` is not sent to an `api_base` of another host \
-                 (write `api_key: os.environ/{variable}` if it should be)"
+                 (write `api_key: os.environ/{variable}` if it should be, `api_key: none` if not)"
             );
             checker.warning(place, message);
         }

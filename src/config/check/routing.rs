@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::file::settings::{Fallbacks, LitellmSettings, RouterSettings};
-use super::super::file::value::{At, Length};
+use super::super::file::value::{At, Length, Target};
 use super::super::snapshot::{Models, Routing};
 use super::Checker;
 use crate::ground::names::Pattern;
@@ -19,19 +19,24 @@ const STREAM_IDLE: Duration = Duration::from_secs(300);
 /// Adds `model_group_alias` to the models.
 pub(super) fn aliases(
     mut models: Models,
-    listed: Option<&BTreeMap<String, At<String>>>,
+    listed: Option<&BTreeMap<String, At<Target>>>,
     checker: &mut Checker<'_, '_>,
 ) -> Models {
     let mut aliases = BTreeMap::new();
-    for (alias, target) in listed.into_iter().flatten() {
+    for (alias, At { value, place, hidden }) in listed.into_iter().flatten() {
+        let target = At { value: value.model.clone(), place: *place, hidden: *hidden };
+        if value.is_hidden {
+            let message = "LiteLLM's `hidden` is not honoured by Tidegate: the alias is listed";
+            checker.warning(target.place, message);
+        }
         if models.groups.contains_key(alias) {
             let message = "an alias with the name of a model: the model is meant, not the alias";
             checker.error(target.place, message);
         } else if checker.model_exists(&target.value, &models) {
-            aliases.insert(alias.clone(), target.value.clone());
+            aliases.insert(alias.clone(), target.value);
         } else {
             let known = models.groups.keys().map(String::as_str);
-            checker.dangling(target, "a model in `model_list`", known);
+            checker.dangling(&target, "not a model in `model_list`", known);
         }
     }
     models.aliases = aliases;
@@ -41,7 +46,7 @@ pub(super) fn aliases(
 /// Reports a name under which no model answers.
 pub(super) fn must_exist(name: &At<String>, models: &Models, checker: &mut Checker<'_, '_>) {
     if !checker.model_exists(&name.value, models) {
-        checker.dangling(name, "a model in `model_list`", models.names());
+        checker.dangling(name, "not a model in `model_list`", models.names());
     }
 }
 

@@ -81,7 +81,7 @@ fn aliases_by_server(
             wanted.push((alias, &target.value, target.place));
         } else {
             let known = listed.keys().map(String::as_str);
-            checker.dangling(target, "an MCP server in `mcp_servers`", known);
+            checker.dangling(target, "not an MCP server in `mcp_servers`", known);
         }
     }
     for (alias, name, place) in wanted {

@@ -7,6 +7,11 @@ use super::super::problem::{Place, Severity};
 use super::Checker;
 use super::keys::Declared;
 use super::settings::Listeners;
+use crate::config::keys::QUICKSTART_KEY;
+use crate::ground::secret::KeyHash;
+
+/// Shorter keys can be guessed.
+const SHORTEST_KEY: usize = 20;
 
 pub(super) fn keys(
     list: &[At<VirtualKey>],
@@ -16,15 +21,12 @@ pub(super) fn keys(
     checker: &mut Checker<'_, '_>,
 ) {
     let loopback = listeners.are_loopback();
-    if let Some(master) = master {
-        let plain = master.plain.as_ref().map(|plain| plain.expose());
-        judge(plain, master.place, "the master key", loopback, checker);
+    let given = list.iter().filter_map(|entry| entry.value.api_key.as_ref());
+    for key in given {
+        judge(key.value.expose(), key.place, "the key", loopback, checker);
     }
-    for entry in list {
-        if let Some(key) = &entry.value.api_key {
-            let plain = Some(key.value.expose()).filter(|key| !key.starts_with("sha256:"));
-            judge(plain, key.place, "the key", loopback, checker);
-        }
+    if let Some(Declared { plain: Some(plain), place, .. }) = master {
+        judge(plain.expose(), *place, "the master key", loopback, checker);
     }
     if master.is_none() && list.is_empty() && !checker.damaged.contains(&root) {
         let place = listeners.place.unwrap_or(root);
@@ -47,18 +49,12 @@ pub(super) fn keys(
     }
 }
 
-/// Shorter keys can be guessed.
-const SHORTEST_KEY: usize = 20;
-
-fn judge(
-    plain: Option<&str>,
-    place: Place,
-    what: &str,
-    loopback: bool,
-    checker: &mut Checker<'_, '_>,
-) {
-    let Some(plain) = plain else { return };
-    let message = if plain == crate::config::keys::QUICKSTART_KEY {
+/// A digest cannot be judged, except that of the key that everybody knows.
+fn judge(key: &str, place: Place, what: &str, loopback: bool, checker: &mut Checker<'_, '_>) {
+    let digest = key.strip_prefix("sha256:").map(str::trim);
+    let is_quickstart = key == QUICKSTART_KEY
+        || digest.and_then(KeyHash::from_hex) == Some(KeyHash::of(QUICKSTART_KEY));
+    let message = if is_quickstart {
         // On the machine where it was tried out it does no harm.
         if loopback {
             return;
@@ -66,7 +62,7 @@ fn judge(
         format!(
             "{what} is the quick start's, which everybody knows (`tidegate keys new` makes one)"
         )
-    } else if plain.len() < SHORTEST_KEY {
+    } else if digest.is_none() && key.len() < SHORTEST_KEY {
         format!(
             "{what} has fewer than {SHORTEST_KEY} characters and can be guessed \
              (`tidegate keys new` makes one that cannot)"

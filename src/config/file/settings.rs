@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::value::{Address, At, Length};
+use super::value::{Address, At, Length, Target};
 use crate::ground::secret::Secret;
 
 /// A list of mappings from a model's name to the names to try after it.
@@ -88,7 +88,7 @@ pub(in crate::config) struct RouterSettings {
     /// How long a deployment that failed is passed over, while its group has others. Default: 5 s.
     pub(in crate::config) cooldown_time: Option<At<Length>>,
     /// Other names for models: alias → name in `model_list`.
-    pub(in crate::config) model_group_alias: Option<BTreeMap<String, At<String>>>,
+    pub(in crate::config) model_group_alias: Option<BTreeMap<String, At<Target>>>,
     /// Models to try in order when one fails: `[{a: [b, c]}]`. The name `*` stands for every model.
     pub(in crate::config) fallbacks: Option<Fallbacks>,
     /// Models to try when one fails that has no `fallbacks` of its own.

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::super::decode::AT;
 use super::super::problem::{Place, show};
@@ -40,6 +40,13 @@ pub(in crate::config) struct Expiry(pub(in crate::config) Timestamp);
 /// An IP address (or `localhost`) and a port.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::config) struct Address(pub(in crate::config) SocketAddr);
+
+/// A model that an alias stands for: its name, or LiteLLM's `{model: NAME, hidden: true}`.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::config) struct Target {
+    pub(in crate::config) model: String,
+    pub(in crate::config) is_hidden: bool,
+}
 
 /// One text, or a list of them.
 #[derive(Clone, Debug, Default)]
@@ -160,10 +167,57 @@ from_text!(
 );
 from_text!(Secret, |text| Some(Secret::new(text)), "a text", { "type": ["string", "number"], "title": "secret" });
 
+impl<'de> Deserialize<'de> for Target {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NameOrMapping;
+
+        impl<'de> Visitor<'de> for NameOrMapping {
+            type Value = Target;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a model's name")
+            }
+
+            fn visit_str<E: Error>(self, model: &str) -> Result<Target, E> {
+                Ok(Target { model: model.to_owned(), is_hidden: false })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Target, A::Error> {
+                let (mut model, mut is_hidden) = (None, false);
+                while let Some(key) = entries.next_key::<String>()? {
+                    match key.as_str() {
+                        "model" => model = Some(entries.next_value()?),
+                        "hidden" => is_hidden = entries.next_value()?,
+                        _ => entries.next_value::<IgnoredAny>().map(drop)?,
+                    }
+                }
+                let model = model.ok_or_else(|| A::Error::custom("`model` is missing"))?;
+                Ok(Target { model, is_hidden })
+            }
+        }
+
+        deserializer.deserialize_any(NameOrMapping)
+    }
+}
+
+impl JsonSchema for Target {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Target".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "object"], "title": "text" })
+    }
+}
+
 impl<'de> Deserialize<'de> for OneOrMany {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // `include` takes the key out of the tree before anything is decoded.
-        deserializer.deserialize_ignored_any(serde::de::IgnoredAny).map(|_| Self::default())
+        deserializer.deserialize_ignored_any(IgnoredAny).map(|_| Self::default())
     }
 }
 

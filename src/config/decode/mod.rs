@@ -5,16 +5,18 @@
 //! Two names of types are understood: `AT` gives a value together with its place, and a field named
 //! `WHOLE` receives the mapping that it stands in as a whole.
 
+mod parts;
+
 use std::cell::RefCell;
 use std::collections::HashSet;
 
-use serde::de::value::{StrDeserializer, StringDeserializer};
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, Visitor};
-use serde::de::{EnumAccess, MapAccess, SeqAccess, VariantAccess};
+use serde::de::{DeserializeOwned, Deserializer, Expected, IntoDeserializer, Visitor};
+
+use parts::{Entries, Items, Located, Variant};
 
 use super::known;
 use super::node::{Key, Node, Plain, Scalar, Value};
-use super::problem::{Finding, Findings, Place, Severity, show};
+use super::problem::{Finding, Findings, Place, Severity, show, show_key};
 use crate::ground::names::closest;
 
 /// The struct name that asks for a value with its place.
@@ -48,7 +50,8 @@ fn attempts<T: DeserializeOwned + Default>(
 ) -> T {
     for _ in 0..MOST_FAULTS {
         session.passing.borrow_mut().clear();
-        match T::deserialize(NodeDecoder { node: root, name: "the file", session }) {
+        match T::deserialize(NodeDecoder { node: root, name: "the file", in_list: false, session })
+        {
             Ok(value) => {
                 findings.extend(session.passing.take());
                 return value;
@@ -121,6 +124,7 @@ struct NodeDecoder<'n> {
     node: &'n Node,
     /// The key that the value stands under, or that of the list it is in.
     name: &'n str,
+    in_list: bool,
     session: &'n Session,
 }
 
@@ -128,7 +132,15 @@ type Outcome<T> = Result<T, Error>;
 
 impl<'n> NodeDecoder<'n> {
     fn at(self, node: &'n Node, name: &'n str) -> Self {
-        Self { node, name, ..self }
+        Self { node, name, in_list: false, ..self }
+    }
+
+    /// How messages call the value.
+    fn title(self) -> String {
+        match self.in_list {
+            true => format!("an entry of {}", show_key(self.name)),
+            false => show_key(self.name),
+        }
     }
 
     fn fault(self, message: String) -> Error {
@@ -136,8 +148,7 @@ impl<'n> NodeDecoder<'n> {
     }
 
     fn wanted(self, what: &str) -> Error {
-        let mut message =
-            format!("{}: expected {what}, found {}", show(self.name), self.node.kind());
+        let mut message = format!("{}: expected {what}, found {}", self.title(), self.node.kind());
         match &self.node.value {
             Value::Scalar(scalar) if scalar.hidden => {
                 message.push_str(" (from the environment or a secret file)");
@@ -175,10 +186,16 @@ impl<'n> NodeDecoder<'n> {
         }
     }
 
-    fn bounded<T: TryFrom<i128>>(self, least: &str, most: &str) -> Outcome<T> {
-        let out_of_range =
-            |_| self.fault(format!("{}: must be from {least} to {most}", show(self.name)));
-        T::try_from(self.integer()?).map_err(out_of_range)
+    fn bounded<T: TryFrom<i128>>(self, least: i128, most: i128) -> Outcome<T> {
+        let number = self.integer()?;
+        T::try_from(number).map_err(|_| {
+            let bound = match (number < least, least) {
+                (true, 0) => "must not be below zero".to_owned(),
+                (true, least) => format!("must not be below {least}"),
+                (false, _) => format!("must not be above {most}"),
+            };
+            self.fault(format!("{}: {bound}", self.title()))
+        })
     }
 
     fn float(self) -> Outcome<f64> {
@@ -191,8 +208,8 @@ impl<'n> NodeDecoder<'n> {
         }
     }
 
-    fn text(self) -> Outcome<&'n str> {
-        self.scalar("a text").map(|scalar| scalar.text.as_str())
+    fn text(self, what: &str) -> Outcome<&'n str> {
+        self.scalar(what).map(|scalar| scalar.text.as_str())
     }
 
     /// Gives an error that has no place yet the place of this node, and makes the node the one to be
@@ -201,7 +218,7 @@ impl<'n> NodeDecoder<'n> {
         outcome.map_err(|mut error| {
             if error.place.is_none() {
                 error.place = Some(self.node.place);
-                error.message = format!("{}: {}", show(self.name), error.message);
+                error.message = format!("{}: {}", self.title(), error.message);
             }
             let mut culprit = self.session.culprit.borrow_mut();
             if culprit.is_none() {
@@ -217,10 +234,8 @@ impl<'n> NodeDecoder<'n> {
         if key.text.starts_with("x-") {
             return;
         }
-        let in_section = match self.name {
-            "the file" => String::new(),
-            name => format!(" in {}", show(name)),
-        };
+        let label = known::label(section);
+        let in_section = label.map(|label| format!(" in `{label}`")).unwrap_or_default();
         let finding = if let Some(hint) = known::litellm(section, &key.text) {
             let hint = if hint.is_empty() { String::new() } else { format!(": {hint}") };
             let name = show(&key.text);
@@ -230,10 +245,12 @@ impl<'n> NodeDecoder<'n> {
             let candidates = fields.iter().copied().filter(|field| *field != WHOLE);
             let suggestion = closest(&key.text, candidates).map(str::to_owned);
             let elsewhere = match (&suggestion, known::home(&key.text)) {
-                (None, Some(home)) if home != self.name => format!(": it belongs in `{home}`"),
+                (None, Some(home)) if Some(home) != label => format!(": it belongs in `{home}`"),
                 _ => String::new(),
             };
-            let message = format!("unknown key {}{in_section}{elsewhere}", show(&key.text));
+            // What is close to a known word is no secret.
+            let name = if suggestion.is_some() { show(&key.text) } else { show_key(&key.text) };
+            let message = format!("unknown key {name}{in_section}{elsewhere}");
             let severity = if self.session.strict { Severity::Error } else { Severity::Warning };
             Finding { place: key.place, severity, message, suggestion }
         };
@@ -257,7 +274,7 @@ macro_rules! integers {
     ($($method:ident $visit:ident $type:ty),*) => {$(
         fn $method<V: Visitor<'n>>(self, visitor: V) -> Outcome<V::Value> {
             let number: Outcome<$type> =
-                self.bounded(&<$type>::MIN.to_string(), &<$type>::MAX.to_string());
+                self.bounded(i128::from(<$type>::MIN), i128::from(<$type>::MAX));
             self.locate(number.and_then(|number| visitor.$visit(number)))
         }
     )*};
@@ -282,7 +299,7 @@ impl<'n> Deserializer<'n> for NodeDecoder<'n> {
         if scalar.yaml_1_1_truth().is_some() {
             let message = format!(
                 "{}: yes, no, on and off are texts here; write true or false, or put it in quotes",
-                show(self.name)
+                self.title()
             );
             let finding = Finding {
                 place: self.node.place,
@@ -302,7 +319,9 @@ impl<'n> Deserializer<'n> for NodeDecoder<'n> {
                 _ => visitor.visit_f64(number as f64),
             },
             Plain::Float(number) if number.is_finite() => visitor.visit_f64(number),
-            Plain::Float(_) => Err(self.fault("a number that JSON cannot hold".to_owned())),
+            Plain::Float(_) => {
+                Err(self.fault(format!("{}: a number that JSON cannot hold", self.title())))
+            }
             Plain::Text => visitor.visit_str(&scalar.text),
         };
         self.locate(outcome)
@@ -325,7 +344,10 @@ impl<'n> Deserializer<'n> for NodeDecoder<'n> {
 
     /// A text is the scalar as it is spelt: `123456`, `2.0` and `true` need no quotes.
     fn deserialize_str<V: Visitor<'n>>(self, visitor: V) -> Outcome<V::Value> {
-        self.locate(self.text().and_then(|text| visitor.visit_str(text)))
+        // serde's own types want "a string"; ours say more.
+        let expected = (&visitor as &dyn Expected).to_string();
+        let what = if expected == "a string" { "a text" } else { expected.as_str() };
+        self.locate(self.text(what).and_then(|text| visitor.visit_str(text)))
     }
 
     fn deserialize_string<V: Visitor<'n>>(self, visitor: V) -> Outcome<V::Value> {
@@ -398,12 +420,12 @@ impl<'n> Deserializer<'n> for NodeDecoder<'n> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Outcome<V::Value> {
-        let outcome = self.text().and_then(|text| {
+        let outcome = self.text("a name").and_then(|text| {
             if variants.contains(&text) {
                 return visitor.visit_enum(Variant(text));
             }
             let list: Vec<String> = variants.iter().map(|variant| format!("`{variant}`")).collect();
-            Err(self.fault(format!("{}: must be one of {}", show(self.name), list.join(", "))))
+            Err(self.fault(format!("{}: must be one of {}", self.title(), list.join(", "))))
         });
         self.locate(outcome)
     }
@@ -415,128 +437,5 @@ impl<'n> Deserializer<'n> for NodeDecoder<'n> {
     serde::forward_to_deserialize_any! {
         <V: Visitor<'n>>
         i128 u128 char bytes byte_buf unit_struct tuple tuple_struct identifier
-    }
-}
-
-struct Items<'n> {
-    decoder: NodeDecoder<'n>,
-    items: std::slice::Iter<'n, Node>,
-}
-
-impl<'n> SeqAccess<'n> for Items<'n> {
-    type Error = Error;
-
-    fn next_element_seed<T: DeserializeSeed<'n>>(&mut self, seed: T) -> Outcome<Option<T::Value>> {
-        let pruned = self.decoder.session.pruned.borrow();
-        let item = self.items.find(|item| !pruned.contains(&address(item)));
-        drop(pruned);
-        let name = self.decoder.name;
-        item.map(|item| seed.deserialize(self.decoder.at(item, name))).transpose()
-    }
-}
-
-struct Entries<'n> {
-    decoder: NodeDecoder<'n>,
-    entries: std::slice::Iter<'n, (Key, Node)>,
-    /// The struct's name and its fields; `None` for a mapping with free keys.
-    fields: Option<(&'static str, &'static [&'static str])>,
-    next: Option<&'n (Key, Node)>,
-    /// Whether the field that takes the mapping as a whole is still to come.
-    whole: bool,
-}
-
-impl<'n> MapAccess<'n> for Entries<'n> {
-    type Error = Error;
-
-    fn next_key_seed<K: DeserializeSeed<'n>>(&mut self, seed: K) -> Outcome<Option<K::Value>> {
-        if std::mem::take(&mut self.whole) {
-            let key: StrDeserializer<'_, Error> = WHOLE.into_deserializer();
-            return seed.deserialize(key).map(Some);
-        }
-        for entry in self.entries.by_ref() {
-            let (key, node) = entry;
-            if self.decoder.session.pruned.borrow().contains(&address(node)) {
-                continue;
-            }
-            if let Some((section, fields)) = self.fields
-                && (!fields.contains(&key.text.as_str()) || key.text == WHOLE)
-            {
-                if !fields.contains(&WHOLE) {
-                    self.decoder.unknown_key(section, fields, key);
-                }
-                continue;
-            }
-            self.next = Some(entry);
-            let key: StringDeserializer<Error> = key.text.clone().into_deserializer();
-            return seed.deserialize(key).map(Some);
-        }
-        Ok(None)
-    }
-
-    fn next_value_seed<V: DeserializeSeed<'n>>(&mut self, seed: V) -> Outcome<V::Value> {
-        match self.next.take() {
-            Some((key, node)) => seed.deserialize(self.decoder.at(node, &key.text)),
-            None => seed.deserialize(self.decoder),
-        }
-    }
-}
-
-/// The parts of an `At`: the place, whether the value is hidden, the value.
-struct Located<'n> {
-    decoder: NodeDecoder<'n>,
-    step: u8,
-}
-
-impl<'n> SeqAccess<'n> for Located<'n> {
-    type Error = Error;
-
-    fn next_element_seed<T: DeserializeSeed<'n>>(&mut self, seed: T) -> Outcome<Option<T::Value>> {
-        self.step += 1;
-        let node = self.decoder.node;
-        let number = |number: u32| IntoDeserializer::<Error>::into_deserializer(number);
-        match self.step {
-            1 => seed.deserialize(number(u32::from(node.place.file))).map(Some),
-            2 => seed.deserialize(number(node.place.line)).map(Some),
-            3 => seed.deserialize(number(node.place.column)).map(Some),
-            4 => {
-                let hidden = matches!(&node.value, Value::Scalar(scalar) if scalar.hidden);
-                seed.deserialize(IntoDeserializer::<Error>::into_deserializer(hidden)).map(Some)
-            }
-            5 => seed.deserialize(self.decoder).map(Some),
-            _ => Ok(None),
-        }
-    }
-}
-
-/// The name of a variant that has no content.
-struct Variant<'n>(&'n str);
-
-impl<'n> EnumAccess<'n> for Variant<'n> {
-    type Error = Error;
-    type Variant = Self;
-
-    fn variant_seed<V: DeserializeSeed<'n>>(self, seed: V) -> Outcome<(V::Value, Self)> {
-        let name: StrDeserializer<'_, Error> = self.0.into_deserializer();
-        seed.deserialize(name).map(|value| (value, self))
-    }
-}
-
-impl<'n> VariantAccess<'n> for Variant<'n> {
-    type Error = Error;
-
-    fn unit_variant(self) -> Outcome<()> {
-        Ok(())
-    }
-
-    fn newtype_variant_seed<T: DeserializeSeed<'n>>(self, _: T) -> Outcome<T::Value> {
-        Err(serde::de::Error::custom("expected a name alone"))
-    }
-
-    fn tuple_variant<V: Visitor<'n>>(self, _: usize, _: V) -> Outcome<V::Value> {
-        Err(serde::de::Error::custom("expected a name alone"))
-    }
-
-    fn struct_variant<V: Visitor<'n>>(self, _: &'static [&'static str], _: V) -> Outcome<V::Value> {
-        Err(serde::de::Error::custom("expected a name alone"))
     }
 }
