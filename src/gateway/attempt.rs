@@ -14,7 +14,7 @@ use super::{Asked, Live};
 use crate::config::snapshot::Deployment;
 use crate::ground::fault::{Fault, Kind};
 use crate::journal::entry::Attempt;
-use crate::provider::{Call, Failure, Reply, ReplyBody, client, mock};
+use crate::provider::{self, Call, Failure, Reply, ReplyBody, client, mock};
 use crate::wire::openai_error;
 use crate::wire::tap::{Family, Tap};
 
@@ -166,7 +166,8 @@ impl Try for Asked<'_> {
         let ask_for_usage =
             self.envelope.stream && self.endpoint.stream_usage && deployment.provider.stream_usage;
         let extra = &deployment.extra_body;
-        let body = self.envelope.rewrite(&self.body, &candidate.model, ask_for_usage, extra);
+        let pieces = self.envelope.rewrite(&self.body, &candidate.model, ask_for_usage, extra);
+        let body = provider::Content::Pieces(pieces);
         let routing = &live.snapshot.routing;
         let timeout = if self.envelope.stream {
             deployment.stream_timeout.or(deployment.timeout).unwrap_or(routing.stream_timeout)
@@ -174,23 +175,23 @@ impl Try for Asked<'_> {
             deployment.timeout.unwrap_or(routing.timeout)
         };
         let headers = forwarded(self.headers, "application/json");
-        let call = Call { path: self.endpoint.path, model: &candidate.model, headers };
-        self::call(live, deployment, call, body.into(), timeout, family, record).await
+        let (path, model) = (self.endpoint.path, &candidate.model);
+        let call = Call { path, model, headers, body, timeout };
+        self::call(live, self.upstreams, deployment, call, family, record).await
     }
 }
 
 /// Calls a provider and waits until its answer begins.
 pub(super) async fn call(
     live: &Live,
+    upstreams: &reqwest::Client,
     deployment: &Deployment,
     call: Call<'_>,
-    body: reqwest::Body,
-    timeout: Duration,
     family: Family,
     record: &mut Record,
 ) -> Result<Begun, Miss> {
-    let began = Instant::now();
-    let sent = client::send(&live.client, deployment, call, body, timeout).await;
+    let (began, timeout) = (Instant::now(), call.timeout);
+    let sent = client::send(upstreams, deployment, call).await;
     let reply = sent.map_err(Miss::of_failure)?;
     record.note_upstream_request(&reply.headers);
     if (300..400).contains(&reply.status) {

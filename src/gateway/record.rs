@@ -34,6 +34,13 @@ pub struct Record {
     _permit: Option<Permit>,
 }
 
+/// How long the head of an answer took, in microseconds: altogether, and without the provider's share.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    pub whole_us: u64,
+    pub ours_us: u64,
+}
+
 impl Record {
     pub fn open(recorder: Recorder, endpoint: &Endpoint, generation: u64, client: IpAddr) -> Self {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -127,7 +134,7 @@ impl Record {
         entry.deployment = Some(deployment.id.clone());
         entry.provider = Some(deployment.provider.name);
         entry.model_upstream = Some(candidate.model.clone());
-        entry.api_base = Some(deployment.base.clone());
+        entry.api_base = Some(deployment.base.as_str().to_owned());
         entry.fallback_from = candidate.is_fallback.then(|| group.to_owned());
     }
 
@@ -145,16 +152,15 @@ impl Record {
             id.map(|value| cut(&String::from_utf8_lossy(value.as_bytes())));
     }
 
-    /// The head of the answer is about to leave: its status, and the times both sides took so far,
-    /// in milliseconds: `(whole, ours)`.
-    pub fn begin_answer(&mut self, status: u16) -> (f64, f64) {
+    /// The head of the answer is about to leave: its status, and the times both sides took so far.
+    pub fn begin_answer(&mut self, status: u16) -> Times {
         let whole = self.begun.elapsed();
         let upstream = self.upstream_begun.map(|begun| begun.elapsed()).unwrap_or_default();
-        let ours = whole.saturating_sub(upstream);
+        let (whole_us, ours_us) = (micros(whole), micros(whole.saturating_sub(upstream)));
         self.entry.http_status = status;
-        self.entry.ttfb_us = Some(micros(whole));
-        self.entry.overhead_us = Some(micros(ours));
-        (whole.as_secs_f64() * 1e3, ours.as_secs_f64() * 1e3)
+        self.entry.ttfb_us = Some(whole_us);
+        self.entry.overhead_us = Some(ours_us);
+        Times { whole_us, ours_us }
     }
 
     pub fn deployment(&self) -> Option<&str> {

@@ -17,23 +17,30 @@ use super::relay::Manner;
 use super::route::Candidate;
 use super::{Live, body, manner, scope};
 use crate::ground::fault::{Fault, Kind};
-use crate::provider::Call;
 use crate::provider::client::ClientBodyBroken;
+use crate::provider::{Call, Content};
 use crate::wire::catalogue::Format;
 use crate::wire::multipart::{Follower, ModelPart};
+
+/// An upload as it arrives.
+pub(super) struct Form<'r, B> {
+    pub(super) endpoint: &'static Endpoint,
+    pub(super) headers: &'r HeaderMap,
+    pub(super) body: B,
+}
 
 /// Reads as much as it takes to know the model, then passes everything on.
 pub(super) async fn pass_on<B>(
     live: &Live,
-    endpoint: &'static Endpoint,
-    headers: &HeaderMap,
+    form: Form<'_, B>,
     caller: &Caller,
-    mut body: B,
+    upstreams: &reqwest::Client,
     record: &mut Record,
 ) -> Result<(Begun, Manner), Fault>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
+    let Form { endpoint, headers, mut body } = form;
     let content_type = body::check_form(headers)?;
     let most = live.snapshot.limits.max_upload;
     let declared = body.size_hint();
@@ -60,6 +67,7 @@ where
         headers,
         model,
         length,
+        upstreams,
         held: Some(held),
         rest: Some((body, watch)),
         refused: Arc::default(),
@@ -83,6 +91,7 @@ struct Upload<'r, B> {
     headers: &'r HeaderMap,
     model: ModelPart,
     length: Option<u64>,
+    upstreams: &'r reqwest::Client,
     held: Option<Held>,
     rest: Option<(B, Watch)>,
     /// Why the rest was refused on its way.
@@ -126,9 +135,10 @@ where
         let flow = Flow { replay, body, watch, refused: self.refused.clone() };
         let stream = futures_util::stream::try_unfold(flow, Flow::next);
         let timeout = deployment.timeout.unwrap_or(live.snapshot.routing.timeout);
-        let call = Call { path: self.endpoint.path, model, headers };
-        let body = reqwest::Body::wrap_stream(stream);
-        attempt::call(live, deployment, call, body, timeout, self.endpoint.family, record).await
+        let body = Content::Flow(reqwest::Body::wrap_stream(stream));
+        let call = Call { path: self.endpoint.path, model, headers, body, timeout };
+        let family = self.endpoint.family;
+        attempt::call(live, self.upstreams, deployment, call, family, record).await
     }
 }
 
