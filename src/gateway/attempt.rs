@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 
 use super::record::Record;
 use super::route::Candidate;
@@ -20,7 +20,7 @@ use crate::wire::tap::{Family, Tap};
 
 /// A reply up to this size is read whole before its head is passed on: then it is known to be whole,
 /// and a broken one can still be replaced by another deployment's.
-const MAX_WHOLE: usize = 256 * 1024;
+const MAX_WHOLE: usize = 64 * 1024;
 const MAX_ERROR: usize = 64 * 1024;
 
 /// An answer that has begun.
@@ -174,7 +174,7 @@ impl Try for Asked<'_> {
         } else {
             deployment.timeout.unwrap_or(routing.timeout)
         };
-        let headers = forwarded(self.headers, "application/json");
+        let headers = forwarded(self.headers, HeaderValue::from_static("application/json"));
         let (path, model) = (self.endpoint.path, &candidate.model);
         let call = Call { path, model, headers, body, timeout };
         self::call(live, self.upstreams, deployment, call, family, record).await
@@ -278,16 +278,14 @@ fn join(parts: VecDeque<Bytes>) -> Bytes {
 }
 
 /// The few client headers that travel.
-pub(super) fn forwarded(headers: &HeaderMap, content_type: &str) -> HeaderMap {
+pub(super) fn forwarded(headers: &HeaderMap, content_type: HeaderValue) -> HeaderMap {
     let mut out = HeaderMap::with_capacity(8);
-    for name in client::FORWARDED {
-        if let Some(value) = headers.get(&name) {
+    for (name, value) in headers {
+        if client::travels(name) {
             out.insert(name, value.clone());
         }
     }
-    if let Ok(value) = content_type.parse() {
-        out.insert(header::CONTENT_TYPE, value);
-    }
+    out.insert(header::CONTENT_TYPE, content_type);
     out
 }
 

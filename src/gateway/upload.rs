@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use http_body::Body;
 
 use super::admit::Caller;
@@ -48,7 +48,11 @@ where
         body::discard(body, declared.lower()).await;
         return Err(too_large(most));
     }
-    let mut watch = Watch { follower: Follower::new(content_type)?, passed: 0, most };
+    let mut watch = Watch {
+        follower: Follower::new(content_type.to_str().unwrap_or_default())?,
+        passed: 0,
+        most,
+    };
     let mut held = Held::default();
     let model = loop {
         if let Some(model) = watch.follower.model() {
@@ -63,7 +67,7 @@ where
     let length = declared.exact();
     let mut upload = Upload {
         endpoint,
-        content_type,
+        content_type: content_type.clone(),
         headers,
         model,
         length,
@@ -87,7 +91,7 @@ where
 /// One upload on its way; it can be sent once.
 struct Upload<'r, B> {
     endpoint: &'static Endpoint,
-    content_type: &'r str,
+    content_type: HeaderValue,
     headers: &'r HeaderMap,
     model: ModelPart,
     length: Option<u64>,
@@ -122,7 +126,7 @@ where
         let (Some(held), Some((body, watch))) = (self.held.take(), self.rest.take()) else {
             return Err(Miss::refusal(Fault::bug("an upload was sent twice")));
         };
-        let mut headers = attempt::forwarded(self.headers, self.content_type);
+        let mut headers = attempt::forwarded(self.headers, self.content_type.clone());
         let model = &candidate.model;
         if let Some(length) = self.length {
             let replaced = self.model.at.end - self.model.at.start;

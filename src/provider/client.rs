@@ -16,15 +16,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Below the 60 s after which many servers and NAT tables drop an idle connection.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
-/// Headers of the client that travel to the provider; all others stay here, above all its key, its
+/// Whether a header of the client travels to the provider; all others stay here, above all its key, its
 /// cookies and `x-mcp-*`.
-pub const FORWARDED: [HeaderName; 5] = [
-    header::ACCEPT,
-    HeaderName::from_static("openai-beta"),
-    HeaderName::from_static("idempotency-key"),
-    HeaderName::from_static("x-stainless-helper-method"),
-    HeaderName::from_static("x-client-request-id"),
-];
+pub fn travels(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "accept" | "openai-beta" | "idempotency-key" | "x-client-request-id")
+}
 
 /// Builds the client.
 ///
