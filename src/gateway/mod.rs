@@ -133,7 +133,8 @@ impl Gate {
     {
         let live = self.live();
         let mut record = Record::open(self.recorder.clone(), endpoint, live.generation, client);
-        match self.answer(&live, endpoint, request, upstreams, &mut record).await {
+        // Boxed: the futures of a request lie in one another, and moving the outermost would move all.
+        match Box::pin(self.answer(&live, endpoint, request, upstreams, &mut record)).await {
             Ok((begun, manner)) => respond(begun, manner, record),
             Err(fault) => refuse(&fault, record),
         }

@@ -25,7 +25,8 @@ pub(super) const MAX_PAYLOAD: usize = 256 * 1024;
 
 /// One request on its way to a row.
 pub struct Record {
-    entry: Entry,
+    /// Boxed, as records are moved about and rows are wide.
+    entry: Box<Entry>,
     begun: Instant,
     upstream_begun: Option<Instant>,
     prices: Prices,
@@ -44,7 +45,7 @@ pub struct Times {
 impl Record {
     pub fn open(recorder: Recorder, endpoint: &Endpoint, generation: u64, client: IpAddr) -> Self {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let entry = Entry {
+        let entry = Box::new(Entry {
             request_id: request_id(since),
             started_at_us: i64::try_from(since.as_micros()).unwrap_or_default(),
             surface: endpoint.surface,
@@ -53,7 +54,7 @@ impl Record {
             client_ip: Some(client),
             lane: "verbatim",
             ..Entry::default()
-        };
+        });
         Self {
             entry,
             begun: Instant::now(),
@@ -246,7 +247,7 @@ impl Drop for Record {
             self.entry.status = Status::Cancelled;
             self.entry.http_status = Kind::ClientClosed.row().status;
         }
-        self.recorder.record(std::mem::take(&mut self.entry));
+        self.recorder.record(std::mem::take(&mut *self.entry));
     }
 }
 
