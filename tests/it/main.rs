@@ -9,6 +9,7 @@
 )]
 
 mod cli;
+mod docs;
 mod faults;
 mod hostile;
 mod journal;
