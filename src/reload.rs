@@ -68,7 +68,7 @@ impl Corridor {
         }
         self.warn_of_what_needs_a_restart(&old.snapshot, &snapshot);
         let diff = config::diff(&old.snapshot, &snapshot).to_string();
-        let live = Arc::new(Live::build(snapshot, Some(&old), old.client.clone()));
+        let live = Arc::new(Live::build(snapshot, Some(&old)));
         self.gate.swap(live.clone());
         self.note(|status| {
             status.reloads += 1;

@@ -152,7 +152,7 @@ fn the_owners_lan_configuration_loads_unmodified() {
     let snapshot = loaded.snapshot.unwrap();
     assert_eq!(snapshot.models.groups["house-local"].deployments.len(), 2);
     assert_eq!(
-        snapshot.models.groups["house-local"].deployments[0].base,
+        snapshot.models.groups["house-local"].deployments[0].base.as_str(),
         "http://ollama-a:11434/v1"
     );
     let key = &snapshot.keys.virtual_keys[&KeyHash::of("sk-canary-webui-0123456789")];

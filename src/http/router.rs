@@ -48,11 +48,19 @@ pub struct Door {
     status: Arc<Status>,
     /// Rings when the operator asks for a reload.
     reload: Arc<Notify>,
+    /// Connections to providers; each worker has a door, and so a pool, of its own.
+    upstreams: reqwest::Client,
 }
 
 impl Door {
-    pub fn new(side: Side, gate: Arc<Gate>, status: Arc<Status>, reload: Arc<Notify>) -> Self {
-        Self { table: table(side), gate, status, reload }
+    pub fn new(
+        side: Side,
+        gate: Arc<Gate>,
+        status: Arc<Status>,
+        reload: Arc<Notify>,
+        upstreams: reqwest::Client,
+    ) -> Self {
+        Self { table: table(side), gate, status, reload, upstreams }
     }
 
     /// Answers one request.
@@ -104,7 +112,9 @@ impl Door {
             return wrong_method(request.method(), if posts { "POST" } else { "GET, HEAD" });
         }
         match route {
-            Route::Model(endpoint) => self.gate.handle(endpoint, request, client).await,
+            Route::Model(endpoint) => {
+                self.gate.handle(endpoint, request, client, &self.upstreams).await
+            }
             Route::Models => {
                 self.with_key(&request, |gate, caller| Ok(models::list(&gate.live(), caller)))
             }

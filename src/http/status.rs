@@ -90,7 +90,7 @@ impl Status {
                             "id": deployment.id,
                             "provider": deployment.provider.name,
                             "model": deployment.model.as_str(),
-                            "api_base": deployment.base,
+                            "api_base": deployment.base.as_str(),
                             "cooling_down": health.is_some_and(|health| health.is_cooling()),
                         })
                     })

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, Request, Url};
 
-use super::{Call, Failure, Reply, ReplyBody};
+use super::{Call, Content, Failure, Reply, ReplyBody, pieces};
 use crate::config::snapshot::Deployment;
 use crate::wire::catalogue::{Auth, Layout};
 
@@ -16,15 +16,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Below the 60 s after which many servers and NAT tables drop an idle connection.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
-/// Headers of the client that travel to the provider; all others stay here, above all its key, its
+/// Whether a header of the client travels to the provider; all others stay here, above all its key, its
 /// cookies and `x-mcp-*`.
-pub const FORWARDED: [HeaderName; 5] = [
-    header::ACCEPT,
-    HeaderName::from_static("openai-beta"),
-    HeaderName::from_static("idempotency-key"),
-    HeaderName::from_static("x-stainless-helper-method"),
-    HeaderName::from_static("x-client-request-id"),
-];
+pub fn travels(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "accept" | "openai-beta" | "idempotency-key" | "x-client-request-id")
+}
 
 /// Builds the client.
 ///
@@ -51,7 +47,7 @@ pub fn build() -> Result<Client, reqwest::Error> {
     })
 }
 
-/// Makes one call and waits for the head of the answer, for `timeout` at most.
+/// Makes one call and waits for the head of the answer, for the call's timeout at most.
 ///
 /// # Errors
 /// See [`Failure`]. Any answer with a status is a `Reply`, errors of the provider too.
@@ -59,14 +55,15 @@ pub async fn send(
     client: &Client,
     deployment: &Deployment,
     call: Call<'_>,
-    body: reqwest::Body,
-    timeout: Duration,
 ) -> Result<Reply, Failure> {
     let url = url(deployment, call.path, call.model).ok_or(Failure::Unsendable)?;
     let mut request = Request::new(Method::POST, url);
     *request.headers_mut() = headers(deployment, call.headers)?;
-    *request.body_mut() = Some(body);
-    let response = match tokio::time::timeout(timeout, client.execute(request)).await {
+    *request.body_mut() = Some(match call.body {
+        Content::Pieces(pieces) => pieces::body(pieces),
+        Content::Flow(body) => body,
+    });
+    let response = match tokio::time::timeout(call.timeout, client.execute(request)).await {
         Err(_) => return Err(Failure::Timeout),
         Ok(Err(error)) => return Err(failure(&error)),
         Ok(Ok(response)) => response,
@@ -78,13 +75,15 @@ pub async fn send(
 
 /// Where an endpoint of a deployment is.
 fn url(deployment: &Deployment, path: &str, model: &str) -> Option<Url> {
-    let base = &deployment.base;
+    let mut url = deployment.base.clone();
+    let base = url.path().trim_end_matches('/');
     let versioned = base.ends_with("/v1") || base.contains("/openai/deployments/");
     if deployment.provider.layout == Layout::Plain || versioned {
-        return Url::parse(&format!("{base}{path}")).ok();
+        let path = format!("{base}{path}");
+        url.set_path(&path);
+        return Some(url);
     }
     // https://learn.microsoft.com/azure/ai-services/openai/reference: the deployment is in the path.
-    let mut url = Url::parse(base).ok()?;
     url.path_segments_mut().ok()?.pop_if_empty().extend(["openai", "deployments", model]);
     let version = deployment.api_version.as_deref().unwrap_or("2024-10-21");
     let path = format!("{}{path}", url.path());
@@ -151,7 +150,7 @@ mod tests {
             group: "group".into(),
             provider,
             model: Pattern::new(model),
-            base: base.into(),
+            base: base.parse().expect("a URL"),
             api_version: None,
             api_key: Some(Secret::new("sk-upstream")),
             headers: vec![(HeaderName::from_static("x-extra"), HeaderValue::from_static("1"))],

@@ -4,10 +4,12 @@
 
 pub mod client;
 pub mod mock;
+mod pieces;
 
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -22,6 +24,18 @@ pub struct Call<'c> {
     pub model: &'c str,
     /// `content-type` and the few client headers that may travel.
     pub headers: HeaderMap,
+    pub body: Content,
+    /// Until the head of the answer has come.
+    pub timeout: Duration,
+}
+
+/// The body of a call.
+#[derive(Debug)]
+pub enum Content {
+    /// The body in pieces, in order.
+    Pieces(Vec<Bytes>),
+    /// An upload that is still coming in.
+    Flow(reqwest::Body),
 }
 
 /// A provider's answer: the head has come, the body may still be coming.
