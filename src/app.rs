@@ -20,7 +20,7 @@ use crate::http::server::{self, Accepted};
 use crate::http::status::Status;
 use crate::http::{Door, Side, Workers};
 use crate::journal::Journal;
-use crate::provider;
+use crate::provider::client::Upstreams;
 use crate::reload::{self, Corridor};
 
 /// How long the last rows may take to reach the disk and the database.
@@ -78,7 +78,7 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
     let status = Arc::new(Status::new(journal.clone(), warnings));
     let reload = Arc::new(Notify::new());
     let door = |side| {
-        let upstreams = provider::client::build()
+        let upstreams = Upstreams::build()
             .map_err(|error| StartError::Other(format!("the HTTP client: {error}")))?;
         let (gate, status, reload) = (gate.clone(), status.clone(), reload.clone());
         Ok(Arc::new(Door::new(side, gate, status, reload, upstreams)))

@@ -14,6 +14,7 @@ use super::{Asked, Live};
 use crate::config::snapshot::Deployment;
 use crate::ground::fault::{Fault, Kind};
 use crate::journal::entry::Attempt;
+use crate::provider::client::Upstreams;
 use crate::provider::{self, Call, Failure, Reply, ReplyBody, client, mock};
 use crate::wire::openai_error;
 use crate::wire::tap::{Family, Tap};
@@ -184,14 +185,14 @@ impl Try for Asked<'_> {
 /// Calls a provider and waits until its answer begins.
 pub(super) async fn call(
     live: &Live,
-    upstreams: &reqwest::Client,
+    upstreams: &Upstreams,
     deployment: &Deployment,
     call: Call<'_>,
     family: Family,
     record: &mut Record,
 ) -> Result<Begun, Miss> {
     let (began, timeout) = (Instant::now(), call.timeout);
-    let sent = client::send(upstreams, deployment, call).await;
+    let sent = upstreams.send(deployment, call).await;
     let reply = sent.map_err(Miss::of_failure)?;
     record.note_upstream_request(&reply.headers);
     if (300..400).contains(&reply.status) {

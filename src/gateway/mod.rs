@@ -34,6 +34,7 @@ use crate::config::snapshot::{Deployment, Snapshot};
 use crate::ground::fault::{Fault, Kind};
 use crate::ground::names;
 use crate::journal::Recorder;
+use crate::provider::client::Upstreams;
 use crate::wire::catalogue::Format;
 use crate::wire::envelope::Envelope;
 use crate::wire::openai_error;
@@ -79,7 +80,7 @@ pub(crate) struct Asked<'r> {
     headers: &'r HeaderMap,
     envelope: Envelope,
     body: Bytes,
-    upstreams: &'r reqwest::Client,
+    upstreams: &'r Upstreams,
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -125,7 +126,7 @@ impl Gate {
         endpoint: &'static Endpoint,
         request: Request<B>,
         client: IpAddr,
-        upstreams: &reqwest::Client,
+        upstreams: &Upstreams,
     ) -> Response<Outgoing>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -146,7 +147,7 @@ impl Gate {
         live: &Live,
         endpoint: &'static Endpoint,
         request: Request<B>,
-        upstreams: &reqwest::Client,
+        upstreams: &Upstreams,
         record: &mut Record,
     ) -> Result<(Begun, Manner), Fault>
     where

@@ -17,7 +17,7 @@ use super::relay::Manner;
 use super::route::Candidate;
 use super::{Live, body, manner, scope};
 use crate::ground::fault::{Fault, Kind};
-use crate::provider::client::ClientBodyBroken;
+use crate::provider::client::{ClientBodyBroken, Upstreams};
 use crate::provider::{Call, Content};
 use crate::wire::catalogue::Format;
 use crate::wire::multipart::{Follower, ModelPart};
@@ -34,7 +34,7 @@ pub(super) async fn pass_on<B>(
     live: &Live,
     form: Form<'_, B>,
     caller: &Caller,
-    upstreams: &reqwest::Client,
+    upstreams: &Upstreams,
     record: &mut Record,
 ) -> Result<(Begun, Manner), Fault>
 where
@@ -95,7 +95,7 @@ struct Upload<'r, B> {
     headers: &'r HeaderMap,
     model: ModelPart,
     length: Option<u64>,
-    upstreams: &'r reqwest::Client,
+    upstreams: &'r Upstreams,
     held: Option<Held>,
     rest: Option<(B, Watch)>,
     /// Why the rest was refused on its way.

@@ -16,6 +16,7 @@ use crate::gateway::endpoint::{ENDPOINTS, Endpoint};
 use crate::gateway::relay::Outgoing;
 use crate::gateway::{Gate, admit, fault_response, models};
 use crate::ground::fault::{Fault, Kind};
+use crate::provider::client::Upstreams;
 
 /// What a path leads to.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +50,7 @@ pub struct Door {
     /// Rings when the operator asks for a reload.
     reload: Arc<Notify>,
     /// Connections to providers; each worker has a door, and so a pool, of its own.
-    upstreams: reqwest::Client,
+    upstreams: Upstreams,
 }
 
 impl Door {
@@ -58,7 +59,7 @@ impl Door {
         gate: Arc<Gate>,
         status: Arc<Status>,
         reload: Arc<Notify>,
-        upstreams: reqwest::Client,
+        upstreams: Upstreams,
     ) -> Self {
         Self { table: table(side), gate, status, reload, upstreams }
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http_body::Body as _;
+use http_body::Body;
 
 /// What a provider is asked for.
 #[derive(Debug)]
@@ -49,7 +49,8 @@ pub struct Reply {
 /// The body of an answer, frame by frame.
 #[derive(Debug)]
 pub enum ReplyBody {
-    Remote(reqwest::Body),
+    Secure(reqwest::Body),
+    Plain(hyper::body::Incoming),
     Local(VecDeque<Bytes>),
 }
 
@@ -86,18 +87,8 @@ impl ReplyBody {
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
         match self {
             Self::Local(frames) => Poll::Ready(frames.pop_front().map(Ok)),
-            Self::Remote(body) => loop {
-                return match Pin::new(&mut *body).poll_frame(context) {
-                    Poll::Pending => Poll::Pending,
-                    Poll::Ready(None) => Poll::Ready(None),
-                    Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(Failure::Broken))),
-                    Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                        Ok(data) => Poll::Ready(Some(Ok(data))),
-                        // Trailers say nothing to an OpenAI client.
-                        Err(_) => continue,
-                    },
-                };
-            },
+            Self::Secure(body) => poll_data(body, context),
+            Self::Plain(body) => poll_data(body, context),
         }
     }
 
@@ -110,7 +101,25 @@ impl ReplyBody {
     pub fn is_end(&self) -> bool {
         match self {
             Self::Local(frames) => frames.is_empty(),
-            Self::Remote(body) => body.is_end_stream(),
+            Self::Secure(body) => body.is_end_stream(),
+            Self::Plain(body) => body.is_end_stream(),
         }
+    }
+}
+
+/// The next bytes of a body; trailers say nothing to an OpenAI client.
+fn poll_data<B>(body: &mut B, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    loop {
+        return Poll::Ready(match std::task::ready!(Pin::new(&mut *body).poll_frame(context)) {
+            None => None,
+            Some(Err(_)) => Some(Err(Failure::Broken)),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => Some(Ok(data)),
+                Err(_) => continue,
+            },
+        });
     }
 }
