@@ -53,14 +53,13 @@ impl std::error::Error for StartError {}
 pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), StartError> {
     let options = LoadOptions { listen, ..LoadOptions::default() };
     let loaded = reload::load(path.clone(), options).await.ok_or(StartError::Config)?;
-    let mut out = std::io::stdout();
     let Some(snapshot) = loaded.snapshot else {
         for problem in &loaded.problems {
-            say(&mut out, format_args!("{problem}"));
+            let _nobody_listens = writeln!(std::io::stderr(), "{problem}");
         }
         return Err(StartError::Config);
     };
-    crate::cli::log::start(&snapshot.diagnostics);
+    let _log = crate::cli::log::start(&snapshot.diagnostics);
     let warnings: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
     for warning in &warnings {
         tracing::warn!("{warning}");
@@ -106,7 +105,7 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
         asked: reload.clone(),
     };
     let corridor = tokio::spawn(corridor.follow(loaded.stamps, stop.clone()));
-    crate::cli::banner::print(&mut out, address, &gate.live().snapshot);
+    crate::cli::banner::print(&mut std::io::stdout(), address, &gate.live().snapshot);
 
     wait_for_the_end(&reload).await?;
     tracing::info!("shutting down: no new requests, those in progress may finish");
@@ -170,8 +169,4 @@ fn instance() -> String {
 
 fn other(error: std::io::Error) -> StartError {
     StartError::Other(error.to_string())
-}
-
-fn say(out: &mut impl Write, line: fmt::Arguments<'_>) {
-    let _nobody_listens = writeln!(out, "{line}");
 }

@@ -109,6 +109,9 @@ impl Door {
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         let posts = matches!(route, Route::Model(_) | Route::AdminReload);
         let fits = if posts { request.method() == Method::POST } else { reads };
+        if !fits && request.headers().contains_key(header::UPGRADE) {
+            return upgrade_refused();
+        }
         if !fits {
             return wrong_method(request.method(), if posts { "POST" } else { "GET, HEAD" });
         }
@@ -231,6 +234,17 @@ fn wrong_method(method: &Method, allowed: &'static str) -> Response<Outgoing> {
         format!("{method} is not allowed on this path; use {allowed}."),
     ));
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+/// Newer clients try a WebSocket first. With this status they go on over HTTP at once, with any other
+/// they try again (Codex CLI).
+fn upgrade_refused() -> Response<Outgoing> {
+    let mut response = fault_response(&Fault::new(
+        Kind::MethodNotAllowed,
+        "This endpoint is served over HTTP: send a POST; WebSockets are not supported.",
+    ));
+    *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
     response
 }
 
