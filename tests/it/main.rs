@@ -8,6 +8,7 @@
     reason = "a test says what is wrong by panicking, its helpers too"
 )]
 
+mod database;
 mod faults;
 mod hostile;
 mod journal;
