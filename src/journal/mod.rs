@@ -14,6 +14,7 @@ pub mod entry;
 mod postgres;
 pub mod query;
 mod queue;
+mod reader;
 mod retention;
 mod show;
 mod spool;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
 use super::entry::Entry;
-use super::spool::Row;
+use super::reader::Row;
 
 /// What an entry weighs beside its texts and bodies, in bytes.
 const ENTRY_WEIGHT: usize = 1024;
