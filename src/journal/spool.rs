@@ -101,9 +101,10 @@ impl Spool {
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut written = 0;
         {
+            let mut scratch = String::new();
             let mut insert = transaction.prepare_cached(&columns::INSERT_REQUEST)?;
             for entry in entries {
-                columns::bind(&mut insert, entry, instance)?;
+                columns::bind(&mut insert, entry, instance, &mut scratch)?;
                 written += insert.raw_execute()?;
                 if let Some(payload) = &entry.payload {
                     insert_payload(&transaction, entry, payload)?;
@@ -265,6 +266,8 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     }
     connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
     connection.pragma_update(None, "journal_size_limit", 16 * 1024 * 1024)?;
+    // In KiB, half of SQLite's default: rows are written at the end and read once.
+    connection.pragma_update(None, "cache_size", -1024)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(())
 }
