@@ -3,10 +3,11 @@
 //! here opens a file or a connection.
 
 use std::borrow::Cow;
+use std::fmt::Write;
 use std::sync::LazyLock;
 
 use jiff::Timestamp;
-use rusqlite::types::{Null, ValueRef};
+use rusqlite::types::ValueRef;
 use rusqlite::{Row, Statement, ToSql};
 
 use super::entry::Entry;
@@ -110,12 +111,15 @@ pub(super) fn names(columns: &[(&str, Kind)]) -> String {
     columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }
 
-/// Binds every column of `REQUESTS`, in order.
+/// Binds every column of `REQUESTS`, in order. `scratch` is memory to format in, kept from row to row.
 pub(super) fn bind(
     statement: &mut Statement<'_>,
     entry: &Entry,
     instance: &str,
+    scratch: &mut String,
 ) -> rusqlite::Result<()> {
+    // What is null is not bound at all.
+    statement.clear_bindings();
     let mut row = Binder { statement, next: 0 };
     let mut id = uuid::Uuid::encode_buffer();
     row.put(&*entry.request_id.hyphenated().encode_lower(&mut id))?;
@@ -145,12 +149,12 @@ pub(super) fn bind(
     row.text(Some(&entry.model_requested))?;
     row.text(entry.model_group.as_deref())?;
     row.text(entry.deployment.as_deref())?;
-    row.put(entry.provider)?;
+    row.some(entry.provider)?;
     row.text(entry.model_upstream.as_deref())?;
     row.text(entry.api_base.as_deref())?;
     row.put(entry.lane)?;
     row.put(i16::try_from(entry.attempts.len()).unwrap_or(i16::MAX))?;
-    row.put(trail(entry))?;
+    row.some(trail(entry))?;
     row.text(entry.fallback_from.as_deref())?;
     row.count(entry.tokens.input)?;
     row.count(entry.tokens.output)?;
@@ -158,8 +162,8 @@ pub(super) fn bind(
     row.count(entry.tokens.cache_write)?;
     row.count(entry.tokens.reasoning)?;
     row.put(entry.usage_source.as_str())?;
-    row.put(entry.cost_usd.filter(|cost| cost.is_finite() && cost.abs() < COST_LIMIT))?;
-    row.put(entry.client_ip.map(|ip| ip.to_canonical().to_string()))?;
+    row.some(entry.cost_usd.filter(|cost| cost.is_finite() && cost.abs() < COST_LIMIT))?;
+    row.some(entry.client_ip.map(|ip| formatted(ip.to_canonical(), scratch)))?;
     row.text(entry.user_agent.as_deref())?;
     row.text(entry.upstream_request_id.as_deref())?;
     row.count(Some(entry.config_generation))?;
@@ -214,20 +218,36 @@ impl Binder<'_, '_> {
         self.statement.raw_bind_parameter(self.next, value)
     }
 
+    /// Leaves the parameter unbound, and so null, where there is no value.
+    fn some(&mut self, value: Option<impl ToSql>) -> rusqlite::Result<()> {
+        match value {
+            Some(value) => self.put(value),
+            None => {
+                self.next += 1;
+                Ok(())
+            }
+        }
+    }
+
     fn text(&mut self, text: Option<&str>) -> rusqlite::Result<()> {
         self.long_text(text, TEXT_LIMIT)
     }
 
     fn long_text(&mut self, text: Option<&str>, limit: usize) -> rusqlite::Result<()> {
-        match text {
-            Some(text) => self.put(&*clean(text, limit)),
-            None => self.put(Null),
-        }
+        let text = text.map(|text| clean(text, limit));
+        self.some(text.as_deref())
     }
 
     fn count(&mut self, count: Option<u64>) -> rusqlite::Result<()> {
-        self.put(count.map(|count| i64::try_from(count.min(COUNT_LIMIT)).unwrap_or(i64::MAX)))
+        self.some(count.map(|count| i64::try_from(count.min(COUNT_LIMIT)).unwrap_or(i64::MAX)))
     }
+}
+
+fn formatted(value: impl std::fmt::Display, scratch: &mut String) -> &str {
+    scratch.clear();
+    // A `String` takes whatever is written to it.
+    _ = write!(scratch, "{value}");
+    scratch
 }
 
 fn insert(table: &str, columns: &[(&str, Kind)]) -> String {

@@ -15,8 +15,9 @@ use crate::ground::secret::Secret;
 
 use super::postgres::{Fault, Postgres};
 use super::queue::{Command, Shared};
+use super::reader::{Reader, Row};
 use super::retention;
-use super::spool::{self, Reader, Row};
+use super::spool;
 
 /// Rows and bytes of one transaction.
 const BATCH_ROWS: usize = 500;

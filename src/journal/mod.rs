@@ -14,6 +14,7 @@ pub mod entry;
 mod postgres;
 pub mod query;
 mod queue;
+mod reader;
 mod retention;
 mod show;
 mod spool;
@@ -78,6 +79,8 @@ pub struct JournalStatus {
     pub dropped: Vec<(&'static str, u64)>,
     /// Rows written without their bodies, because the queue was full.
     pub payloads_dropped_total: u64,
+    /// Rows deleted since the start because the file, as the store, had reached its bound.
+    pub evicted_total: u64,
     /// Rows that PostgreSQL refused for their content, kept in `dead_letters`.
     pub dead_letter_total: u64,
     pub postgres: PostgresState,
@@ -199,6 +202,7 @@ impl Journal {
             dropped_total: dropped.iter().map(|(_, rows)| rows).sum(),
             dropped,
             payloads_dropped_total: counters.payloads_dropped.load(Ordering::Relaxed),
+            evicted_total: counters.evicted.load(Ordering::Relaxed),
             dead_letter_total: count(counters.dead_letters.load(Ordering::Relaxed)),
             postgres: self.postgres.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }

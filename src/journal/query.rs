@@ -17,7 +17,7 @@ use crate::config::snapshot::RequestLog;
 
 use super::columns::{self, Kind, REQUESTS};
 use super::postgres::Postgres;
-use super::{show, spool};
+use super::{reader, show};
 
 /// How often `follow` looks for new rows.
 const POLL: Duration = Duration::from_millis(500);
@@ -398,7 +398,7 @@ fn read_rows(path: &Path, query: &LogQuery, page: Page) -> rusqlite::Result<File
 /// Opens the file for reading. Where the directory may not be written to, a file that no gateway has
 /// open is read as it stands; one that is open has its companions, and needs no more.
 fn open(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = spool::open_read_only(path)?;
+    let connection = reader::open_read_only(path)?;
     let Err(error) = connection.query_row("SELECT 1 FROM request_logs LIMIT 1", [], |_| Ok(()))
     else {
         return Ok(connection);

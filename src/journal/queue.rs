@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
 use super::entry::Entry;
-use super::spool::Row;
+use super::reader::Row;
 
 /// What an entry weighs beside its texts and bodies, in bytes.
 const ENTRY_WEIGHT: usize = 1024;
@@ -26,7 +26,7 @@ pub struct Recorder {
 pub(super) struct Bounds {
     pub(super) queue_rows: usize,
     pub(super) queue_bytes: usize,
-    /// Bytes of rows that wait for PostgreSQL.
+    /// Bytes of rows in the SQLite file, whether they wait for PostgreSQL or are kept.
     pub(super) spool_bytes: u64,
 }
 
@@ -49,6 +49,7 @@ pub(super) struct Counters {
     pub(super) rows: AtomicU64,
     pub(super) drained: AtomicU64,
     pub(super) payloads_dropped: AtomicU64,
+    pub(super) evicted: AtomicU64,
     dropped: [AtomicU64; 4],
     pub(super) spool_rows: AtomicI64,
     /// Microseconds since 1970 UTC; `i64::MAX`: no row.
@@ -99,9 +100,8 @@ struct State {
     closed: bool,
 }
 
-/// What the writer found when it woke.
+/// What the writer found when it woke, beside entries.
 pub(super) struct Work {
-    pub(super) entries: Vec<Entry>,
     pub(super) commands: VecDeque<Command>,
     pub(super) closed: bool,
 }
@@ -109,8 +109,8 @@ pub(super) struct Work {
 /// How `next` waits.
 #[derive(Clone, Copy)]
 pub(super) enum Wait {
-    /// For anything, and then a moment for a group to gather.
-    Group,
+    /// For anything, and then so long for a group to gather.
+    Group(Duration),
     /// Takes what is there.
     Not,
     /// For a fault to pass, or for a command.
@@ -215,12 +215,13 @@ impl Shared {
         self.arrived.notify_one();
     }
 
-    /// Waits as told and takes one group of entries and all commands. Together with commands, or once
-    /// the journal is closed, it takes every entry: what was queued before a `Flush` comes with it.
-    pub(super) fn next(&self, wait: Wait) -> Work {
+    /// Waits as told, takes all commands, and adds one group of entries to `group`. Together with
+    /// commands, or once the journal is closed, it takes every entry: what was queued before a `Flush`
+    /// comes with it.
+    pub(super) fn next(&self, wait: Wait, group: &mut VecDeque<Entry>) -> Work {
         let mut state = self.lock();
         match wait {
-            Wait::Group => {
+            Wait::Group(time) => {
                 let idle =
                     |s: &mut State| s.entries.is_empty() && s.commands.is_empty() && !s.closed;
                 state =
@@ -230,7 +231,7 @@ impl Shared {
                 };
                 (state, _) = self
                     .arrived
-                    .wait_timeout_while(state, GROUP_TIME, gathering)
+                    .wait_timeout_while(state, time, gathering)
                     .unwrap_or_else(PoisonError::into_inner);
             }
             Wait::Pause(time, _) => {
@@ -248,16 +249,8 @@ impl Shared {
             _ if !state.commands.is_empty() => state.entries.len(),
             _ => state.entries.len().min(GROUP_ROWS),
         };
-        let entries: Vec<_> = state.entries.drain(..count).collect();
-        if state.entries.is_empty() {
-            state.bytes = 0;
-            // A burst's memory is given back.
-            state.entries.shrink_to(GROUP_ROWS * 4);
-        } else {
-            let taken: usize = entries.iter().map(weigh).sum();
-            state.bytes = state.bytes.saturating_sub(taken);
-        }
-        Work { entries, commands: std::mem::take(&mut state.commands), closed: state.closed }
+        state.take(count, group);
+        Work { commands: std::mem::take(&mut state.commands), closed: state.closed }
     }
 
     /// Counts rows that are lost, and says so at most once a second.
@@ -274,6 +267,27 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic while the lock was held leaves a queue that is still whole: a push or a drain.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Moves the first `count` entries to the end of `group`.
+    fn take(&mut self, count: usize, group: &mut VecDeque<Entry>) {
+        if count < self.entries.len() {
+            let taken: usize = self.entries.iter().take(count).map(weigh).sum();
+            self.bytes = self.bytes.saturating_sub(taken);
+            group.extend(self.entries.drain(..count));
+            return;
+        }
+        self.bytes = 0;
+        if group.is_empty() {
+            // The two change places: no entry is copied under the lock, and no memory asked for.
+            std::mem::swap(&mut self.entries, group);
+        } else {
+            group.append(&mut self.entries);
+        }
+        // A burst's memory is given back.
+        self.entries.shrink_to(GROUP_ROWS);
     }
 }
 
@@ -307,9 +321,7 @@ impl Dropped {
 }
 
 /// Rows of one group commit at most.
-pub(super) const GROUP_ROWS: usize = 256;
-/// How long the first row of a group waits for others.
-const GROUP_TIME: Duration = Duration::from_millis(5);
+pub(super) const GROUP_ROWS: usize = 1024;
 
 /// About how many bytes the entry holds. Texts that a client can make long are counted.
 fn weigh(entry: &Entry) -> usize {

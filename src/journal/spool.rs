@@ -1,6 +1,5 @@
 //! The SQLite file: opening, mending, and every statement that changes it. One `Spool` lives in the
-//! writer thread, the file's only writer in this process; `Reader` is a second, read-only connection
-//! for the drainer. Knows nothing of queues, threads or PostgreSQL.
+//! writer thread, the file's only writer in this process. Knows nothing of queues, threads or PostgreSQL.
 
 use std::fmt::{self, Display};
 use std::fs;
@@ -8,13 +7,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
 
-use super::columns::{self, PAYLOADS, REQUESTS};
+use super::columns;
 use super::entry::{Entry, Payload};
+use super::reader::Row;
 
 /// How long a statement waits for another process that holds the file.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of one stored body; what is longer is cut, whatever the caller sends.
 const BODY_LIMIT: usize = 256 * 1024;
 /// Most rows kept for a person to look at after PostgreSQL refused them; the oldest go first.
@@ -38,23 +38,6 @@ pub(super) struct Spool {
     connection: Connection,
     path: PathBuf,
     file: Option<FileId>,
-}
-
-/// The drainer's connection.
-pub(super) struct Reader {
-    connection: Connection,
-}
-
-/// A row on its way to PostgreSQL.
-#[derive(Clone, Debug)]
-pub(super) struct Row {
-    pub(super) request_id: String,
-    /// Microseconds since 1970 UTC: the partition it belongs to.
-    pub(super) started_at_us: i64,
-    /// The row as a JSON object.
-    pub(super) entry: String,
-    /// Its bodies as JSON objects, joined by commas.
-    pub(super) payloads: String,
 }
 
 /// What tells one file from another at the same path.
@@ -118,9 +101,10 @@ impl Spool {
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut written = 0;
         {
+            let mut scratch = String::new();
             let mut insert = transaction.prepare_cached(&columns::INSERT_REQUEST)?;
             for entry in entries {
-                columns::bind(&mut insert, entry, instance)?;
+                columns::bind(&mut insert, entry, instance, &mut scratch)?;
                 written += insert.raw_execute()?;
                 if let Some(payload) = &entry.payload {
                     insert_payload(&transaction, entry, payload)?;
@@ -243,71 +227,6 @@ impl Spool {
     }
 }
 
-impl Reader {
-    /// Opens the file for reading only.
-    pub(super) fn open(path: &Path) -> rusqlite::Result<Self> {
-        open_read_only(path).map(|connection| Self { connection })
-    }
-
-    /// The first rows written that are still there, at most `limit` of them and, after the first, at
-    /// most `bytes` of JSON; and whether there may be more.
-    pub(super) fn oldest(&self, limit: usize, bytes: usize) -> rusqlite::Result<(Vec<Row>, bool)> {
-        let columns = columns::names(REQUESTS);
-        let mut select = self.connection.prepare_cached(&format!(
-            "SELECT {columns} FROM request_logs ORDER BY rowid LIMIT ?"
-        ))?;
-        let with_payloads = self.has_payloads()?;
-        let mut rows = select.query(params![i64::try_from(limit).unwrap_or(i64::MAX)])?;
-        let mut batch: Vec<Row> = Vec::new();
-        let mut size = 0;
-        loop {
-            let row = match rows.next() {
-                Ok(Some(row)) => row,
-                Ok(None) => break,
-                // What was read before the damage is worth having.
-                Err(error) if is_corrupt(&error) && !batch.is_empty() => return Ok((batch, true)),
-                Err(error) => return Err(error),
-            };
-            let request_id: String = row.get(0)?;
-            let mut entry = String::with_capacity(1536);
-            columns::write_json(row, REQUESTS, &mut entry)?;
-            let payloads = if with_payloads { self.payloads(&request_id)? } else { String::new() };
-            size += entry.len() + payloads.len();
-            if size > bytes && !batch.is_empty() {
-                return Ok((batch, true));
-            }
-            batch.push(Row { request_id, started_at_us: row.get(1)?, entry, payloads });
-        }
-        let is_full = batch.len() >= limit;
-        Ok((batch, is_full))
-    }
-
-    fn has_payloads(&self) -> rusqlite::Result<bool> {
-        let one: Option<i64> = self
-            .connection
-            .prepare_cached("SELECT 1 FROM request_payloads LIMIT 1")?
-            .query_row([], |row| row.get(0))
-            .optional()?;
-        Ok(one.is_some())
-    }
-
-    fn payloads(&self, request_id: &str) -> rusqlite::Result<String> {
-        let columns = columns::names(PAYLOADS);
-        let mut select = self.connection.prepare_cached(&format!(
-            "SELECT {columns} FROM request_payloads WHERE request_id = ?"
-        ))?;
-        let mut rows = select.query(params![request_id])?;
-        let mut json = String::new();
-        while let Some(row) = rows.next()? {
-            if !json.is_empty() {
-                json.push(',');
-            }
-            columns::write_json(row, PAYLOADS, &mut json)?;
-        }
-        Ok(json)
-    }
-}
-
 impl Display for SpoolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -330,14 +249,6 @@ impl Display for SpoolError {
 
 impl std::error::Error for SpoolError {}
 
-/// Opens a file that others may be writing to, without being able to change it.
-pub(super) fn open_read_only(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    Ok(connection)
-}
-
 /// Whether the error says that the file is damaged or no database at all.
 pub(super) fn is_corrupt(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
@@ -355,6 +266,8 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     }
     connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
     connection.pragma_update(None, "journal_size_limit", 16 * 1024 * 1024)?;
+    // In KiB, half of SQLite's default: rows are written at the end and read once.
+    connection.pragma_update(None, "cache_size", -1024)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(())
 }

@@ -288,15 +288,53 @@ async fn rows_that_wait_are_kept_up_to_the_spools_bound() {
         record(&journal, 200);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert!(journal.flush(PATIENCE).await);
+    until(&journal, "every row is there or counted", |status| {
+        status.rows_total - status.dropped_total == status.spool_rows
+    })
+    .await;
     let status = journal.status();
     assert_eq!(status.dropped[1], ("spool_full", status.dropped_total));
-    assert_eq!(status.rows_total - status.dropped_total, status.spool_rows);
+    assert_eq!(status.evicted_total, 0);
     let file = Connection::open(&settings.path).unwrap();
     let oldest: i64 =
         file.query_row("SELECT min(started_at) FROM request_logs", [], |row| row.get(0)).unwrap();
     assert_ne!(oldest, old.started_at_us, "the oldest go first");
     journal.close(Duration::from_secs(2)).await;
+}
+
+#[tokio::test]
+async fn a_full_store_gives_up_its_oldest_rows_and_takes_new_ones() {
+    let directory = TempDir::new().unwrap();
+    let settings = settings(&directory);
+    let bounds = Bounds { spool_bytes: 1_000_000, ..Bounds::default() };
+    let journal = Journal::open_within(&settings, "test", bounds).unwrap();
+    let recorder = journal.recorder();
+    let old = Entry { started_at_us: 1, ..entry() };
+    recorder.record(old.clone());
+    let limit = Instant::now() + PATIENCE;
+    let mut last = old.request_id;
+    while journal.status().evicted_total == 0 {
+        assert!(Instant::now() < limit, "never full: {:?}", journal.status());
+        record(&journal, 200);
+        let young = entry();
+        last = young.request_id;
+        recorder.record(young);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    until(&journal, "every row is there or counted", |status| {
+        status.rows_total - status.evicted_total == status.spool_rows
+    })
+    .await;
+    // Nothing was refused: the rows were kept as long as there was room.
+    assert_eq!(journal.status().dropped_total, 0);
+    journal.close(PATIENCE).await;
+    let file = Connection::open(&settings.path).unwrap();
+    let kept = |id: Uuid| -> i64 {
+        let sql = "SELECT count(*) FROM request_logs WHERE request_id = ?";
+        file.query_row(sql, [id.to_string()], |row| row.get(0)).unwrap()
+    };
+    assert_eq!((kept(old.request_id), kept(last)), (0, 1));
+    assert!(count(&settings.path, "request_logs") > 500);
 }
 
 #[tokio::test]

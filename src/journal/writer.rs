@@ -13,13 +13,20 @@ use jiff::Timestamp;
 use rusqlite::ErrorCode;
 
 use super::entry::Entry;
-use super::queue::{Command, Dropped, Entries, Shared, Wait};
+use super::queue::{Command, Dropped, Entries, GROUP_ROWS, Shared, Wait};
 use super::spool::{self, Spool};
 
+/// How long the first row of a group waits for others, and how long while many come.
+const GROUP_TIME: Duration = Duration::from_millis(5);
+const BUSY_GROUP_TIME: Duration = Duration::from_millis(20);
+/// So many rows within `GROUP_TIME` are many.
+const BUSY_ROWS: usize = 4;
 /// Rows deleted in one transaction, so that new rows never wait long.
 const DELETE_CHUNK: u32 = 1000;
 /// How often the spool's size and place are looked at.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a full store is told of.
+const EVICTED_INTERVAL: Duration = Duration::from_secs(3600);
 /// First and longest wait after a fault of the file.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// Tries of a failing file after the journal was closed.
@@ -33,10 +40,16 @@ struct Writer {
     /// `None`: not open yet, or damaged and set aside.
     spool: Option<Spool>,
     /// The group that is being written.
-    pending: Vec<Entry>,
+    pending: VecDeque<Entry>,
     commands: VecDeque<Command>,
     /// Rows from before this time are being deleted.
     expiring: Option<i64>,
+    /// The file is larger than its bound; what is oldest is being deleted.
+    is_full: bool,
+    /// When deleting rows from a full store was last told.
+    evicted_at: Option<Instant>,
+    /// The last group was large: gathering longer makes each row cheaper, and is not felt.
+    is_busy: bool,
     faults: u32,
     closed: bool,
     checked_at: Instant,
@@ -58,9 +71,12 @@ pub(super) fn start(
         path,
         instance,
         spool: None,
-        pending: Vec::new(),
+        pending: VecDeque::new(),
         commands: VecDeque::new(),
         expiring: None,
+        is_full: false,
+        evicted_at: None,
+        is_busy: false,
         faults: 0,
         closed: false,
         checked_at: Instant::now(),
@@ -77,8 +93,7 @@ impl Writer {
     fn run(&mut self) {
         loop {
             let wait = self.wait();
-            let work = self.shared.next(wait);
-            self.pending.extend(work.entries);
+            let work = self.shared.next(wait, &mut self.pending);
             self.commands.extend(work.commands);
             self.closed = work.closed;
             // Before writing: a file that was deleted would swallow the rows.
@@ -86,6 +101,7 @@ impl Writer {
             self.write();
             self.serve();
             self.expire();
+            self.shed();
             if self.closed && (self.pending.is_empty() || self.faults >= LAST_TRIES) {
                 break;
             }
@@ -103,7 +119,9 @@ impl Writer {
 
     fn wait(&mut self) -> Wait {
         if self.faults == 0 {
-            return if self.expiring.is_some() { Wait::Not } else { Wait::Group };
+            let time = if self.is_busy { BUSY_GROUP_TIME } else { GROUP_TIME };
+            let is_cleaning = self.expiring.is_some() || self.is_full;
+            return if is_cleaning { Wait::Not } else { Wait::Group(time) };
         }
         let (first, longest) = PAUSE;
         let longest = if self.closed { first } else { longest };
@@ -120,7 +138,8 @@ impl Writer {
             return;
         }
         let Some(mut spool) = self.opened() else { return };
-        let outcome = match spool.insert(&self.pending, &self.instance) {
+        self.is_busy = self.pending.len() >= BUSY_ROWS;
+        let outcome = match spool.insert(self.pending.make_contiguous(), &self.instance) {
             Err(error) if is_about_a_row(&error) => self.insert_singly(&mut spool),
             outcome => outcome,
         };
@@ -135,7 +154,7 @@ impl Writer {
 
     fn insert_singly(&mut self, spool: &mut Spool) -> rusqlite::Result<usize> {
         let mut written = 0;
-        while let Some(entry) = self.pending.last() {
+        while let Some(entry) = self.pending.back() {
             match spool.insert(std::slice::from_ref(entry), &self.instance) {
                 Ok(count) => written += count,
                 Err(error) if is_about_a_row(&error) => {
@@ -144,7 +163,7 @@ impl Writer {
                 }
                 Err(error) => return Err(error),
             }
-            self.pending.pop();
+            self.pending.pop_back();
         }
         Ok(written)
     }
@@ -156,6 +175,7 @@ impl Writer {
         let oldest = self.pending.iter().map(|entry| entry.started_at_us).min();
         counters.spool_oldest_us.fetch_min(oldest.unwrap_or(i64::MAX), Ordering::Relaxed);
         self.pending.clear();
+        self.pending.shrink_to(GROUP_ROWS);
         self.recovered();
         self.shared.committed.notify_one();
     }
@@ -244,7 +264,7 @@ impl Writer {
         }
     }
 
-    /// Once a second: is the spool within its bound, and the file still where it was?
+    /// Once a second: is the file still where it was, and within its bound?
     fn check(&mut self) {
         if self.checked_at.elapsed() < CHECK_INTERVAL {
             return;
@@ -257,20 +277,44 @@ impl Writer {
             self.spool = None;
             return;
         }
-        let bound = self.shared.bounds.spool_bytes;
-        if !self.shared.draining.load(Ordering::Relaxed) || spool.used_bytes().unwrap_or(0) <= bound
-        {
+        self.is_full = self.exceeds_its_bound();
+    }
+
+    fn exceeds_its_bound(&self) -> bool {
+        let used = self.spool.as_ref().and_then(|spool| spool.used_bytes().ok());
+        used.is_some_and(|used| used > self.shared.bounds.spool_bytes)
+    }
+
+    /// Makes room in a full file by a chunk of what is oldest; new rows get their turn in between.
+    fn shed(&mut self) {
+        if !self.is_full {
             return;
         }
-        while let Some(lost) = self.change(|spool| spool.shed(DELETE_CHUNK)) {
-            if lost > 0 {
-                self.shared.count_dropped(Dropped::SpoolFull, lost.try_into().unwrap_or(u64::MAX));
+        let gone = self.change(|spool| spool.shed(DELETE_CHUNK));
+        if let Some(rows) = gone.and_then(|rows| u64::try_from(rows).ok()).filter(|rows| *rows > 0)
+        {
+            if self.shared.draining.load(Ordering::Relaxed) {
+                self.shared.count_dropped(Dropped::SpoolFull, rows);
+            } else {
+                self.evicted(rows);
             }
-            let used = self.spool.as_ref().and_then(|spool| spool.used_bytes().ok());
-            let empty = self.shared.counters.spool_oldest_us.load(Ordering::Relaxed) == i64::MAX;
-            if empty || used.is_none_or(|used| used <= bound) {
-                break;
-            }
+        }
+        let is_empty = self.shared.counters.spool_oldest_us.load(Ordering::Relaxed) == i64::MAX;
+        self.is_full = gone.is_some() && !is_empty && self.exceeds_its_bound();
+    }
+
+    /// Counts rows that made room in the store. That goes on for as long as requests come, so it is
+    /// said at first and then hourly.
+    fn evicted(&mut self, rows: u64) {
+        let total = self.shared.counters.evicted.fetch_add(rows, Ordering::Relaxed) + rows;
+        if self.evicted_at.is_none_or(|at| at.elapsed() >= EVICTED_INTERVAL) {
+            self.evicted_at = Some(Instant::now());
+            let bytes = self.shared.bounds.spool_bytes;
+            tracing::warn!(
+                total,
+                bytes,
+                "the request log reached its bound: its oldest rows are deleted"
+            );
         }
     }
 

@@ -9,6 +9,7 @@
 )]
 
 mod cli;
+mod database;
 mod docs;
 mod faults;
 mod hostile;
