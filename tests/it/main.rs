@@ -19,3 +19,4 @@ mod stream;
 mod support;
 mod tidy;
 mod upload;
+mod wild;

@@ -202,7 +202,7 @@ class Gateway:
 
     def sample(self):
         process = pathlib.Path(f"/proc/{self.process.pid}")
-        resident = int(re.search(r"VmRSS:\s+(\d+)", (process / "status").read_text())[1]) / 1024
+        resident = int(re.search(r"RssAnon:\s+(\d+)", (process / "status").read_text())[1]) / 1024
         return resident, len(list((process / "fd").iterdir())), len(list((process / "task").iterdir()))
 
 
@@ -221,13 +221,20 @@ async def main(options):
     directory = pathlib.Path(tempfile.mkdtemp(prefix="tidegate-soak-"))
     gateway = await asyncio.to_thread(Gateway, options.binary, directory, base)
     tally, samples, began = collections.Counter(), [], time.monotonic()
+    global MIX
+    if options.only:
+        MIX = [(weight, what) for weight, what in MIX if any(b'"%s"' % name.encode() in what()[1] for name in options.only)]
     print(f"idle: {gateway.sample()[0]:.1f} MiB; {options.workers} workers for {options.seconds} s")
     workers = [asyncio.create_task(work(gateway.port, began + options.seconds, tally)) for _ in range(options.workers)]
-    second = 0
+    second = reloads = 0
     while time.monotonic() - began < options.seconds:
         second += 1
-        gateway.configure(second)
-        await asyncio.sleep(1)
+        for _ in range(max(1, round(1 / options.reload_every)) if options.reload_every else 0):
+            reloads += 1
+            gateway.configure(reloads)
+            await asyncio.sleep(min(1, options.reload_every))
+        if not options.reload_every:
+            await asyncio.sleep(1)
         resident, descriptors, threads = gateway.sample()
         samples.append((time.monotonic() - began, resident))
         if second % 10 == 0:
@@ -259,6 +266,8 @@ if __name__ == "__main__":
     arguments.add_argument("binary", nargs="?", default="target/release/tidegate")
     arguments.add_argument("--seconds", type=int, default=60)
     arguments.add_argument("--workers", type=int, default=24)
+    arguments.add_argument("--reload-every", type=float, default=1, metavar="SECONDS", help="0: never")
+    arguments.add_argument("--only", nargs="*", metavar="MODEL", help="only this part of the load")
     chosen = arguments.parse_args()
     chosen.binary = str(pathlib.Path(chosen.binary).resolve())
     asyncio.run(main(chosen))
