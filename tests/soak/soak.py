@@ -137,9 +137,9 @@ MIX = [
 ]
 
 
-async def one(port, connection, tally):
+async def one(port, connection, tally, request):
     """One request; gives the connection back if it can be used again."""
-    path, body, options = random.choices([what for _, what in MIX], [weight for weight, _ in MIX])[0]()
+    path, body, options = request
     reader, writer = connection or await asyncio.open_connection("127.0.0.1", port)
     head = (f"POST {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {options.get('key', KEY)}\r\n"
             f"content-type: {options.get('kind', 'application/json')}\r\ncontent-length: {len(body)}\r\n\r\n")
@@ -170,11 +170,13 @@ async def one(port, connection, tally):
 async def work(port, until, tally):
     connection = None
     while time.monotonic() < until:
+        request = random.choices([what for _, what in MIX], [weight for weight, _ in MIX])[0]()
         try:
-            connection = await one(port, connection, tally)
+            connection = await one(port, connection, tally, request)
         except (ConnectionError, asyncio.IncompleteReadError) as error:
-            # Expected only where the gateway closes an idle connection or cuts a broken plain answer.
-            tally[type(error).__name__] += 1
+            path, body, options = request
+            again = "again" if connection else "first"
+            tally[f"{type(error).__name__}: {path} {body[:22]} {options} {again}"] += 1
             connection = None
     if connection:
         connection[1].close()
