@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,14 +13,14 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::config::LoadOptions;
 use crate::gateway::{Gate, Live};
+use crate::http::server::{self, Accepted};
 use crate::http::status::Status;
-use crate::http::{self, Door, Side};
+use crate::http::{Door, Side, Workers};
 use crate::journal::Journal;
-use crate::provider;
+use crate::provider::client::Upstreams;
 use crate::reload::{self, Corridor};
 
 /// How long the last rows may take to reach the disk and the database.
@@ -52,14 +53,13 @@ impl std::error::Error for StartError {}
 pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), StartError> {
     let options = LoadOptions { listen, ..LoadOptions::default() };
     let loaded = reload::load(path.clone(), options).await.ok_or(StartError::Config)?;
-    let mut out = std::io::stdout();
     let Some(snapshot) = loaded.snapshot else {
         for problem in &loaded.problems {
-            say(&mut out, format_args!("{problem}"));
+            let _nobody_listens = writeln!(std::io::stderr(), "{problem}");
         }
         return Err(StartError::Config);
     };
-    crate::cli::log::start(&snapshot.diagnostics);
+    let _log = crate::cli::log::start(&snapshot.diagnostics);
     let warnings: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
     for warning in &warnings {
         tracing::warn!("{warning}");
@@ -73,22 +73,28 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
     let journal = Journal::open(&snapshot.request_log, &instance())
         .map_err(|error| StartError::Other(format!("the request log: {error}")))?;
     let journal = Arc::new(journal);
-    let client = provider::client::build()
-        .map_err(|error| StartError::Other(format!("the HTTP client: {error}")))?;
-    let live = Live::build(snapshot, None, client);
-    let gate = Arc::new(Gate::new(live, journal.recorder()));
+    let gate = Arc::new(Gate::new(Live::build(snapshot, None), journal.recorder()));
     let status = Arc::new(Status::new(journal.clone(), warnings));
     let reload = Arc::new(Notify::new());
+    let door = |side| {
+        let upstreams = Upstreams::build()
+            .map_err(|error| StartError::Other(format!("the HTTP client: {error}")))?;
+        let (gate, status, reload) = (gate.clone(), status.clone(), reload.clone());
+        Ok(Arc::new(Door::new(side, gate, status, reload, upstreams)))
+    };
 
-    let connections = TaskTracker::new();
     let stop = CancellationToken::new();
     let side = if admin_listener.is_some() { Side::Clients } else { Side::Both };
-    let door = |side| Arc::new(Door::new(side, gate.clone(), status.clone(), reload.clone()));
-    let address = listener.local_addr().map_err(|error| StartError::Other(error.to_string()))?;
-    connections.spawn(http::serve(listener, door(side), connections.clone(), stop.clone()));
+    let count = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let doors = (0..count).map(|_| door(side)).collect::<Result<Vec<_>, StartError>>()?;
+    let workers = Arc::new(Workers::start(doors, &stop).map_err(other)?);
+    let address = listener.local_addr().map_err(other)?;
+    let accepting = tokio::spawn({
+        let workers = workers.clone();
+        server::accept(listener, stop.clone(), move |accepted| workers.deal(accepted))
+    });
     if let Some(listener) = admin_listener {
-        let door = door(Side::Admin);
-        connections.spawn(http::serve(listener, door, connections.clone(), stop.clone()));
+        tokio::spawn(serve_admin(listener, door(Side::Admin)?, stop.clone()));
     }
     let corridor = Corridor {
         path,
@@ -98,30 +104,42 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
         journal: journal.clone(),
         asked: reload.clone(),
     };
-    let corridor = tokio::task::spawn(corridor.follow(loaded.stamps, stop.clone()));
-    crate::cli::banner::print(&mut out, address, &gate.live().snapshot);
+    let corridor = tokio::spawn(corridor.follow(loaded.stamps, stop.clone()));
+    crate::cli::banner::print(&mut std::io::stdout(), address, &gate.live().snapshot);
 
     wait_for_the_end(&reload).await?;
     tracing::info!("shutting down: no new requests, those in progress may finish");
     gate.drain();
     stop.cancel();
-    connections.close();
+    let _ended = accepting.await;
     let patience = gate.live().snapshot.limits.drain_timeout;
     tokio::select! {
-        () = connections.wait() => {}
+        () = workers.idle() => {}
         () = tokio::time::sleep(patience) => {
-            tracing::warn!(in_flight = gate.load().in_flight(), "some requests did not finish in time");
+            tracing::warn!(connections = workers.connections(), "some did not finish in time");
         }
         _again = wait_for_the_end(&reload) => tracing::warn!("stopping at once"),
     }
     let _ended = corridor.await;
+    if let Some(workers) = Arc::into_inner(workers) {
+        workers.end();
+    }
     journal.close(JOURNAL_TIMEOUT).await;
     Ok(())
 }
 
+/// The operator's own listener: few requests, so the main thread answers them.
+async fn serve_admin(listener: TcpListener, door: Arc<Door>, stop: CancellationToken) {
+    let until = stop.clone();
+    let deal = move |Accepted { stream, peer }| {
+        tokio::spawn(server::converse(stream, peer, door.clone(), stop.clone()));
+    };
+    server::accept(listener, until, deal).await;
+}
+
 /// Returns at SIGTERM or SIGINT; SIGHUP asks for a reload.
 async fn wait_for_the_end(reload: &Notify) -> Result<(), StartError> {
-    let listen = |kind| signal(kind).map_err(|error| StartError::Other(error.to_string()));
+    let listen = |kind| signal(kind).map_err(other);
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut hang_up = listen(SignalKind::hangup())?;
@@ -149,6 +167,6 @@ fn instance() -> String {
         .unwrap_or_else(|_| "tidegate".to_owned())
 }
 
-fn say(out: &mut impl Write, line: fmt::Arguments<'_>) {
-    let _nobody_listens = writeln!(out, "{line}");
+fn other(error: std::io::Error) -> StartError {
+    StartError::Other(error.to_string())
 }

@@ -68,8 +68,9 @@ impl Corridor {
         }
         self.warn_of_what_needs_a_restart(&old.snapshot, &snapshot);
         let diff = config::diff(&old.snapshot, &snapshot).to_string();
-        let live = Arc::new(Live::build(snapshot, Some(&old), old.client.clone()));
+        let live = Arc::new(Live::build(snapshot, Some(&old)));
         self.gate.swap(live.clone());
+        crate::cli::log::adjust(&live.snapshot.diagnostics);
         self.note(|status| {
             status.reloads += 1;
             status.last_error = None;
@@ -109,6 +110,9 @@ impl Corridor {
     fn warn_of_what_needs_a_restart(&self, old: &Snapshot, new: &Snapshot) {
         if old.listen != new.listen || old.admin_listen != new.admin_listen {
             tracing::warn!("listen and admin_listen change with the next restart only");
+        }
+        if old.diagnostics.json_logs != new.diagnostics.json_logs {
+            tracing::warn!("json_logs changes with the next restart only");
         }
     }
 }

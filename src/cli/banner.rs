@@ -62,6 +62,8 @@ fn curl(address: SocketAddr, snapshot: &Snapshot, first: Option<&str>) -> String
     let body = serde_json::json!({
         "model": model, "messages": [{ "role": "user", "content": "hello" }],
     });
+    // For a shell, within single quotes.
+    let body = body.to_string().replace('\'', r"'\''");
     format!(
         "curl http://{address}/v1/chat/completions{key} -H 'content-type: application/json' -d '{body}'"
     )

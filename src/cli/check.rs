@@ -1,5 +1,6 @@
 //! `tidegate check`: every problem of the configuration at once, before it can hurt.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -18,8 +19,9 @@ pub(super) struct Arguments {
     strict: bool,
 }
 
-pub(super) fn run(path: &Path, arguments: &Arguments) -> ExitCode {
-    let options = LoadOptions { strict: arguments.strict, ..LoadOptions::default() };
+/// `listen` is where `serve` would listen, called the same way: a weak key is worse on some addresses.
+pub(super) fn run(path: &Path, arguments: &Arguments, listen: Option<SocketAddr>) -> ExitCode {
+    let options = LoadOptions { strict: arguments.strict, listen };
     let loaded = config::load(path, &ProcessEnvironment, &options);
     let has_errors = loaded.problems.iter().any(|problem| problem.is_error());
     if arguments.json {

@@ -14,14 +14,15 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The address of the gateway; by default where the configuration says it listens.
+    /// The address of the gateway; by default where `serve`, called the same way, would listen.
     #[arg(long = "address", value_name = "ADDR:PORT")]
     address: Option<SocketAddr>,
 }
 
-pub(super) fn run(config: &Path, arguments: &Arguments) -> ExitCode {
+pub(super) fn run(config: &Path, arguments: &Arguments, listen: Option<SocketAddr>) -> ExitCode {
     let address = arguments
         .address
+        .or(listen)
         .or_else(|| listen_address(config))
         .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 4000)));
     match ask(reachable(address)) {

@@ -1,16 +1,53 @@
-//! Tidegate's own log: one line each, to standard error, as text or as JSON for a collector.
+//! Tidegate's own log: one line each, to standard error, as text or as JSON for a collector. Lines are
+//! written by a thread of their own, so that a reader that has stopped holds up no request; what does not
+//! fit is dropped. Colours are for terminals: in a file or a pipe their codes are noise.
+
+use std::io::IsTerminal;
+use std::sync::OnceLock;
 
 use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::config::snapshot::Diagnostics;
 
+/// Lines that wait for a slow reader.
+const WAITING: usize = 8192;
+
+/// The level of the running log, to be changed.
+static LEVEL: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new();
+
+/// Writes what is left when it is dropped.
+#[must_use]
+pub struct Log(#[expect(dead_code, reason = "held for its Drop")] WorkerGuard);
+
 /// Starts the log; a second call changes nothing.
-pub fn start(diagnostics: &Diagnostics) {
-    let level = if diagnostics.debug { LevelFilter::DEBUG } else { LevelFilter::INFO };
-    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
-    let _already_started = if diagnostics.json_logs {
-        builder.json().flatten_event(true).with_current_span(false).try_init()
+pub fn start(diagnostics: &Diagnostics) -> Log {
+    let (writer, guard) =
+        NonBlockingBuilder::default().buffered_lines_limit(WAITING).finish(std::io::stderr());
+    let (filter, handle) = reload::Layer::new(level(diagnostics));
+    let _first = LEVEL.set(handle);
+    // A terminal's user may still say no, with NO_COLOR.
+    let lines = fmt::layer().with_writer(writer).with_target(false);
+    let lines = if std::io::stderr().is_terminal() { lines } else { lines.with_ansi(false) };
+    let lines = if diagnostics.json_logs {
+        lines.json().flatten_event(true).with_current_span(false).boxed()
     } else {
-        builder.with_target(false).try_init()
+        lines.boxed()
     };
+    let _already_started = tracing_subscriber::registry().with(filter).with(lines).try_init();
+    Log(guard)
+}
+
+/// Takes over an edit of the level. Between text and JSON it changes with a restart only.
+pub fn adjust(diagnostics: &Diagnostics) {
+    if let Some(handle) = LEVEL.get() {
+        let _gone_at_exit = handle.reload(level(diagnostics));
+    }
+}
+
+fn level(diagnostics: &Diagnostics) -> LevelFilter {
+    if diagnostics.debug { LevelFilter::DEBUG } else { LevelFilter::INFO }
 }

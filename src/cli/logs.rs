@@ -35,7 +35,7 @@ struct Filter {
     /// Rows since then: 15m, 1h, 2d, or an RFC 3339 time.
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// ok, error, cancelled, shed or denied.
+    /// ok, error, cancelled, shed or denied; or an HTTP status.
     #[arg(long)]
     status: Option<String>,
     /// A key's alias or id.

@@ -19,7 +19,7 @@ use clap::{Args, Parser, Subcommand};
 
 /// One gate for every model and every tool: an OpenAI-compatible gateway driven by one YAML file.
 #[derive(Debug, Parser)]
-#[command(name = "tidegate", version, about, args_conflicts_with_subcommands = false)]
+#[command(name = "tidegate", version, args_conflicts_with_subcommands = false)]
 pub struct Cli {
     #[command(flatten)]
     common: Common,
@@ -69,11 +69,15 @@ impl Cli {
         match self.command {
             None => serve::run(config, self.serve),
             Some(Command::Serve(arguments)) => serve::run(config, arguments.or(self.serve)),
-            Some(Command::Check(arguments)) => check::run(&config, &arguments),
+            Some(Command::Check(arguments)) => {
+                check::run(&config, &arguments, self.serve.address())
+            }
             Some(Command::Schema) => schema::run(),
             Some(Command::Keys(arguments)) => keys::run(&arguments),
             Some(Command::Logs(arguments)) => logs::run(&config, arguments),
-            Some(Command::Healthcheck(arguments)) => healthcheck::run(&config, &arguments),
+            Some(Command::Healthcheck(arguments)) => {
+                healthcheck::run(&config, &arguments, self.serve.address())
+            }
             Some(Command::Completion(arguments)) => completion::run(&arguments),
         }
     }

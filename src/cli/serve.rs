@@ -18,11 +18,11 @@ pub(super) struct Arguments {
     /// Where to listen; over the configuration's `general_settings.listen`.
     #[arg(long, env = "TIDEGATE_LISTEN", value_name = "ADDR:PORT", value_parser = address)]
     listen: Option<SocketAddr>,
-    /// The address to listen on, as LiteLLM has it.
-    #[arg(long, value_name = "ADDR", conflicts_with = "listen")]
+    /// The address to listen on, as LiteLLM has it; over that of --listen.
+    #[arg(long, value_name = "ADDR")]
     host: Option<IpAddr>,
-    /// The port to listen on, as LiteLLM has it.
-    #[arg(long, value_name = "PORT", conflicts_with = "listen")]
+    /// The port to listen on, as LiteLLM has it; over that of --listen.
+    #[arg(long, value_name = "PORT")]
     port: Option<u16>,
 }
 
@@ -36,12 +36,16 @@ impl Arguments {
         }
     }
 
-    fn address(&self) -> Option<SocketAddr> {
+    /// Where to listen, if anything was said of it. No conflict between the options: `--port` must
+    /// go with a `TIDEGATE_LISTEN` that the environment happens to hold.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
         if self.host.is_none() && self.port.is_none() {
             return self.listen;
         }
-        let host = self.host.unwrap_or(IpAddr::from([127, 0, 0, 1]));
-        Some(SocketAddr::new(host, self.port.unwrap_or(4000)))
+        let mut address = self.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 4000)));
+        address.set_ip(self.host.unwrap_or(address.ip()));
+        address.set_port(self.port.unwrap_or(address.port()));
+        Some(address)
     }
 }
 
@@ -51,7 +55,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 }
 
 pub(super) fn run(config: PathBuf, arguments: Arguments) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             complain(&error.to_string());

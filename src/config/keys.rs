@@ -48,7 +48,11 @@ pub fn entry(key: &Secret, alias: Option<&str>, models: &[String]) -> String {
     if let Some(alias) = alias {
         entry.push_str(&format!("    key_alias: {}\n", quoted(alias)));
     }
-    entry.push_str(&format!("    models: [{}]\n", models.join(", ")));
+    entry.push_str(&format!("    models: [{}]", models.join(", ")));
+    // A key without models is of no use, and the empty list does not say so.
+    let hint = "   # none yet: names, patterns such as \"gpt-*\", or \"*\" for all";
+    entry.push_str(if models.is_empty() { hint } else { "" });
+    entry.push('\n');
     entry
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
+use url::Url;
 
 use crate::ground::names::Pattern;
 use crate::ground::secret::{KeyHash, Secret};
@@ -100,8 +101,8 @@ pub struct Deployment {
     pub provider: &'static Provider,
     /// The provider's name for the model; may hold a `*` filled from the public name.
     pub model: Pattern,
-    /// Without a trailing slash; endpoint paths are appended.
-    pub base: String,
+    /// Endpoint paths are appended to its path.
+    pub base: Url,
     pub api_version: Option<String>,
     pub api_key: Option<Secret>,
     /// Sent with every request to this deployment, over what the catalogue says.

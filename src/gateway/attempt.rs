@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 
 use super::record::Record;
 use super::route::Candidate;
@@ -14,13 +14,14 @@ use super::{Asked, Live};
 use crate::config::snapshot::Deployment;
 use crate::ground::fault::{Fault, Kind};
 use crate::journal::entry::Attempt;
-use crate::provider::{Call, Failure, Reply, ReplyBody, client, mock};
+use crate::provider::client::Upstreams;
+use crate::provider::{self, Call, Failure, Reply, ReplyBody, client, mock};
 use crate::wire::openai_error;
 use crate::wire::tap::{Family, Tap};
 
 /// A reply up to this size is read whole before its head is passed on: then it is known to be whole,
 /// and a broken one can still be replaced by another deployment's.
-const MAX_WHOLE: usize = 256 * 1024;
+const MAX_WHOLE: usize = 64 * 1024;
 const MAX_ERROR: usize = 64 * 1024;
 
 /// An answer that has begun.
@@ -166,31 +167,32 @@ impl Try for Asked<'_> {
         let ask_for_usage =
             self.envelope.stream && self.endpoint.stream_usage && deployment.provider.stream_usage;
         let extra = &deployment.extra_body;
-        let body = self.envelope.rewrite(&self.body, &candidate.model, ask_for_usage, extra);
+        let pieces = self.envelope.rewrite(&self.body, &candidate.model, ask_for_usage, extra);
+        let body = provider::Content::Pieces(pieces);
         let routing = &live.snapshot.routing;
         let timeout = if self.envelope.stream {
             deployment.stream_timeout.or(deployment.timeout).unwrap_or(routing.stream_timeout)
         } else {
             deployment.timeout.unwrap_or(routing.timeout)
         };
-        let headers = forwarded(self.headers, "application/json");
-        let call = Call { path: self.endpoint.path, model: &candidate.model, headers };
-        self::call(live, deployment, call, body.into(), timeout, family, record).await
+        let headers = forwarded(self.headers, HeaderValue::from_static("application/json"));
+        let (path, model) = (self.endpoint.path, &candidate.model);
+        let call = Call { path, model, headers, body, timeout };
+        self::call(live, self.upstreams, deployment, call, family, record).await
     }
 }
 
 /// Calls a provider and waits until its answer begins.
 pub(super) async fn call(
     live: &Live,
+    upstreams: &Upstreams,
     deployment: &Deployment,
     call: Call<'_>,
-    body: reqwest::Body,
-    timeout: Duration,
     family: Family,
     record: &mut Record,
 ) -> Result<Begun, Miss> {
-    let began = Instant::now();
-    let sent = client::send(&live.client, deployment, call, body, timeout).await;
+    let (began, timeout) = (Instant::now(), call.timeout);
+    let sent = upstreams.send(deployment, call).await;
     let reply = sent.map_err(Miss::of_failure)?;
     record.note_upstream_request(&reply.headers);
     if (300..400).contains(&reply.status) {
@@ -277,16 +279,14 @@ fn join(parts: VecDeque<Bytes>) -> Bytes {
 }
 
 /// The few client headers that travel.
-pub(super) fn forwarded(headers: &HeaderMap, content_type: &str) -> HeaderMap {
+pub(super) fn forwarded(headers: &HeaderMap, content_type: HeaderValue) -> HeaderMap {
     let mut out = HeaderMap::with_capacity(8);
-    for name in client::FORWARDED {
-        if let Some(value) = headers.get(&name) {
+    for (name, value) in headers {
+        if client::travels(name) {
             out.insert(name, value.clone());
         }
     }
-    if let Ok(value) = content_type.parse() {
-        out.insert(header::CONTENT_TYPE, value);
-    }
+    out.insert(header::CONTENT_TYPE, content_type);
     out
 }
 

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use http_body::Body;
 use http_body_util::BodyExt;
 
@@ -43,9 +43,9 @@ pub(super) fn check_json(headers: &HeaderMap) -> Result<(), Fault> {
 ///
 /// # Errors
 /// `UnsupportedMedia` for anything else.
-pub(super) fn check_form(headers: &HeaderMap) -> Result<&str, Fault> {
+pub(super) fn check_form(headers: &HeaderMap) -> Result<&HeaderValue, Fault> {
     check_encoding(headers)?;
-    let whole = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let whole = headers.get(header::CONTENT_TYPE);
     if content_type(headers).as_deref() == Some("multipart/form-data")
         && let Some(whole) = whole
     {
@@ -191,8 +191,6 @@ fn check_encoding(headers: &HeaderMap) -> Result<(), Fault> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn status(kind: &'static str) -> Option<u16> {

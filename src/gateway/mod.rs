@@ -27,13 +27,14 @@ use self::admit::Caller;
 use self::attempt::{Begun, Content};
 use self::endpoint::{BodyKind, Endpoint};
 use self::load::Load;
-use self::record::Record;
+use self::record::{Record, Times};
 use self::relay::{Manner, Outgoing, Relay};
 use self::route::{Candidate, Health, Ward};
 use crate::config::snapshot::{Deployment, Snapshot};
 use crate::ground::fault::{Fault, Kind};
 use crate::ground::names;
 use crate::journal::Recorder;
+use crate::provider::client::Upstreams;
 use crate::wire::catalogue::Format;
 use crate::wire::envelope::Envelope;
 use crate::wire::openai_error;
@@ -46,12 +47,11 @@ pub struct Live {
     pub loaded_at: Timestamp,
     /// How each deployment has been doing; kept across reloads.
     pub ward: Ward,
-    pub client: reqwest::Client,
 }
 
 impl Live {
     /// Builds the live parts for a snapshot, keeping from `old` whatever still fits.
-    pub fn build(snapshot: Snapshot, old: Option<&Self>, client: reqwest::Client) -> Self {
+    pub fn build(snapshot: Snapshot, old: Option<&Self>) -> Self {
         let kept = |id: &str| old.and_then(|old| old.ward.get(id)).cloned();
         let ward = snapshot
             .models
@@ -62,7 +62,7 @@ impl Live {
             })
             .collect();
         let generation = old.map_or(0, |old| old.generation) + 1;
-        Self { snapshot, generation, loaded_at: Timestamp::now(), ward, client }
+        Self { snapshot, generation, loaded_at: Timestamp::now(), ward }
     }
 }
 
@@ -80,6 +80,7 @@ pub(crate) struct Asked<'r> {
     headers: &'r HeaderMap,
     envelope: Envelope,
     body: Bytes,
+    upstreams: &'r Upstreams,
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -118,12 +119,14 @@ impl Gate {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// One request to a model, from the door to the head of its answer.
+    /// One request to a model, from the door to the head of its answer. `upstreams` is the calling
+    /// worker's pool of connections to providers.
     pub async fn handle<B>(
         &self,
         endpoint: &'static Endpoint,
         request: Request<B>,
         client: IpAddr,
+        upstreams: &Upstreams,
     ) -> Response<Outgoing>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -131,7 +134,8 @@ impl Gate {
     {
         let live = self.live();
         let mut record = Record::open(self.recorder.clone(), endpoint, live.generation, client);
-        match self.answer(&live, endpoint, request, &mut record).await {
+        // Boxed: the futures of a request lie in one another, and moving the outermost would move all.
+        match Box::pin(self.answer(&live, endpoint, request, upstreams, &mut record)).await {
             Ok((begun, manner)) => respond(begun, manner, record),
             Err(fault) => refuse(&fault, record),
         }
@@ -143,6 +147,7 @@ impl Gate {
         live: &Live,
         endpoint: &'static Endpoint,
         request: Request<B>,
+        upstreams: &Upstreams,
         record: &mut Record,
     ) -> Result<(Begun, Manner), Fault>
     where
@@ -157,7 +162,8 @@ impl Gate {
         let caller = admit::identify(&live.snapshot.keys, &head.headers)?;
         record.note_caller(&caller);
         if endpoint.body == BodyKind::Multipart {
-            return upload::pass_on(live, endpoint, &head.headers, &caller, body, record).await;
+            let form = upload::Form { endpoint, headers: &head.headers, body };
+            return upload::pass_on(live, form, &caller, upstreams, record).await;
         }
         // 3. What is asked? A bounded body, of which a few fields are looked at.
         body::check_json(&head.headers)?;
@@ -172,7 +178,7 @@ impl Gate {
         // 4. May this key use this model, and who can serve it, in which order?
         let candidates = scope(live, &caller, &envelope.model)?;
         // 5. Try them until one begins to answer.
-        let mut asked = Asked { endpoint, headers: &head.headers, envelope, body };
+        let mut asked = Asked { endpoint, headers: &head.headers, envelope, body, upstreams };
         let begun = attempt::run(live, &mut asked, &candidates, record).await?;
         // 6. How the answer is to flow.
         let strip = endpoint.stream_usage && !asked.envelope.asks_for_stream_usage();
@@ -248,9 +254,9 @@ fn manner(live: &Live, begun: &Begun, strip_usage: bool) -> Manner {
 
 /// The head of an answer, and the body that follows.
 fn respond(begun: Begun, manner: Manner, mut record: Record) -> Response<Outgoing> {
-    let (whole, ours) = record.begin_answer(200);
+    let times = record.begin_answer(200);
     let mut headers = passed_back(&begun.headers);
-    gateway_headers(&mut headers, &record, whole, ours);
+    gateway_headers(&mut headers, &record, times);
     let body = match begun.content {
         Content::Whole(bytes) => {
             record.note_content();
@@ -277,10 +283,10 @@ fn refuse(fault: &Fault, mut record: Record) -> Response<Outgoing> {
     if fault.kind == Kind::Bug {
         tracing::error!(request_id = %record.id(), message = %fault.message, "internal fault");
     }
-    let (whole, ours) = record.begin_answer(fault.status());
+    let times = record.begin_answer(fault.status());
     record.note_fault(fault);
     let mut response = fault_response(fault);
-    gateway_headers(response.headers_mut(), &record, whole, ours);
+    gateway_headers(response.headers_mut(), &record, times);
     if let Outgoing::Whole(bytes) = response.body() {
         record.note_sent(bytes);
     }
@@ -329,18 +335,21 @@ fn passed_back(from: &HeaderMap) -> HeaderMap {
     headers
 }
 
-fn gateway_headers(headers: &mut HeaderMap, record: &Record, whole: f64, ours: f64) {
-    let mut add = |name: HeaderName, text: &str| {
-        if let Ok(value) = HeaderValue::try_from(text) {
+fn gateway_headers(headers: &mut HeaderMap, record: &Record, times: Times) {
+    let value = |text: &str| HeaderValue::try_from(text).ok();
+    let milliseconds = |micros: u64| value(&format!("{}.{:03}", micros / 1000, micros % 1000));
+    let mut buffer = uuid::Uuid::encode_buffer();
+    let id = value(record.id().hyphenated().encode_lower(&mut buffer));
+    let all = [
+        (REQUEST_ID, id.clone()),
+        (CALL_ID, id),
+        (MODEL_ID, record.deployment().and_then(value)),
+        (RESPONSE_TIME, milliseconds(times.whole_us)),
+        (OVERHEAD, milliseconds(times.ours_us)),
+    ];
+    for (name, value) in all {
+        if let Some(value) = value {
             headers.insert(name, value);
         }
-    };
-    let id = record.id().to_string();
-    add(REQUEST_ID, &id);
-    add(CALL_ID, &id);
-    if let Some(deployment) = record.deployment() {
-        add(MODEL_ID, deployment);
     }
-    add(RESPONSE_TIME, &format!("{whole:.3}"));
-    add(OVERHEAD, &format!("{ours:.3}"));
 }

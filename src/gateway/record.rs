@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, header};
+use http::HeaderMap;
 use uuid::Uuid;
 
 use super::admit::Caller;
@@ -25,7 +25,8 @@ pub(super) const MAX_PAYLOAD: usize = 256 * 1024;
 
 /// One request on its way to a row.
 pub struct Record {
-    entry: Entry,
+    /// Boxed, as records are moved about and rows are wide.
+    entry: Box<Entry>,
     begun: Instant,
     upstream_begun: Option<Instant>,
     prices: Prices,
@@ -34,11 +35,18 @@ pub struct Record {
     _permit: Option<Permit>,
 }
 
+/// How long the head of an answer took, in microseconds: altogether, and without the provider's share.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    pub whole_us: u64,
+    pub ours_us: u64,
+}
+
 impl Record {
     pub fn open(recorder: Recorder, endpoint: &Endpoint, generation: u64, client: IpAddr) -> Self {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let entry = Entry {
-            request_id: Uuid::now_v7(),
+        let entry = Box::new(Entry {
+            request_id: request_id(since),
             started_at_us: i64::try_from(since.as_micros()).unwrap_or_default(),
             surface: endpoint.surface,
             operation: endpoint.operation,
@@ -46,7 +54,7 @@ impl Record {
             client_ip: Some(client),
             lane: "verbatim",
             ..Entry::default()
-        };
+        });
         Self {
             entry,
             begun: Instant::now(),
@@ -72,16 +80,20 @@ impl Record {
 
     /// Labels that clients send about their users and sessions; labels only, nothing is decided by them.
     pub fn note_headers(&mut self, headers: &HeaderMap) {
-        let text = |names: &[&'static str]| {
-            let value = names.iter().find_map(|name| headers.get(HeaderName::from_static(name)));
-            value.map(|value| cut(&String::from_utf8_lossy(value.as_bytes())))
-        };
-        let agent = headers.get(header::USER_AGENT);
-        self.entry.user_agent = agent.map(|value| cut(&String::from_utf8_lossy(value.as_bytes())));
-        self.entry.end_user =
-            text(&["x-litellm-end-user-id", "x-litellm-customer-id", "x-openwebui-user-id"]);
-        self.entry.session_id =
-            text(&["x-litellm-session-id", "session-id", "x-openwebui-chat-id"]);
+        let entry = &mut self.entry;
+        for (name, value) in headers {
+            let label = match name.as_str() {
+                "user-agent" => &mut entry.user_agent,
+                "x-litellm-end-user-id" | "x-litellm-customer-id" | "x-openwebui-user-id" => {
+                    &mut entry.end_user
+                }
+                "x-litellm-session-id" | "session-id" | "x-openwebui-chat-id" => {
+                    &mut entry.session_id
+                }
+                _ => continue,
+            };
+            label.get_or_insert_with(|| cut(&String::from_utf8_lossy(value.as_bytes())));
+        }
     }
 
     pub fn note_caller(&mut self, caller: &Caller) {
@@ -127,7 +139,7 @@ impl Record {
         entry.deployment = Some(deployment.id.clone());
         entry.provider = Some(deployment.provider.name);
         entry.model_upstream = Some(candidate.model.clone());
-        entry.api_base = Some(deployment.base.clone());
+        entry.api_base = Some(deployment.base.as_str().to_owned());
         entry.fallback_from = candidate.is_fallback.then(|| group.to_owned());
     }
 
@@ -145,16 +157,15 @@ impl Record {
             id.map(|value| cut(&String::from_utf8_lossy(value.as_bytes())));
     }
 
-    /// The head of the answer is about to leave: its status, and the times both sides took so far,
-    /// in milliseconds: `(whole, ours)`.
-    pub fn begin_answer(&mut self, status: u16) -> (f64, f64) {
+    /// The head of the answer is about to leave: its status, and the times both sides took so far.
+    pub fn begin_answer(&mut self, status: u16) -> Times {
         let whole = self.begun.elapsed();
         let upstream = self.upstream_begun.map(|begun| begun.elapsed()).unwrap_or_default();
-        let ours = whole.saturating_sub(upstream);
+        let (whole_us, ours_us) = (micros(whole), micros(whole.saturating_sub(upstream)));
         self.entry.http_status = status;
-        self.entry.ttfb_us = Some(micros(whole));
-        self.entry.overhead_us = Some(micros(ours));
-        (whole.as_secs_f64() * 1e3, ours.as_secs_f64() * 1e3)
+        self.entry.ttfb_us = Some(whole_us);
+        self.entry.overhead_us = Some(ours_us);
+        Times { whole_us, ours_us }
     }
 
     pub fn deployment(&self) -> Option<&str> {
@@ -236,8 +247,18 @@ impl Drop for Record {
             self.entry.status = Status::Cancelled;
             self.entry.http_status = Kind::ClientClosed.row().status;
         }
-        self.recorder.record(std::mem::take(&mut self.entry));
+        self.recorder.record(std::mem::take(&mut *self.entry));
     }
+}
+
+/// A UUID version 7: unique, sorted by time, and no secret, so the operating system is not asked for
+/// randomness.
+fn request_id(since_1970: Duration) -> Uuid {
+    let millis = u64::try_from(since_1970.as_millis()).unwrap_or_default();
+    let random = fastrand::u128(..).to_le_bytes();
+    let mut bytes = [0; 10];
+    bytes.iter_mut().zip(random).for_each(|(byte, random)| *byte = random);
+    uuid::Builder::from_unix_timestamp_millis(millis, &bytes).into_uuid()
 }
 
 /// US dollars, where a price is configured for what was used.

@@ -119,7 +119,7 @@ mod tests {
             group: "g".into(),
             provider,
             model: Pattern::new("m-*"),
-            base: "http://127.0.0.1:1/v1".into(),
+            base: "http://127.0.0.1:1/v1".parse().expect("a URL"),
             api_version: None,
             api_key: None,
             headers: Vec::new(),

@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use http_body::Body;
 
 use super::admit::Caller;
@@ -17,23 +17,30 @@ use super::relay::Manner;
 use super::route::Candidate;
 use super::{Live, body, manner, scope};
 use crate::ground::fault::{Fault, Kind};
-use crate::provider::Call;
-use crate::provider::client::ClientBodyBroken;
+use crate::provider::client::{ClientBodyBroken, Upstreams};
+use crate::provider::{Call, Content};
 use crate::wire::catalogue::Format;
 use crate::wire::multipart::{Follower, ModelPart};
+
+/// An upload as it arrives.
+pub(super) struct Form<'r, B> {
+    pub(super) endpoint: &'static Endpoint,
+    pub(super) headers: &'r HeaderMap,
+    pub(super) body: B,
+}
 
 /// Reads as much as it takes to know the model, then passes everything on.
 pub(super) async fn pass_on<B>(
     live: &Live,
-    endpoint: &'static Endpoint,
-    headers: &HeaderMap,
+    form: Form<'_, B>,
     caller: &Caller,
-    mut body: B,
+    upstreams: &Upstreams,
     record: &mut Record,
 ) -> Result<(Begun, Manner), Fault>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
+    let Form { endpoint, headers, mut body } = form;
     let content_type = body::check_form(headers)?;
     let most = live.snapshot.limits.max_upload;
     let declared = body.size_hint();
@@ -41,7 +48,11 @@ where
         body::discard(body, declared.lower()).await;
         return Err(too_large(most));
     }
-    let mut watch = Watch { follower: Follower::new(content_type)?, passed: 0, most };
+    let mut watch = Watch {
+        follower: Follower::new(content_type.to_str().unwrap_or_default())?,
+        passed: 0,
+        most,
+    };
     let mut held = Held::default();
     let model = loop {
         if let Some(model) = watch.follower.model() {
@@ -56,10 +67,11 @@ where
     let length = declared.exact();
     let mut upload = Upload {
         endpoint,
-        content_type,
+        content_type: content_type.clone(),
         headers,
         model,
         length,
+        upstreams,
         held: Some(held),
         rest: Some((body, watch)),
         refused: Arc::default(),
@@ -79,10 +91,11 @@ where
 /// One upload on its way; it can be sent once.
 struct Upload<'r, B> {
     endpoint: &'static Endpoint,
-    content_type: &'r str,
+    content_type: HeaderValue,
     headers: &'r HeaderMap,
     model: ModelPart,
     length: Option<u64>,
+    upstreams: &'r Upstreams,
     held: Option<Held>,
     rest: Option<(B, Watch)>,
     /// Why the rest was refused on its way.
@@ -113,7 +126,7 @@ where
         let (Some(held), Some((body, watch))) = (self.held.take(), self.rest.take()) else {
             return Err(Miss::refusal(Fault::bug("an upload was sent twice")));
         };
-        let mut headers = attempt::forwarded(self.headers, self.content_type);
+        let mut headers = attempt::forwarded(self.headers, self.content_type.clone());
         let model = &candidate.model;
         if let Some(length) = self.length {
             let replaced = self.model.at.end - self.model.at.start;
@@ -126,9 +139,10 @@ where
         let flow = Flow { replay, body, watch, refused: self.refused.clone() };
         let stream = futures_util::stream::try_unfold(flow, Flow::next);
         let timeout = deployment.timeout.unwrap_or(live.snapshot.routing.timeout);
-        let call = Call { path: self.endpoint.path, model, headers };
-        let body = reqwest::Body::wrap_stream(stream);
-        attempt::call(live, deployment, call, body, timeout, self.endpoint.family, record).await
+        let body = Content::Flow(reqwest::Body::wrap_stream(stream));
+        let call = Call { path: self.endpoint.path, model, headers, body, timeout };
+        let family = self.endpoint.family;
+        attempt::call(live, self.upstreams, deployment, call, family, record).await
     }
 }
 

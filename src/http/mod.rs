@@ -1,10 +1,12 @@
-//! Floor 6, the door: connections are accepted and bounded, paths become endpoints, and whatever is not
-//! a request to a model (health, administration, CORS, the front page) is answered here.
+//! Floor 6, the door: connections are accepted, dealt to worker threads and bounded; paths become
+//! endpoints; and whatever is not a request to a model (health, administration, CORS, the front page) is
+//! answered here.
 
 mod cors;
 mod router;
-mod server;
+pub mod server;
 pub mod status;
+mod workers;
 
 pub use router::{Door, Side};
-pub use server::serve;
+pub use workers::Workers;

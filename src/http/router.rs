@@ -16,6 +16,7 @@ use crate::gateway::endpoint::{ENDPOINTS, Endpoint};
 use crate::gateway::relay::Outgoing;
 use crate::gateway::{Gate, admit, fault_response, models};
 use crate::ground::fault::{Fault, Kind};
+use crate::provider::client::Upstreams;
 
 /// What a path leads to.
 #[derive(Clone, Copy, Debug)]
@@ -48,11 +49,19 @@ pub struct Door {
     status: Arc<Status>,
     /// Rings when the operator asks for a reload.
     reload: Arc<Notify>,
+    /// Connections to providers; each worker has a door, and so a pool, of its own.
+    upstreams: Upstreams,
 }
 
 impl Door {
-    pub fn new(side: Side, gate: Arc<Gate>, status: Arc<Status>, reload: Arc<Notify>) -> Self {
-        Self { table: table(side), gate, status, reload }
+    pub fn new(
+        side: Side,
+        gate: Arc<Gate>,
+        status: Arc<Status>,
+        reload: Arc<Notify>,
+        upstreams: Upstreams,
+    ) -> Self {
+        Self { table: table(side), gate, status, reload, upstreams }
     }
 
     /// Answers one request.
@@ -100,11 +109,16 @@ impl Door {
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         let posts = matches!(route, Route::Model(_) | Route::AdminReload);
         let fits = if posts { request.method() == Method::POST } else { reads };
+        if !fits && request.headers().contains_key(header::UPGRADE) {
+            return upgrade_refused();
+        }
         if !fits {
             return wrong_method(request.method(), if posts { "POST" } else { "GET, HEAD" });
         }
         match route {
-            Route::Model(endpoint) => self.gate.handle(endpoint, request, client).await,
+            Route::Model(endpoint) => {
+                self.gate.handle(endpoint, request, client, &self.upstreams).await
+            }
             Route::Models => {
                 self.with_key(&request, |gate, caller| Ok(models::list(&gate.live(), caller)))
             }
@@ -220,6 +234,17 @@ fn wrong_method(method: &Method, allowed: &'static str) -> Response<Outgoing> {
         format!("{method} is not allowed on this path; use {allowed}."),
     ));
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+/// Newer clients try a WebSocket first. With this status they go on over HTTP at once, with any other
+/// they try again (Codex CLI).
+fn upgrade_refused() -> Response<Outgoing> {
+    let mut response = fault_response(&Fault::new(
+        Kind::MethodNotAllowed,
+        "This endpoint is served over HTTP: send a POST; WebSockets are not supported.",
+    ));
+    *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
     response
 }
 

@@ -2,6 +2,7 @@
 //! and HTTP/2 with prior knowledge on one port; TLS is the business of a proxy in front.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +10,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::Door;
 
-const MAX_CONNECTIONS: usize = 10_000;
 /// Room for a header block, and the most read at once of a body.
 const MAX_BUFFER: usize = 64 * 1024;
 const MAX_HEADERS: usize = 128;
@@ -24,28 +22,25 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
 /// For a client that has stopped reading, or is gone without a word.
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Accepts until `stop`, then lets every connection finish its request. The tasks are in `tracker`.
-pub async fn serve(
+/// A connection that has just been made.
+pub struct Accepted {
+    pub stream: TcpStream,
+    pub peer: IpAddr,
+}
+
+/// Accepts until `stop`, handing each connection to `deal`.
+pub async fn accept(
     listener: TcpListener,
-    door: Arc<Door>,
-    tracker: TaskTracker,
     stop: CancellationToken,
+    mut deal: impl FnMut(Accepted),
 ) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stop.cancelled() => return,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                let (door, stop) = (door.clone(), stop.clone());
-                tracker.spawn(async move {
-                    converse(stream, peer.ip(), door, stop).await;
-                    drop(place);
-                });
-            }
+            Ok((stream, peer)) => deal(Accepted { stream, peer: peer.ip().to_canonical() }),
             Err(error) => {
                 // Out of file descriptors, most often: wait for some to come free, without spinning.
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -55,18 +50,14 @@ pub async fn serve(
     }
 }
 
-async fn converse(
-    stream: TcpStream,
-    peer: std::net::IpAddr,
-    door: Arc<Door>,
-    stop: CancellationToken,
-) {
+/// Serves one connection to its end; after `stop`, to the end of its current request.
+pub async fn converse(stream: TcpStream, peer: IpAddr, door: Arc<Door>, stop: CancellationToken) {
     let _best_effort = stream.set_nodelay(true);
     let socket = socket2::SockRef::from(&stream);
     let _best_effort = socket.set_tcp_user_timeout(Some(UNREAD_TIMEOUT));
     let service = service_fn(move |request| {
         let door = door.clone();
-        async move { Ok::<_, Infallible>(door.answer(request, peer.to_canonical()).await) }
+        async move { Ok::<_, Infallible>(door.answer(request, peer).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder

@@ -81,6 +81,8 @@ impl Status {
         let models: Vec<Value> = groups
             .chain(wild)
             .map(|group| {
+                // A lone deployment is never passed over.
+                let is_lone = group.deployments.len() == 1;
                 let deployments: Vec<Value> = group
                     .deployments
                     .iter()
@@ -90,8 +92,8 @@ impl Status {
                             "id": deployment.id,
                             "provider": deployment.provider.name,
                             "model": deployment.model.as_str(),
-                            "api_base": deployment.base,
-                            "cooling_down": health.is_some_and(|health| health.is_cooling()),
+                            "api_base": deployment.base.as_str(),
+                            "cooling_down": !is_lone && health.is_some_and(|health| health.is_cooling()),
                         })
                     })
                     .collect();

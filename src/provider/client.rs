@@ -1,90 +1,141 @@
-//! The HTTP client towards providers: one pool for the whole process, TLS by rustls, no redirects (a
-//! provider key must not follow one), no proxy from the environment, no cookies, no decompression.
+//! The HTTP client towards providers: pooled connections, no redirects (a provider key must not follow
+//! one), no proxy from the environment, no cookies, no decompression. TLS is reqwest's and rustls';
+//! providers on plain http, which live on the same host or LAN and answer fastest, are reached through
+//! hyper-util's client, on which reqwest stands (docs/decisions/0006-two-clients.md has the figures).
 
-use std::error::Error as _;
+use std::error::Error;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
+use hyper_util::client::legacy::Client as PlainClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Method, Request, Url};
+use url::Url;
 
-use super::{Call, Failure, Reply, ReplyBody};
+use super::{Call, Content, Failure, Reply, ReplyBody, pieces};
 use crate::config::snapshot::Deployment;
 use crate::wire::catalogue::{Auth, Layout};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Below the 60 s after which many servers and NAT tables drop an idle connection.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+const KEEPALIVE: Duration = Duration::from_secs(30);
 
-/// Headers of the client that travel to the provider; all others stay here, above all its key, its
+/// Whether a header of the client travels to the provider; all others stay here, above all its key, its
 /// cookies and `x-mcp-*`.
-pub const FORWARDED: [HeaderName; 5] = [
-    header::ACCEPT,
-    HeaderName::from_static("openai-beta"),
-    HeaderName::from_static("idempotency-key"),
-    HeaderName::from_static("x-stainless-helper-method"),
-    HeaderName::from_static("x-client-request-id"),
-];
-
-/// Builds the client.
-///
-/// # Errors
-/// The platform's certificate store could not be read.
-pub fn build() -> Result<Client, reqwest::Error> {
-    let builder = || {
-        Client::builder()
-            .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")))
-            .redirect(Policy::none())
-            .referer(false)
-            .no_proxy()
-            .retry(reqwest::retry::never())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-            .tcp_nodelay(true)
-            .tcp_keepalive(Duration::from_secs(30))
-            .http2_adaptive_window(true)
-    };
-    // A container without a certificate store can still reach providers on the LAN over http.
-    builder().build().or_else(|error| {
-        tracing::warn!(%error, "no certificate store: https providers cannot be reached");
-        builder().tls_certs_only([]).build()
-    })
+pub fn travels(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "accept" | "openai-beta" | "idempotency-key" | "x-client-request-id")
 }
 
-/// Makes one call and waits for the head of the answer, for `timeout` at most.
-///
-/// # Errors
-/// See [`Failure`]. Any answer with a status is a `Reply`, errors of the provider too.
-pub async fn send(
-    client: &Client,
-    deployment: &Deployment,
-    call: Call<'_>,
-    body: reqwest::Body,
-    timeout: Duration,
-) -> Result<Reply, Failure> {
-    let url = url(deployment, call.path, call.model).ok_or(Failure::Unsendable)?;
-    let mut request = Request::new(Method::POST, url);
-    *request.headers_mut() = headers(deployment, call.headers)?;
-    *request.body_mut() = Some(body);
-    let response = match tokio::time::timeout(timeout, client.execute(request)).await {
-        Err(_) => return Err(Failure::Timeout),
-        Ok(Err(error)) => return Err(failure(&error)),
-        Ok(Ok(response)) => response,
-    };
-    let (head, body) = http::Response::<reqwest::Body>::from(response).into_parts();
-    let body = ReplyBody::Remote(body);
-    Ok(Reply { status: head.status.as_u16(), headers: head.headers, body })
+const USER_AGENT: &str = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
+
+/// Connections to providers. Each worker thread has its own.
+#[derive(Clone, Debug)]
+pub struct Upstreams {
+    secure: reqwest::Client,
+    plain: PlainClient<HttpConnector, reqwest::Body>,
+}
+
+impl Upstreams {
+    /// # Errors
+    /// The TLS client could not be made.
+    pub fn build() -> Result<Self, reqwest::Error> {
+        // A container without a certificate store can still reach providers on the LAN over http.
+        let secure = secure().build().or_else(|error| {
+            tracing::warn!(%error, "no certificate store: https providers cannot be reached");
+            secure().tls_certs_only([]).build()
+        })?;
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_keepalive(Some(KEEPALIVE));
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let plain = PlainClient::builder(TokioExecutor::new())
+            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+            .pool_timer(TokioTimer::new())
+            .build(connector);
+        Ok(Self { secure, plain })
+    }
+
+    /// Makes one call and waits for the head of the answer, for the call's timeout at most.
+    ///
+    /// # Errors
+    /// See [`Failure`]. Any answer with a status is a `Reply`, errors of the provider too.
+    pub async fn send(&self, deployment: &Deployment, call: Call<'_>) -> Result<Reply, Failure> {
+        let url = url(deployment, call.path, call.model).ok_or(Failure::Unsendable)?;
+        let headers = headers(deployment, call.headers)?;
+        let body = match call.body {
+            Content::Pieces(pieces) => pieces::body(pieces),
+            Content::Flow(body) => body,
+        };
+        let sent = async {
+            if url.scheme() == "http" {
+                self.send_plain(&url, headers, body).await
+            } else {
+                self.send_secure(url, headers, body).await
+            }
+        };
+        tokio::time::timeout(call.timeout, sent).await.unwrap_or(Err(Failure::Timeout))
+    }
+
+    async fn send_plain(
+        &self,
+        url: &Url,
+        headers: HeaderMap,
+        body: reqwest::Body,
+    ) -> Result<Reply, Failure> {
+        let mut request = Request::new(body);
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = Uri::try_from(url.as_str()).map_err(|_| Failure::Unsendable)?;
+        *request.headers_mut() = headers;
+        let sent = self.plain.request(request).await;
+        let (head, body) = sent.map_err(|error| failure(&error))?.into_parts();
+        let body = ReplyBody::Plain(body);
+        Ok(Reply { status: head.status.as_u16(), headers: head.headers, body })
+    }
+
+    async fn send_secure(
+        &self,
+        url: Url,
+        headers: HeaderMap,
+        body: reqwest::Body,
+    ) -> Result<Reply, Failure> {
+        let mut request = reqwest::Request::new(Method::POST, url);
+        *request.headers_mut() = headers;
+        *request.body_mut() = Some(body);
+        let sent = self.secure.execute(request).await.map_err(|error| {
+            if error.is_builder() { Failure::Unsendable } else { failure(&error) }
+        });
+        let (head, body) = http::Response::<reqwest::Body>::from(sent?).into_parts();
+        let body = ReplyBody::Secure(body);
+        Ok(Reply { status: head.status.as_u16(), headers: head.headers, body })
+    }
+}
+
+fn secure() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .redirect(Policy::none())
+        .referer(false)
+        .no_proxy()
+        .retry(reqwest::retry::never())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+        .tcp_nodelay(true)
+        .tcp_keepalive(KEEPALIVE)
+        .http2_adaptive_window(true)
 }
 
 /// Where an endpoint of a deployment is.
 fn url(deployment: &Deployment, path: &str, model: &str) -> Option<Url> {
-    let base = &deployment.base;
+    let mut url = deployment.base.clone();
+    let base = url.path().trim_end_matches('/');
     let versioned = base.ends_with("/v1") || base.contains("/openai/deployments/");
     if deployment.provider.layout == Layout::Plain || versioned {
-        return Url::parse(&format!("{base}{path}")).ok();
+        let path = format!("{base}{path}");
+        url.set_path(&path);
+        return Some(url);
     }
     // https://learn.microsoft.com/azure/ai-services/openai/reference: the deployment is in the path.
-    let mut url = Url::parse(base).ok()?;
     url.path_segments_mut().ok()?.pop_if_empty().extend(["openai", "deployments", model]);
     let version = deployment.api_version.as_deref().unwrap_or("2024-10-21");
     let path = format!("{}{path}", url.path());
@@ -106,23 +157,22 @@ fn headers(deployment: &Deployment, mut headers: HeaderMap) -> Result<HeaderMap,
     for (name, value) in &deployment.headers {
         headers.insert(name, value.clone());
     }
+    headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
     // The answer is looked at on its way: it must come as it is.
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     Ok(headers)
 }
 
-fn failure(error: &reqwest::Error) -> Failure {
-    if error.is_timeout() {
-        return Failure::Timeout;
-    }
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        if inner.downcast_ref::<ClientBodyBroken>().is_some() {
+/// What an error of either client means.
+fn failure(error: &(dyn Error + 'static)) -> Failure {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<ClientBodyBroken>() {
             return Failure::ClientBody;
         }
-        cause = inner.source();
+        cause = error.source();
     }
-    if error.is_builder() { Failure::Unsendable } else { Failure::Unreachable }
+    Failure::Unreachable
 }
 
 /// The client's upload broke off while it was being passed on.
@@ -151,7 +201,7 @@ mod tests {
             group: "group".into(),
             provider,
             model: Pattern::new(model),
-            base: base.into(),
+            base: base.parse().expect("a URL"),
             api_version: None,
             api_key: Some(Secret::new("sk-upstream")),
             headers: vec![(HeaderName::from_static("x-extra"), HeaderValue::from_static("1"))],

@@ -4,14 +4,16 @@
 
 pub mod client;
 pub mod mock;
+mod pieces;
 
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http_body::Body as _;
+use http_body::Body;
 
 /// What a provider is asked for.
 #[derive(Debug)]
@@ -22,6 +24,18 @@ pub struct Call<'c> {
     pub model: &'c str,
     /// `content-type` and the few client headers that may travel.
     pub headers: HeaderMap,
+    pub body: Content,
+    /// Until the head of the answer has come.
+    pub timeout: Duration,
+}
+
+/// The body of a call.
+#[derive(Debug)]
+pub enum Content {
+    /// The body in pieces, in order.
+    Pieces(Vec<Bytes>),
+    /// An upload that is still coming in.
+    Flow(reqwest::Body),
 }
 
 /// A provider's answer: the head has come, the body may still be coming.
@@ -35,7 +49,8 @@ pub struct Reply {
 /// The body of an answer, frame by frame.
 #[derive(Debug)]
 pub enum ReplyBody {
-    Remote(reqwest::Body),
+    Secure(reqwest::Body),
+    Plain(hyper::body::Incoming),
     Local(VecDeque<Bytes>),
 }
 
@@ -72,18 +87,8 @@ impl ReplyBody {
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
         match self {
             Self::Local(frames) => Poll::Ready(frames.pop_front().map(Ok)),
-            Self::Remote(body) => loop {
-                return match Pin::new(&mut *body).poll_frame(context) {
-                    Poll::Pending => Poll::Pending,
-                    Poll::Ready(None) => Poll::Ready(None),
-                    Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(Failure::Broken))),
-                    Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                        Ok(data) => Poll::Ready(Some(Ok(data))),
-                        // Trailers say nothing to an OpenAI client.
-                        Err(_) => continue,
-                    },
-                };
-            },
+            Self::Secure(body) => poll_data(body, context),
+            Self::Plain(body) => poll_data(body, context),
         }
     }
 
@@ -96,7 +101,25 @@ impl ReplyBody {
     pub fn is_end(&self) -> bool {
         match self {
             Self::Local(frames) => frames.is_empty(),
-            Self::Remote(body) => body.is_end_stream(),
+            Self::Secure(body) => body.is_end_stream(),
+            Self::Plain(body) => body.is_end_stream(),
         }
+    }
+}
+
+/// The next bytes of a body; trailers say nothing to an OpenAI client.
+fn poll_data<B>(body: &mut B, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    loop {
+        return Poll::Ready(match std::task::ready!(Pin::new(&mut *body).poll_frame(context)) {
+            None => None,
+            Some(Err(_)) => Some(Err(Failure::Broken)),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => Some(Ok(data)),
+                Err(_) => continue,
+            },
+        });
     }
 }

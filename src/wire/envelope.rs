@@ -101,15 +101,15 @@ impl Envelope {
         options.and_then(|options| options.get("include_usage")) == Some(&Value::Bool(true))
     }
 
-    /// The body as one provider is to get it: with its own name for the model, with a usage chunk
-    /// asked for where `ask_for_usage`, with `extra` fields over the client's.
+    /// The body as one provider is to get it, in pieces: with its own name for the model, with a usage
+    /// chunk asked for where `ask_for_usage`, with `extra` fields over the client's.
     pub fn rewrite(
         &self,
         body: &Bytes,
         model: &str,
         ask_for_usage: bool,
         extra: &Map<String, Value>,
-    ) -> Bytes {
+    ) -> Vec<Bytes> {
         let mut splices = Splices::default();
         if model != self.model {
             splices.replace(self.model_at.clone(), Value::from(model).to_string());
@@ -136,7 +136,7 @@ impl Envelope {
         body: &Bytes,
         mut splices: Splices,
         extra: &Map<String, Value>,
-    ) -> Bytes {
+    ) -> Vec<Bytes> {
         let mut present = Vec::new();
         let _checked = json::scan_object(body, |Member { key, value }| {
             let key = body.get(key).unwrap_or_default();
@@ -180,7 +180,7 @@ fn is_key(raw: &[u8], name: &str) -> bool {
     serde_json::from_slice::<String>(&quoted).is_ok_and(|key| key == name)
 }
 
-/// Changes to a text, collected first and made in one copy.
+/// Changes to a text, collected first and made without copying what stays.
 #[derive(Debug, Default)]
 struct Splices {
     replacements: Vec<(Range<usize>, String)>,
@@ -201,24 +201,26 @@ impl Splices {
         self.appended.push_str(value);
     }
 
-    /// `end` is the offset of the closing brace. The object is never empty: it holds `model`.
-    fn apply(mut self, body: &Bytes, end: usize) -> Bytes {
+    /// The text in pieces, nothing of it copied. `end` is the offset of the closing brace. The object is
+    /// never empty: it holds `model`.
+    fn apply(mut self, body: &Bytes, end: usize) -> Vec<Bytes> {
         if self.replacements.is_empty() && self.appended.is_empty() {
-            return body.clone();
+            return vec![body.clone()];
         }
         self.replacements.sort_by_key(|(at, _)| at.start);
-        let grown: usize = self.replacements.iter().map(|(_, text)| text.len()).sum();
-        let mut out = Vec::with_capacity(body.len() + grown + self.appended.len());
-        let mut copied = 0;
-        for (at, text) in &self.replacements {
-            out.extend_from_slice(body.get(copied..at.start).unwrap_or_default());
-            out.extend_from_slice(text.as_bytes());
-            copied = at.end;
+        let mut pieces = Vec::with_capacity(2 * self.replacements.len() + 3);
+        let mut passed = 0;
+        for (at, text) in self.replacements {
+            pieces.push(body.slice(passed..at.start));
+            pieces.push(Bytes::from(text));
+            passed = at.end;
         }
-        out.extend_from_slice(body.get(copied..end).unwrap_or_default());
-        out.extend_from_slice(self.appended.as_bytes());
-        out.extend_from_slice(body.get(end..).unwrap_or_default());
-        Bytes::from(out)
+        if self.appended.is_empty() {
+            pieces.push(body.slice(passed..));
+        } else {
+            pieces.extend([body.slice(passed..end), Bytes::from(self.appended), body.slice(end..)]);
+        }
+        pieces
     }
 }
 
@@ -233,7 +235,7 @@ mod tests {
     #[track_caller]
     fn rewrite(body: &'static str, model: &str, usage: bool, fields: Value, expected: &str) {
         let envelope = Envelope::read(body.as_bytes()).expect(body);
-        let out = envelope.rewrite(&Bytes::from(body), model, usage, &extra(fields));
+        let out = envelope.rewrite(&Bytes::from(body), model, usage, &extra(fields)).concat();
         assert_eq!(String::from_utf8_lossy(&out), expected);
         serde_json::from_slice::<Value>(&out).expect("still JSON");
     }

@@ -201,25 +201,23 @@ impl Scan<'_> {
     fn plain_run(&mut self) {
         const ONES: u64 = u64::MAX / 255;
         const HIGH: u64 = ONES << 7;
-        let rest = self.text.get(self.at..).unwrap_or_default();
-        let mut run = 0;
-        for word in rest.chunks_exact(8) {
-            let word = u64::from_le_bytes(word.try_into().unwrap_or_default());
+        while let Some(Ok(word)) = self.text.get(self.at..self.at + 8).map(<[u8; 8]>::try_from) {
+            let word = u64::from_le_bytes(word);
             let has_zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
             let quote = has_zero(word ^ (ONES * u64::from(b'"')));
             let backslash = has_zero(word ^ (ONES * u64::from(b'\\')));
             let control = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
-            if quote | backslash | control != 0 {
-                break;
+            // A borrow can only raise false marks above a true one, so the lowest mark is true.
+            let marks = quote | backslash | control;
+            if marks != 0 {
+                self.at += (marks.trailing_zeros() / 8) as usize;
+                return;
             }
-            run += 8;
+            self.at += 8;
         }
-        let tail = rest.get(run..).unwrap_or_default();
-        run += tail
-            .iter()
-            .position(|&byte| byte == b'"' || byte == b'\\' || byte < 0x20)
-            .unwrap_or(tail.len());
-        self.at += run;
+        while self.peek().is_some_and(|byte| byte != b'"' && byte != b'\\' && byte >= 0x20) {
+            self.at += 1;
+        }
     }
 
     fn digits(&mut self) -> Result<(), Malformed> {

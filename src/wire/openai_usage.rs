@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::conversation::usage::Usage;
@@ -88,8 +89,9 @@ impl Account<'_> {
         if let Some(raw) = self.x_groq.as_ref().and_then(|groq| groq.usage.as_ref()) {
             return Some(raw.read());
         }
-        let usage = self.response.as_ref()?.get("usage")?;
-        RawUsage::deserialize(usage).ok().map(|raw| raw.read()).filter(|usage| !usage.is_empty())
+        let usage = self.response.as_ref()?.get("usage")?.to_string();
+        let raw: RawUsage = serde_json::from_str(&usage).ok()?;
+        Some(raw.read()).filter(|usage| !usage.is_empty())
     }
 
     pub(super) fn finish_reason(&self) -> Option<&str> {
@@ -137,16 +139,13 @@ impl RawUsage {
     }
 }
 
-/// The value where it has the wanted type; `None` where it is null or something else.
-fn lenient<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Either<T> {
-        Wanted(T),
-        Other(serde::de::IgnoredAny),
-    }
-    Ok(match Either::deserialize(from)? {
-        Either::Wanted(value) => Some(value),
-        Either::Other(_) => None,
-    })
+/// The value where it has the wanted type; `None` where it is null or something else. The raw text is
+/// looked at first, as the alternative would be to build a tree of whatever else it may be.
+fn lenient<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let raw = <&RawValue>::deserialize(from)?;
+    Ok(serde_json::from_str(raw.get()).ok())
 }

@@ -6,8 +6,9 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use memchr::memmem::Finder;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+use super::json::{self, Member};
 use super::openai_error;
 use super::openai_usage::Account;
 use super::sse;
@@ -102,16 +103,28 @@ impl Tap {
         Seen { usage_only: account.is_usage_only() && account.error.is_none() }
     }
 
-    /// Looks at a whole reply; says whether it is a JSON object at all.
+    /// Looks at a whole reply; says whether it is a JSON object at all. Only the few small fields that
+    /// are accounted for are parsed, the answer itself is passed over.
     pub fn reply(&mut self, body: &[u8]) -> bool {
-        match serde_json::from_slice::<Account<'_>>(body) {
-            Ok(account) => {
-                self.has_content = true;
-                self.take(&account);
-                true
+        let (mut account, mut choices) = (Account::default(), None);
+        let scanned = json::scan_object(body, |Member { key, value }| {
+            let value = body.get(value).unwrap_or_default();
+            match body.get(key).unwrap_or_default() {
+                b"model" => account.model = serde_json::from_slice(value).ok(),
+                b"usage" => account.usage = serde_json::from_slice(value).ok(),
+                b"status" => account.status = serde_json::from_slice(value).ok(),
+                b"error" => account.error = serde_json::from_slice(value).ok(),
+                b"choices" => choices = Some(value),
+                _ => {}
             }
-            Err(_) => false,
+        });
+        if scanned.is_err() {
+            return false;
         }
+        self.has_content = true;
+        self.take(&account);
+        self.finish_reason = choices.and_then(first_finish_reason).or(self.finish_reason.take());
+        true
     }
 
     /// Looks for usage in the last bytes of a reply too large to be held: every known server puts it
@@ -122,7 +135,7 @@ impl Tap {
         let Some(object) = rest.strip_prefix(b":") else { return };
         let first = serde_json::Deserializer::from_slice(object).into_iter::<Value>().next();
         let Some(Ok(usage)) = first else { return };
-        let text = json!({ "usage": usage }).to_string();
+        let text = serde_json::json!({ "usage": usage }).to_string();
         if let Ok(account) = serde_json::from_str::<Account<'_>>(&text) {
             self.take(&account);
         }
@@ -152,13 +165,17 @@ impl Tap {
         }
         // Codex and the SDKs ignore a bare `error` event; `response.failed` ends the turn.
         let mut response = self.opened.clone().unwrap_or_else(|| {
-            let empty = json!({ "id": "resp_broken", "object": "response", "output": [] });
+            let empty =
+                serde_json::json!({ "id": "resp_broken", "object": "response", "output": [] });
             empty.as_object().cloned().unwrap_or_default()
         });
         let code = fault.code().unwrap_or("server_error");
         response.insert("status".to_owned(), "failed".into());
-        response.insert("error".to_owned(), json!({ "code": code, "message": fault.message }));
-        let event = json!({
+        response.insert(
+            "error".to_owned(),
+            serde_json::json!({ "code": code, "message": fault.message }),
+        );
+        let event = serde_json::json!({
             "type": "response.failed",
             "sequence_number": self.sequence_number,
             "response": response,
@@ -217,6 +234,15 @@ impl Tap {
             _ => {}
         }
     }
+}
+
+/// The first `finish_reason` that is a string.
+fn first_finish_reason(choices: &[u8]) -> Option<String> {
+    FINISH.find_iter(choices).find_map(|at| {
+        let rest = choices.get(at + FINISH.needle().len()..)?.trim_ascii_start();
+        let value = rest.strip_prefix(b":")?;
+        serde_json::Deserializer::from_slice(value).into_iter::<String>().next()?.ok()
+    })
 }
 
 /// Whether the key is there with a value other than null.

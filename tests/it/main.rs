@@ -8,6 +8,8 @@
     reason = "a test says what is wrong by panicking, its helpers too"
 )]
 
+mod cli;
+mod docs;
 mod faults;
 mod hostile;
 mod journal;

@@ -142,6 +142,10 @@ fn draft(
     let (provider, upstream) = provider(params, model, api_base.is_some(), checker)?;
     stars(name, model, upstream, checker);
     let base = base(provider, params, api_base, model.place, checker)?;
+    let url = base
+        .parse()
+        .map_err(|error| checker.error(model.place, format!("no address can be made: {error}")))
+        .ok()?;
     let key_was_lost = checker.damaged.contains(&params_at.place);
     let api_key = api_key(provider, params, credential, model.place, &base, key_was_lost, checker);
     let organization = params.organization.as_ref().or(credential.organization.as_ref());
@@ -171,7 +175,7 @@ fn draft(
         group: name.value.clone(),
         provider,
         model: Pattern::new(upstream),
-        base,
+        base: url,
         api_version: api_version.map(|version| version.value.clone()),
         api_key,
         headers,
@@ -430,7 +434,7 @@ fn digest(deployment: &Deployment) -> String {
         deployment.group.as_str(),
         deployment.provider.name,
         deployment.model.as_str(),
-        &deployment.base,
+        deployment.base.as_str(),
         version,
         &key,
     ];
