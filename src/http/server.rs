@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::Door;
 
 /// Room for a header block, and the most read at once of a body.
-const MAX_BUFFER: usize = 64 * 1024;
+const MAX_BUFFER: usize = 32 * 1024;
 const MAX_HEADERS: usize = 128;
 /// For a request's headers to come, counted from the previous answer: it is the keep-alive time, too.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
