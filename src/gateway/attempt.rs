@@ -161,8 +161,13 @@ impl Try for Asked<'_> {
             };
             let (path, model) = (self.endpoint.path, &self.envelope.model);
             let reply = mock::answer(path, &self.body, model, canned, stamp);
-            return begin(reply.map_err(Miss::of_fault)?, Duration::MAX, Duration::MAX, family)
-                .await;
+            return begin(
+                reply.map_err(Miss::of_fault)?,
+                Duration::MAX,
+                Duration::MAX,
+                (family, self.envelope.stream),
+            )
+            .await;
         }
         let ask_for_usage =
             self.envelope.stream && self.endpoint.stream_usage && deployment.provider.stream_usage;
@@ -178,7 +183,8 @@ impl Try for Asked<'_> {
         let headers = forwarded(self.headers, HeaderValue::from_static("application/json"));
         let (path, model) = (self.endpoint.path, &candidate.model);
         let call = Call { path, model, headers, body, timeout };
-        self::call(live, self.upstreams, deployment, call, family, record).await
+        self::call(live, self.upstreams, deployment, call, (family, self.envelope.stream), record)
+            .await
     }
 }
 
@@ -188,7 +194,7 @@ pub(super) async fn call(
     upstreams: &Upstreams,
     deployment: &Deployment,
     call: Call<'_>,
-    family: Family,
+    (family, streamed): (Family, bool),
     record: &mut Record,
 ) -> Result<Begun, Miss> {
     let (began, timeout) = (Instant::now(), call.timeout);
@@ -200,12 +206,15 @@ pub(super) async fn call(
             "The provider answered with a redirect. Set the model's api_base to where it leads.",
         ));
     }
+    if !(200..600).contains(&reply.status) {
+        return Err(Miss::garbage("The provider answered with a status that is none."));
+    }
     if !(200..300).contains(&reply.status) {
         let secret = deployment.api_key.as_ref().map(|key| key.expose());
         return Err(Miss::of_status(read_error(reply, secret).await));
     }
     let left = timeout.saturating_sub(began.elapsed());
-    begin(reply, left, live.snapshot.limits.ping_interval, family).await
+    begin(reply, left, live.snapshot.limits.ping_interval, (family, streamed)).await
 }
 
 /// Waits until the answer is known to have begun: whole where it is short, its first bytes where it
@@ -214,13 +223,30 @@ async fn begin(
     reply: Reply,
     timeout: Duration,
     ping_interval: Duration,
-    family: Family,
+    (family, streamed): (Family, bool),
 ) -> Result<Begun, Miss> {
-    let Reply { headers, body: mut rest, .. } = reply;
+    let Reply { mut headers, body: mut rest, .. } = reply;
     let mut tap = Tap::new(family);
     let mut first = VecDeque::new();
     let kind = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes()).unwrap_or_default();
-    if kind.starts_with(b"text/event-stream") {
+    if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        return Err(Miss::garbage(
+            "The provider compressed its answer, which it was asked not to.",
+        ));
+    }
+    // Some servers stream events under a general type, or none; a chat answer is nothing else then.
+    let is_chat = family != Family::Other;
+    let vague = is_chat
+        && streamed
+        && (kind.is_empty()
+            || is_kind(kind, b"text/plain")
+            || is_kind(kind, b"application/octet-stream"));
+    let is_json_kind = is_kind(kind, b"application/json");
+    let is_page = is_kind(kind, b"text/html");
+    if is_kind(kind, b"text/event-stream") || vague {
+        if vague {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+        }
         match tokio::time::timeout(timeout.min(ping_interval), rest.next()).await {
             Ok(Some(Ok(bytes))) => first.push_back(bytes),
             Ok(Some(Err(failure))) => return Err(Miss::of_failure(failure)),
@@ -229,10 +255,10 @@ async fn begin(
         }
         return Ok(Begun { headers, content: Content::Flowing { first, rest, events: true }, tap });
     }
-    if kind.starts_with(b"text/html") {
+    if is_page {
         return Err(Miss::garbage("The provider answered with a web page, not with an answer."));
     }
-    if kind.starts_with(b"application/json") {
+    if is_json_kind || is_chat {
         let read = read_whole(&mut rest, &mut first);
         let is_whole = match tokio::time::timeout(timeout, read).await {
             Err(_) => return Err(Miss::of_failure(Failure::Timeout)),
@@ -262,6 +288,11 @@ async fn read_whole(body: &mut ReplyBody, parts: &mut VecDeque<Bytes>) -> Result
         }
     }
     Ok(true)
+}
+
+/// Media types are compared without regard to case (RFC 9110 section 8.3.1).
+fn is_kind(value: &[u8], kind: &[u8]) -> bool {
+    value.get(..kind.len()).is_some_and(|head| head.eq_ignore_ascii_case(kind))
 }
 
 fn is_json(text: &[u8]) -> bool {

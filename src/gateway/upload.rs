@@ -142,7 +142,7 @@ where
         let body = Content::Flow(reqwest::Body::wrap_stream(stream));
         let call = Call { path: self.endpoint.path, model, headers, body, timeout };
         let family = self.endpoint.family;
-        attempt::call(live, self.upstreams, deployment, call, family, record).await
+        attempt::call(live, self.upstreams, deployment, call, (family, false), record).await
     }
 }
 

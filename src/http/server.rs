@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -55,7 +56,20 @@ pub async fn converse(stream: TcpStream, peer: IpAddr, door: Arc<Door>, stop: Ca
     let _best_effort = stream.set_nodelay(true);
     let socket = socket2::SockRef::from(&stream);
     let _best_effort = socket.set_tcp_user_timeout(Some(UNREAD_TIMEOUT));
+    let asked = Arc::new(AtomicBool::new(false));
+    // hyper-util waits without a timer for the bytes that tell HTTP/1 from HTTP/2, and HTTP/2 for its
+    // first request: who asks nothing in time has to go.
+    let silence = {
+        let asked = asked.clone();
+        async move {
+            tokio::time::sleep(HEADER_TIMEOUT).await;
+            if asked.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+        }
+    };
     let service = service_fn(move |request| {
+        asked.store(true, Ordering::Relaxed);
         let door = door.clone();
         async move { Ok::<_, Infallible>(door.answer(request, peer).await) }
     });
@@ -75,6 +89,7 @@ pub async fn converse(stream: TcpStream, peer: IpAddr, door: Arc<Door>, stop: Ca
     let mut connection = std::pin::pin!(connection);
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,
+        () = silence => return,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await

@@ -259,3 +259,40 @@ async fn two_hundred_clients_drop_their_streams_and_nothing_is_left() {
     assert_eq!(rows.len(), count);
     assert!(rows.iter().all(|row| row[0] == "cancelled".to_owned().into() && row[1] == 1.into()));
 }
+
+#[tokio::test]
+async fn statuses_that_are_no_answer_become_a_502() {
+    for line in
+        ["101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x", "999 Odd", "204 None"]
+    {
+        let steps = vec![write(format!("HTTP/1.1 {line}\r\n\r\n").as_bytes())];
+        assert_eq!(answer_to(steps, false).await.0, 502, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_under_another_name_is_still_a_stream() {
+    for kind in ["Text/Event-Stream", "text/plain", "application/octet-stream", ""] {
+        let line =
+            if kind.is_empty() { String::new() } else { format!("content-type: {kind}\r\n") };
+        let head = format!("HTTP/1.1 200 OK\r\n{line}transfer-encoding: chunked\r\n\r\n");
+        let head = write(head.as_bytes());
+        let cut = answer_to(vec![head.clone(), chunk(&delta("a")), last_chunk()], true).await.2;
+        assert!(cut.contains("broke off"), "{kind}: {cut}");
+        let usage = chunk(crate::support::upstream::USAGE);
+        let whole = vec![head, chunk(FINISH), usage, chunk(DONE), last_chunk()];
+        let (_, headers, text) = answer_to(whole, true).await;
+        assert!(
+            headers["content-type"].to_str().unwrap().eq_ignore_ascii_case("text/event-stream")
+        );
+        assert!(!text.contains("prompt_tokens") && text.ends_with("[DONE]\n\n"), "{kind}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn compressed_answers_are_refused_by_name() {
+    let kind = "content-type: application/json\r\ncontent-encoding: gzip\r\n";
+    let (status, _, text) = answer_to(whole(200, kind, b"\x1f\x8b\x08"), false).await;
+    assert_eq!(status, 502);
+    assert!(text.contains("compressed"), "{text}");
+}
