@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
@@ -25,6 +26,11 @@ use crate::reload::{self, Corridor};
 
 /// How long the last rows may take to reach the disk and the database.
 const JOURNAL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connections of clients at once; more are closed.
+const MAX_CONNECTIONS: usize = 10_000;
+/// Open files that are no connections: the log, the request log, watches, listeners.
+const RESERVED_FILES: usize = 64;
 
 /// Why the gateway did not start.
 #[derive(Debug)]
@@ -87,7 +93,8 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
     let side = if admin_listener.is_some() { Side::Clients } else { Side::Both };
     let count = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let doors = (0..count).map(|_| door(side)).collect::<Result<Vec<_>, StartError>>()?;
-    let workers = Arc::new(Workers::start(doors, &stop).map_err(other)?);
+    let workers = Workers::start(doors, most_connections(), &stop).map_err(other)?;
+    let workers = Arc::new(workers);
     let address = listener.local_addr().map_err(other)?;
     let accepting = tokio::spawn({
         let workers = workers.clone();
@@ -165,6 +172,22 @@ fn instance() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .map(|name| name.trim().to_owned())
         .unwrap_or_else(|_| "tidegate".to_owned())
+}
+
+/// Raises the limit on open files to what the system allows, and leaves half of it for connections to
+/// providers: a gateway that accepts more than it can pass on would stop altogether.
+fn most_connections() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let current = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(error) => {
+            tracing::warn!(%error, "the limit on open files could not be raised");
+            limit.current
+        }
+    };
+    let files = current.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
+    (files.saturating_sub(RESERVED_FILES) / 2).clamp(1, MAX_CONNECTIONS)
 }
 
 fn other(error: std::io::Error) -> StartError {

@@ -2,12 +2,12 @@
 //! a deployment that cannot be reached, is busy, fails or breaks off at once is simply passed over; once
 //! an answer has begun, its deployment is settled.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue, header};
 
+use super::begin::{Begun, Expected, begin};
 use super::record::Record;
 use super::route::Candidate;
 use super::{Asked, Live};
@@ -15,34 +15,10 @@ use crate::config::snapshot::Deployment;
 use crate::ground::fault::{Fault, Kind};
 use crate::journal::entry::Attempt;
 use crate::provider::client::Upstreams;
-use crate::provider::{self, Call, Failure, Reply, ReplyBody, client, mock};
+use crate::provider::{self, Call, Failure, Reply, client, mock};
 use crate::wire::openai_error;
-use crate::wire::tap::{Family, Tap};
 
-/// A reply up to this size is read whole before its head is passed on: then it is known to be whole,
-/// and a broken one can still be replaced by another deployment's.
-const MAX_WHOLE: usize = 64 * 1024;
 const MAX_ERROR: usize = 64 * 1024;
-
-/// An answer that has begun.
-#[derive(Debug)]
-pub(super) struct Begun {
-    pub headers: HeaderMap,
-    pub content: Content,
-    pub tap: Tap,
-}
-
-/// How much of the answer is here.
-#[derive(Debug)]
-pub(super) enum Content {
-    Whole(Bytes),
-    /// The first bytes, and where the rest comes from.
-    Flowing {
-        first: VecDeque<Bytes>,
-        rest: ReplyBody,
-        events: bool,
-    },
-}
 
 /// What a try came to, where it is not an answer.
 pub(super) struct Miss {
@@ -79,7 +55,6 @@ pub(super) async fn run(
     record: &mut Record,
 ) -> Result<Begun, Fault> {
     let group = candidates.first().map(|first| first.deployment.group.clone()).unwrap_or_default();
-    let is_lone = candidates.iter().filter(|candidate| !candidate.is_fallback).count() == 1;
     let mut last = Fault::bug("a plan without candidates");
     let mut skip_group = false;
     for candidate in candidates.iter() {
@@ -87,16 +62,7 @@ pub(super) async fn run(
             continue;
         }
         record.try_candidate(candidate, &group);
-        let mut outcome = noted(live, request, candidate, record).await;
-        // A lone deployment gets a second try where the first never reached it: most often a pooled
-        // connection that the provider had just closed.
-        if is_lone
-            && !candidate.is_fallback
-            && outcome.as_ref().is_err_and(|miss| miss.fault.kind == Kind::Unreachable)
-            && request.can_repeat()
-        {
-            outcome = noted(live, request, candidate, record).await;
-        }
+        let outcome = noted(live, request, candidate, record).await;
         let miss = match outcome {
             Ok(begun) => return Ok(begun),
             Err(miss) => miss,
@@ -152,7 +118,7 @@ impl Try for Asked<'_> {
         record: &mut Record,
     ) -> Result<Begun, Miss> {
         let deployment = &candidate.deployment;
-        let family = self.endpoint.family;
+        let expected = Expected { family: self.endpoint.family, stream: self.envelope.stream };
         if let Some(canned) = self.mock(deployment) {
             record.note_mock();
             let stamp = mock::Stamp {
@@ -161,13 +127,8 @@ impl Try for Asked<'_> {
             };
             let (path, model) = (self.endpoint.path, &self.envelope.model);
             let reply = mock::answer(path, &self.body, model, canned, stamp);
-            return begin(
-                reply.map_err(Miss::of_fault)?,
-                Duration::MAX,
-                Duration::MAX,
-                (family, self.envelope.stream),
-            )
-            .await;
+            let reply = reply.map_err(Miss::of_fault)?;
+            return begin(reply, Duration::MAX, Duration::MAX, expected).await;
         }
         let ask_for_usage =
             self.envelope.stream && self.endpoint.stream_usage && deployment.provider.stream_usage;
@@ -183,8 +144,7 @@ impl Try for Asked<'_> {
         let headers = forwarded(self.headers, HeaderValue::from_static("application/json"));
         let (path, model) = (self.endpoint.path, &candidate.model);
         let call = Call { path, model, headers, body, timeout };
-        self::call(live, self.upstreams, deployment, call, (family, self.envelope.stream), record)
-            .await
+        self::call(live, self.upstreams, deployment, call, expected, record).await
     }
 }
 
@@ -194,7 +154,7 @@ pub(super) async fn call(
     upstreams: &Upstreams,
     deployment: &Deployment,
     call: Call<'_>,
-    (family, streamed): (Family, bool),
+    expected: Expected,
     record: &mut Record,
 ) -> Result<Begun, Miss> {
     let (began, timeout) = (Instant::now(), call.timeout);
@@ -214,99 +174,7 @@ pub(super) async fn call(
         return Err(Miss::of_status(read_error(reply, secret).await));
     }
     let left = timeout.saturating_sub(began.elapsed());
-    begin(reply, left, live.snapshot.limits.ping_interval, (family, streamed)).await
-}
-
-/// Waits until the answer is known to have begun: whole where it is short, its first bytes where it
-/// flows. A stream that stays silent is begun all the same after one ping interval.
-async fn begin(
-    reply: Reply,
-    timeout: Duration,
-    ping_interval: Duration,
-    (family, streamed): (Family, bool),
-) -> Result<Begun, Miss> {
-    let Reply { mut headers, body: mut rest, .. } = reply;
-    let mut tap = Tap::new(family);
-    let mut first = VecDeque::new();
-    let kind = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes()).unwrap_or_default();
-    if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-        return Err(Miss::garbage(
-            "The provider compressed its answer, which it was asked not to.",
-        ));
-    }
-    // Some servers stream events under a general type, or none; a chat answer is nothing else then.
-    let is_chat = family != Family::Other;
-    let vague = is_chat
-        && streamed
-        && (kind.is_empty()
-            || is_kind(kind, b"text/plain")
-            || is_kind(kind, b"application/octet-stream"));
-    let is_json_kind = is_kind(kind, b"application/json");
-    let is_page = is_kind(kind, b"text/html");
-    if is_kind(kind, b"text/event-stream") || vague {
-        if vague {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-        }
-        match tokio::time::timeout(timeout.min(ping_interval), rest.next()).await {
-            Ok(Some(Ok(bytes))) => first.push_back(bytes),
-            Ok(Some(Err(failure))) => return Err(Miss::of_failure(failure)),
-            Ok(None) => return Err(Miss::garbage("The provider's stream ended before it began.")),
-            Err(_silent) => {}
-        }
-        return Ok(Begun { headers, content: Content::Flowing { first, rest, events: true }, tap });
-    }
-    if is_page {
-        return Err(Miss::garbage("The provider answered with a web page, not with an answer."));
-    }
-    if is_json_kind || is_chat {
-        let read = read_whole(&mut rest, &mut first);
-        let is_whole = match tokio::time::timeout(timeout, read).await {
-            Err(_) => return Err(Miss::of_failure(Failure::Timeout)),
-            Ok(outcome) => outcome.map_err(Miss::of_failure)?,
-        };
-        if is_whole {
-            let whole = join(first);
-            let is_object = tap.reply(&whole);
-            if !is_object && (family != Family::Other || !is_json(&whole)) {
-                return Err(Miss::garbage("The provider's answer is not the JSON it says it is."));
-            }
-            return Ok(Begun { headers, content: Content::Whole(whole), tap });
-        }
-    }
-    Ok(Begun { headers, content: Content::Flowing { first, rest, events: false }, tap })
-}
-
-/// Reads a reply to its end; `false` when it is too large to be held and has to flow.
-async fn read_whole(body: &mut ReplyBody, parts: &mut VecDeque<Bytes>) -> Result<bool, Failure> {
-    let mut size = 0;
-    while let Some(bytes) = body.next().await {
-        let bytes = bytes?;
-        size += bytes.len();
-        parts.push_back(bytes);
-        if size > MAX_WHOLE {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-/// Media types are compared without regard to case (RFC 9110 section 8.3.1).
-fn is_kind(value: &[u8], kind: &[u8]) -> bool {
-    value.get(..kind.len()).is_some_and(|head| head.eq_ignore_ascii_case(kind))
-}
-
-fn is_json(text: &[u8]) -> bool {
-    serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok()
-}
-
-fn join(parts: VecDeque<Bytes>) -> Bytes {
-    let mut parts = parts;
-    if parts.len() < 2 {
-        return parts.pop_front().unwrap_or_default();
-    }
-    let mut whole = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum());
-    parts.iter().for_each(|part| whole.extend_from_slice(part));
-    whole.freeze()
+    begin(reply, left, live.snapshot.limits.ping_interval, expected).await
 }
 
 /// The few client headers that travel.
@@ -352,11 +220,15 @@ async fn read_error(reply: Reply, secret: Option<&str>) -> Fault {
 }
 
 impl Miss {
-    fn of_failure(failure: Failure) -> Self {
+    pub(super) fn of_failure(failure: Failure) -> Self {
         let (kind, message) = match failure {
             Failure::Unreachable => {
                 (Kind::Unreachable, "The model's provider could not be reached. Try again later.")
             }
+            Failure::Lost => (
+                Kind::Unreachable,
+                "The connection to the model's provider broke before its answer came. Try again.",
+            ),
             Failure::Timeout => (
                 Kind::UpstreamTimeout,
                 "The model's provider did not answer in time. Try again, or ask for less.",
@@ -392,7 +264,7 @@ impl Miss {
         }
     }
 
-    fn garbage(message: &'static str) -> Self {
+    pub(super) fn garbage(message: &'static str) -> Self {
         let fault = Fault::new(Kind::UpstreamGarbage, message);
         Self { fault, error: "garbage", retry: true, fallback: true }
     }

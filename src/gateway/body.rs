@@ -1,7 +1,9 @@
-//! Reading a client's JSON body: bounded in bytes and in time, refused early where its length is
-//! declared. What is too large is read to its end (within reason) and thrown away, because a client
-//! that is still sending does not read the refusal.
+//! Reading a client's body: bounded in bytes and in time, refused early where its length is declared. What
+//! is refused is read to its end (within reason) and thrown away, because a client that is still sending
+//! does not read the refusal.
 
+use std::error::Error;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -19,6 +21,7 @@ const WHOLE: Duration = Duration::from_secs(300);
 /// How much of a refused body is read and thrown away, and for how long.
 const DISCARD_BYTES: u64 = 128 * 1024 * 1024;
 const DISCARD_TIME: Duration = Duration::from_secs(10);
+const DISCARD_IDLE: Duration = Duration::from_secs(1);
 const MAX_PREALLOCATED: usize = 1024 * 1024;
 
 /// Checks that the headers announce a JSON body the gateway can read.
@@ -62,23 +65,18 @@ pub(super) fn check_form(headers: &HeaderMap) -> Result<&HeaderValue, Fault> {
 /// # Errors
 /// `TooLarge` over `most` bytes, `RequestTimeout` for a body that does not come, `ClientClosed` for
 /// one that breaks off, `Overloaded` when all bodies together would take too much memory.
-pub(super) async fn read<B>(mut body: B, most: usize, room: &mut Room) -> Result<Bytes, Fault>
+pub(super) async fn read<B>(body: &mut B, most: usize, room: &mut Room) -> Result<Bytes, Fault>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes, Error: Error + 'static> + Unpin,
 {
     let declared = body.size_hint();
     if declared.lower() > most as u64 {
-        discard(body, declared.lower()).await;
         return Err(too_large(most));
     }
     room.grow_to(usize::try_from(declared.lower()).unwrap_or(most))?;
-    let whole = collect(&mut body, most, room);
-    match tokio::time::timeout(WHOLE, whole).await {
+    match tokio::time::timeout(WHOLE, collect(body, most, room)).await {
         Ok(Ok(Some(bytes))) => Ok(bytes),
-        Ok(Ok(None)) => {
-            discard(body, 0).await;
-            Err(too_large(most))
-        }
+        Ok(Ok(None)) => Err(too_large(most)),
         Ok(Err(fault)) => Err(fault),
         Err(_) => Err(too_slow()),
     }
@@ -87,7 +85,7 @@ where
 /// The bytes; `None` when there are more than `most`.
 async fn collect<B>(body: &mut B, most: usize, room: &mut Room) -> Result<Option<Bytes>, Fault>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes, Error: Error + 'static> + Unpin,
 {
     let Some(first) = next(body).await? else { return Ok(Some(Bytes::new())) };
     if body.is_end_stream() {
@@ -112,18 +110,13 @@ where
 /// `RequestTimeout` after [`IDLE`], `ClientClosed` when the body breaks off.
 pub(super) async fn next<B>(body: &mut B) -> Result<Option<Bytes>, Fault>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes, Error: Error + 'static> + Unpin,
 {
     loop {
         match tokio::time::timeout(IDLE, body.frame()).await {
             Err(_) => return Err(too_slow()),
             Ok(None) => return Ok(None),
-            Ok(Some(Err(_))) => {
-                return Err(Fault::new(
-                    Kind::ClientClosed,
-                    "The request body broke off before its end.",
-                ));
-            }
+            Ok(Some(Err(error))) => return Err(broken(&error)),
             Ok(Some(Ok(frame))) => {
                 if let Ok(bytes) = frame.into_data() {
                     return Ok(Some(bytes));
@@ -133,24 +126,48 @@ where
     }
 }
 
-/// Reads what is left and forgets it, so that the client gets to read the answer.
-pub(super) async fn discard<B>(mut body: B, declared: u64)
+/// Reads what is left and forgets it, so that the client gets to read the answer; says whether the end
+/// was reached. A client that waits to be asked for its body (`expect: 100-continue`) is not asked.
+pub async fn discard<B>(headers: &HeaderMap, mut body: B) -> bool
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes, Error: Error + 'static> + Unpin,
 {
-    if declared > DISCARD_BYTES {
-        return;
+    if body.is_end_stream() {
+        return true;
+    }
+    if headers.contains_key(header::EXPECT) || body.size_hint().lower() > DISCARD_BYTES {
+        return false;
     }
     let all = async {
         let mut left = DISCARD_BYTES;
-        while let Ok(Some(bytes)) = next(&mut body).await {
-            left = left.saturating_sub(bytes.len() as u64);
-            if left == 0 {
-                break;
+        loop {
+            match tokio::time::timeout(DISCARD_IDLE, body.frame()).await {
+                Ok(None) => return true,
+                Ok(Some(Ok(frame))) => {
+                    let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
+                    left = left.saturating_sub(bytes);
+                    if left == 0 {
+                        return false;
+                    }
+                }
+                Ok(Some(Err(_))) | Err(_) => return false,
             }
         }
     };
-    let _gave_up = tokio::time::timeout(DISCARD_TIME, all).await;
+    tokio::time::timeout(DISCARD_TIME, all).await.unwrap_or(false)
+}
+
+/// A body that ended before its end, or whose chunks are not chunks.
+fn broken(error: &(dyn Error + 'static)) -> Fault {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        if matches!(kind, Some(ErrorKind::InvalidInput | ErrorKind::InvalidData)) {
+            return Fault::invalid("The request body's chunked transfer encoding is malformed.");
+        }
+        cause = error.source();
+    }
+    Fault::new(Kind::ClientClosed, "The request body broke off before its end.")
 }
 
 pub(super) fn too_large(most: usize) -> Fault {

@@ -3,7 +3,8 @@
 
 pub mod admit;
 mod attempt;
-mod body;
+mod begin;
+pub mod body;
 pub mod endpoint;
 mod held;
 pub mod load;
@@ -13,18 +14,19 @@ pub mod relay;
 pub mod route;
 mod upload;
 
+use std::error::Error;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use http_body::Body;
 use jiff::Timestamp;
 
 use self::admit::Caller;
-use self::attempt::{Begun, Content};
+use self::begin::{Begun, Content};
 use self::endpoint::{BodyKind, Endpoint};
 use self::load::Load;
 use self::record::{Record, Times};
@@ -119,23 +121,24 @@ impl Gate {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// One request to a model, from the door to the head of its answer. `upstreams` is the calling
+    /// One request to a model, from the door to the head of its answer. What is left of the body stays
+    /// with the caller. `upstreams` is the calling
     /// worker's pool of connections to providers.
     pub async fn handle<B>(
         &self,
         endpoint: &'static Endpoint,
-        request: Request<B>,
+        headers: &HeaderMap,
+        body: &mut Option<B>,
         client: IpAddr,
         upstreams: &Upstreams,
     ) -> Response<Outgoing>
     where
-        B: Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Send,
+        B: Body<Data = Bytes, Error: Error + Send + 'static> + Send + Unpin + 'static,
     {
         let live = self.live();
         let mut record = Record::open(self.recorder.clone(), endpoint, live.generation, client);
         // Boxed: the futures of a request lie in one another, and moving the outermost would move all.
-        match Box::pin(self.answer(&live, endpoint, request, upstreams, &mut record)).await {
+        match Box::pin(self.answer(&live, endpoint, headers, body, upstreams, &mut record)).await {
             Ok((begun, manner)) => respond(begun, manner, record),
             Err(fault) => refuse(&fault, record),
         }
@@ -146,29 +149,29 @@ impl Gate {
         &self,
         live: &Live,
         endpoint: &'static Endpoint,
-        request: Request<B>,
+        headers: &HeaderMap,
+        body: &mut Option<B>,
         upstreams: &Upstreams,
         record: &mut Record,
     ) -> Result<(Begun, Manner), Fault>
     where
-        B: Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Send,
+        B: Body<Data = Bytes, Error: Error + Send + 'static> + Send + Unpin + 'static,
     {
-        let (head, body) = request.into_parts();
-        record.note_headers(&head.headers);
+        record.note_headers(headers);
         // 1. Is there room for one more?
         record.hold(self.enter(live)?);
         // 2. Who is calling? Headers only: a stranger's body is never read.
-        let caller = admit::identify(&live.snapshot.keys, &head.headers)?;
+        let caller = admit::identify(&live.snapshot.keys, headers)?;
         record.note_caller(&caller);
         if endpoint.body == BodyKind::Multipart {
-            let form = upload::Form { endpoint, headers: &head.headers, body };
+            let form = upload::Form { endpoint, headers, body };
             return upload::pass_on(live, form, &caller, upstreams, record).await;
         }
         // 3. What is asked? A bounded body, of which a few fields are looked at.
-        body::check_json(&head.headers)?;
+        body::check_json(headers)?;
+        let incoming = body.as_mut().ok_or_else(|| Fault::bug("a body was read twice"))?;
         let mut room = self.load.room();
-        let body = body::read(body, live.snapshot.limits.max_body, &mut room).await?;
+        let body = body::read(incoming, live.snapshot.limits.max_body, &mut room).await?;
         record.note_received(body.len() as u64);
         if live.snapshot.request_log.store_prompts {
             record.keep_request(&body);
@@ -178,7 +181,7 @@ impl Gate {
         // 4. May this key use this model, and who can serve it, in which order?
         let candidates = scope(live, &caller, &envelope.model)?;
         // 5. Try them until one begins to answer.
-        let mut asked = Asked { endpoint, headers: &head.headers, envelope, body, upstreams };
+        let mut asked = Asked { endpoint, headers, envelope, body, upstreams };
         let begun = attempt::run(live, &mut asked, &candidates, record).await?;
         // 6. How the answer is to flow.
         let strip = endpoint.stream_usage && !asked.envelope.asks_for_stream_usage();
@@ -211,13 +214,14 @@ impl Asked<'_> {
 fn scope(live: &Live, caller: &Caller, name: &str) -> Result<Vec<Candidate>, Fault> {
     let models = &live.snapshot.models;
     let meant = caller.meaning(name);
+    let shown = names::shown(name);
     let Some(found) = models.find(meant) else {
         let visible = models.names().filter(|known| caller.may_use(known, known));
         let hint = names::closest(name, visible).map(|close| format!(" Did you mean `{close}`?"));
         return Err(Fault::new(
             Kind::ModelNotFound,
             format!(
-                "The model `{name}` does not exist here.{} GET /v1/models lists those that do.",
+                "The model `{shown}` does not exist here.{} GET /v1/models lists those that do.",
                 hint.unwrap_or_default()
             ),
         )
@@ -227,7 +231,7 @@ fn scope(live: &Live, caller: &Caller, name: &str) -> Result<Vec<Candidate>, Fau
         return Err(Fault::new(
             Kind::ModelDenied,
             format!(
-                "This API key may not use the model `{name}`. GET /v1/models lists those it may use."
+                "This API key may not use the model `{shown}`. GET /v1/models lists those it may use."
             ),
         )
         .with_param("model"));

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::Live;
 use super::admit::Caller;
 use crate::ground::fault::{Fault, Kind};
+use crate::ground::names;
 
 /// What LiteLLM gives for every model; clients only want it not to change.
 const CREATED: i64 = 1_677_610_602;
@@ -31,7 +32,10 @@ pub fn retrieve(live: &Live, caller: &Caller, name: &str) -> Result<Value, Fault
     entry(live, caller, name).ok_or_else(|| {
         Fault::new(
             Kind::ModelNotFound,
-            format!("The model `{name}` does not exist here, or this key may not use it."),
+            format!(
+                "The model `{}` does not exist here, or this key may not use it.",
+                names::shown(name)
+            ),
         )
         .with_param("model")
     })

@@ -20,6 +20,8 @@ use crate::wire::tap::Tap;
 
 /// A comment, which every client of event streams skips.
 const PING: &[u8] = b": ping\n\n";
+/// How long a provider that has sent its last event may take to end the stream.
+const LINGER: Duration = Duration::from_millis(500);
 /// How much of a large reply's end is kept to find its usage in.
 const TAIL: usize = 8 * 1024;
 
@@ -229,14 +231,24 @@ impl Relay {
         let silence = &mut self.silence;
         loop {
             let next_ping = silence.heard.max(silence.pinged) + silence.ping_interval;
-            let end = silence.heard + silence.idle;
-            let pings = matches!(self.shape, Shape::Events { .. });
+            let terminated = self.tap.is_terminated();
+            // Behind the last event there is nothing to wait for but the end of the connection, which is
+            // worth a moment, as it can be used again.
+            let idle = if terminated { LINGER.min(silence.idle) } else { silence.idle };
+            let end = silence.heard + idle;
+            let pings = matches!(self.shape, Shape::Events { .. }) && !terminated;
             let due = if pings { next_ping.min(end) } else { end };
-            let timer = silence.timer.get_or_insert_with(|| {
-                Box::pin(tokio::time::sleep_until(tokio::time::Instant::from_std(due)))
-            });
+            let at = tokio::time::Instant::from_std(due);
+            let timer = silence.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+            if timer.deadline() > at {
+                timer.as_mut().reset(at);
+            }
             std::task::ready!(timer.as_mut().poll(context));
             let now = Instant::now();
+            if now >= end && terminated {
+                self.finish();
+                return Poll::Ready(());
+            }
             if now >= end {
                 self.break_off(&Fault::new(
                     Kind::UpstreamTimeout,

@@ -2,6 +2,7 @@
 //! held until the model is known and authorised; the rest flows, and is still watched, so that a second
 //! `model` further on cannot be smuggled past.
 
+use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -9,7 +10,8 @@ use http::{HeaderMap, HeaderValue, header};
 use http_body::Body;
 
 use super::admit::Caller;
-use super::attempt::{self, Begun, Miss};
+use super::attempt::{self, Miss};
+use super::begin::{Begun, Expected};
 use super::endpoint::Endpoint;
 use super::held::{Held, Replay};
 use super::record::Record;
@@ -26,7 +28,8 @@ use crate::wire::multipart::{Follower, ModelPart};
 pub(super) struct Form<'r, B> {
     pub(super) endpoint: &'static Endpoint,
     pub(super) headers: &'r HeaderMap,
-    pub(super) body: B,
+    /// Taken once its model may be used; until then it can still be refused.
+    pub(super) body: &'r mut Option<B>,
 }
 
 /// Reads as much as it takes to know the model, then passes everything on.
@@ -38,14 +41,15 @@ pub(super) async fn pass_on<B>(
     record: &mut Record,
 ) -> Result<(Begun, Manner), Fault>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Body<Data = Bytes, Error: Error + Send + 'static> + Send + Unpin + 'static,
 {
-    let Form { endpoint, headers, mut body } = form;
+    let Form { endpoint, headers, body } = form;
+    let twice = || Fault::bug("a body was read twice");
+    let incoming = body.as_mut().ok_or_else(twice)?;
     let content_type = body::check_form(headers)?;
     let most = live.snapshot.limits.max_upload;
-    let declared = body.size_hint();
+    let declared = incoming.size_hint();
     if declared.lower() > most {
-        body::discard(body, declared.lower()).await;
         return Err(too_large(most));
     }
     let mut watch = Watch {
@@ -58,7 +62,7 @@ where
         if let Some(model) = watch.follower.model() {
             break model.clone();
         }
-        let Some(bytes) = body::next(&mut body).await? else { return Err(no_model()) };
+        let Some(bytes) = body::next(incoming).await? else { return Err(no_model()) };
         watch.see(&bytes)?;
         held.push(bytes).await?;
     };
@@ -73,7 +77,7 @@ where
         length,
         upstreams,
         held: Some(held),
-        rest: Some((body, watch)),
+        rest: Some((body.take().ok_or_else(twice)?, watch)),
         refused: Arc::default(),
     };
     let begun = attempt::run(live, &mut upload, &candidates, record).await;
@@ -104,7 +108,7 @@ struct Upload<'r, B> {
 
 impl<B> attempt::Try for Upload<'_, B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Body<Data = Bytes, Error: Error + Send + 'static> + Send + Unpin + 'static,
 {
     fn can_repeat(&self) -> bool {
         self.held.is_some()
@@ -141,8 +145,8 @@ where
         let timeout = deployment.timeout.unwrap_or(live.snapshot.routing.timeout);
         let body = Content::Flow(reqwest::Body::wrap_stream(stream));
         let call = Call { path: self.endpoint.path, model, headers, body, timeout };
-        let family = self.endpoint.family;
-        attempt::call(live, self.upstreams, deployment, call, (family, false), record).await
+        let expected = Expected { family: self.endpoint.family, stream: false };
+        attempt::call(live, self.upstreams, deployment, call, expected, record).await
     }
 }
 
@@ -156,7 +160,7 @@ struct Flow<B> {
 
 impl<B> Flow<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Body<Data = Bytes, Error: Error + Send + 'static> + Send + Unpin + 'static,
 {
     async fn next(mut self) -> Result<Option<(Bytes, Self)>, ClientBodyBroken> {
         match self.replay.next().await {

@@ -61,6 +61,20 @@ impl Pattern {
     }
 }
 
+/// A name that someone else chose, fit to be repeated in an answer or a log: cut to 100 characters,
+/// without control characters and those that change the direction of writing.
+pub fn shown(name: &str) -> String {
+    let is_plain = |c: &char| {
+        !c.is_control()
+            && !matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut text: String = name.chars().filter(is_plain).take(100).collect();
+    if name.chars().count() > 100 {
+        text.push('…');
+    }
+    text
+}
+
 /// The known word closest to `word`, if one is close enough to be what was meant.
 pub fn closest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let longest_distance = (word.chars().count() / 3).clamp(1, 3);
@@ -102,6 +116,12 @@ mod tests {
         let captured = Pattern::new("house-*").captures("house-mini").unwrap_or_default();
         assert_eq!(Pattern::new("openai/gpt-*").fill(&captured), "openai/gpt-mini");
         assert_eq!(Pattern::new("openai/gpt-5").fill(&captured), "openai/gpt-5");
+    }
+
+    #[test]
+    fn names_are_shown_short_and_plain() {
+        assert_eq!(shown("gpt-5\r\n\u{202E}x"), "gpt-5x");
+        assert_eq!(shown(&"é".repeat(101)).chars().count(), 101);
     }
 
     #[test]

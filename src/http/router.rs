@@ -1,11 +1,13 @@
 //! From a path to what answers it. The table is built once; a path that is in none of its rows, or a
 //! method that does not fit, is refused in the words of the API the client meant.
 
+use std::error::Error;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -14,7 +16,7 @@ use super::cors;
 use super::status::{self, Status};
 use crate::gateway::endpoint::{ENDPOINTS, Endpoint};
 use crate::gateway::relay::Outgoing;
-use crate::gateway::{Gate, admit, fault_response, models};
+use crate::gateway::{Gate, admit, body, fault_response, models};
 use crate::ground::fault::{Fault, Kind};
 use crate::provider::client::Upstreams;
 
@@ -67,24 +69,50 @@ impl Door {
     /// Answers one request.
     pub async fn answer<B>(&self, request: Request<B>, client: IpAddr) -> Response<Outgoing>
     where
-        B: Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Send,
+        B: Body<Data = Bytes, Error: Error + Send + 'static> + Send + Unpin + 'static,
     {
+        let (head, body) = request.into_parts();
+        let mut body = Some(body);
+        let mut response = self.answer_head(&head, &mut body, client).await;
+        // What was refused without being read is read now, or the client would not read the refusal.
+        if let Some(rest) = body
+            && !rest.is_end_stream()
+            && !body::discard(&head.headers, rest).await
+            && head.version < Version::HTTP_2
+        {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
+        response
+    }
+
+    async fn answer_head<B>(
+        &self,
+        request: &Parts,
+        body: &mut Option<B>,
+        client: IpAddr,
+    ) -> Response<Outgoing>
+    where
+        B: Body<Data = Bytes, Error: Error + Send + 'static> + Send + Unpin + 'static,
+    {
+        if let Some(fault) = ambiguous(request) {
+            return fault_response(&fault);
+        }
         let live = self.gate.live();
         let is_open = live.snapshot.keys.is_open();
         drop(live);
-        let origin = cors::allowed_origin(request.headers(), is_open);
-        if cors::is_preflight(request.method(), request.headers()) {
-            return cors::preflight(request.headers(), origin);
+        let origin = cors::allowed_origin(&request.headers, is_open);
+        if cors::is_preflight(&request.method, &request.headers) {
+            return cors::preflight(&request.headers, origin);
         }
-        let mut response = if is_open && !is_asked_for_by_a_loopback_name(&request) {
+        let mut response = if is_open && !is_asked_for_by_a_loopback_name(request) {
             fault_response(&Fault::new(
                 Kind::RouteDenied,
                 "This gateway has no keys configured, so it answers only requests addressed to this \
                  machine by a loopback name. Add `virtual_keys` to the configuration.",
             ))
         } else {
-            self.route(request, client).await
+            self.route(request, body, client).await
         };
         if let Some(origin) = origin {
             cors::permit(response.headers_mut(), origin);
@@ -92,41 +120,44 @@ impl Door {
         response
     }
 
-    async fn route<B>(&self, request: Request<B>, client: IpAddr) -> Response<Outgoing>
+    async fn route<B>(
+        &self,
+        request: &Parts,
+        body: &mut Option<B>,
+        client: IpAddr,
+    ) -> Response<Outgoing>
     where
-        B: Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Send,
+        B: Body<Data = Bytes, Error: Error + Send + 'static> + Send + Unpin + 'static,
     {
-        let path = request.uri().path();
+        let path = request.uri.path();
         let path = match path.strip_suffix('/') {
             Some(shorter) if !shorter.is_empty() => shorter,
             _ => path,
         };
         let Ok(matched) = self.table.at(path) else {
-            return fault_response(&no_such_path(request.method(), path));
+            return fault_response(&no_such_path(&request.method, path));
         };
         let route = *matched.value;
-        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        let reads = matches!(request.method, Method::GET | Method::HEAD);
         let posts = matches!(route, Route::Model(_) | Route::AdminReload);
-        let fits = if posts { request.method() == Method::POST } else { reads };
-        if !fits && request.headers().contains_key(header::UPGRADE) {
+        let fits = if posts { request.method == Method::POST } else { reads };
+        if !fits && request.headers.contains_key(header::UPGRADE) {
             return upgrade_refused();
         }
         if !fits {
-            return wrong_method(request.method(), if posts { "POST" } else { "GET, HEAD" });
+            return wrong_method(&request.method, if posts { "POST" } else { "GET, HEAD" });
         }
         match route {
             Route::Model(endpoint) => {
-                self.gate.handle(endpoint, request, client, &self.upstreams).await
+                let headers = &request.headers;
+                self.gate.handle(endpoint, headers, body, client, &self.upstreams).await
             }
             Route::Models => {
-                self.with_key(&request, |gate, caller| Ok(models::list(&gate.live(), caller)))
+                self.with_key(request, |gate, caller| Ok(models::list(&gate.live(), caller)))
             }
             Route::OneModel => {
                 let name = percent_decoded(matched.params.get("model").unwrap_or_default());
-                self.with_key(&request, |gate, caller| {
-                    models::retrieve(&gate.live(), caller, &name)
-                })
+                self.with_key(request, |gate, caller| models::retrieve(&gate.live(), caller, &name))
             }
             Route::Front => text(status::front_page()),
             Route::Health => reply(200, &self.status.health(&self.gate)),
@@ -136,22 +167,22 @@ impl Door {
                 reply(status, &body)
             }
             Route::AdminConfig => {
-                self.with_master(&request, || reply(200, &self.status.config(&self.gate)))
+                self.with_master(request, || reply(200, &self.status.config(&self.gate)))
             }
-            Route::AdminReload => self.with_master(&request, || {
+            Route::AdminReload => self.with_master(request, || {
                 self.reload.notify_one();
                 reply(202, &json!({ "status": "reloading", "see": "/admin/config" }))
             }),
         }
     }
 
-    fn with_key<B>(
+    fn with_key(
         &self,
-        request: &Request<B>,
+        request: &Parts,
         answer: impl FnOnce(&Gate, &admit::Caller) -> Result<Value, Fault>,
     ) -> Response<Outgoing> {
         let live = self.gate.live();
-        let answered = admit::identify(&live.snapshot.keys, request.headers())
+        let answered = admit::identify(&live.snapshot.keys, &request.headers)
             .and_then(|caller| answer(&self.gate, &caller));
         match answered {
             Ok(body) => reply(200, &body),
@@ -159,13 +190,13 @@ impl Door {
         }
     }
 
-    fn with_master<B>(
+    fn with_master(
         &self,
-        request: &Request<B>,
+        request: &Parts,
         answer: impl FnOnce() -> Response<Outgoing>,
     ) -> Response<Outgoing> {
         let live = self.gate.live();
-        match admit::identify(&live.snapshot.keys, request.headers()) {
+        match admit::identify(&live.snapshot.keys, &request.headers) {
             Ok(caller) if caller.is_administrator() => answer(),
             Ok(_) => fault_response(&Fault::new(
                 Kind::RouteDenied,
@@ -209,11 +240,24 @@ fn table(side: Side) -> matchit::Router<Route> {
     table
 }
 
+/// What two servers in a row could read in two ways is read by none (RFC 9112 sections 3.2 and 6.1).
+fn ambiguous(request: &Parts) -> Option<Fault> {
+    let hosts = request.headers.get_all(header::HOST).iter().count();
+    let needed = usize::from(request.version == Version::HTTP_11);
+    if hosts > 1 || hosts < needed {
+        return Some(Fault::invalid("An HTTP/1.1 request has exactly one Host header."));
+    }
+    let mut codings = request.headers.get_all(header::TRANSFER_ENCODING).iter();
+    let only_chunked = codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    (!only_chunked).then(|| Fault::invalid("The only transfer coding understood is `chunked`."))
+}
+
 /// The name by which the client believes to call: absent in HTTP/1.0, which browsers do not speak.
-fn is_asked_for_by_a_loopback_name<B>(request: &Request<B>) -> bool {
-    let host = request.headers().get(header::HOST).map(|host| host.as_bytes());
-    let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
-    let name = host.or(authority).map(String::from_utf8_lossy);
+fn is_asked_for_by_a_loopback_name(request: &Parts) -> bool {
+    let host = request.headers.get(header::HOST).map(|host| host.as_bytes());
+    let authority = request.uri.authority().map(|authority| authority.as_str().as_bytes());
+    // RFC 9112 section 3.2.2: an absolute target counts more than the header.
+    let name = authority.or(host).map(String::from_utf8_lossy);
     name.is_none_or(|name| cors::is_loopback_host(&name))
 }
 

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -20,6 +20,7 @@ const MAX_BUFFER: usize = 32 * 1024;
 const MAX_HEADERS: usize = 128;
 /// For a request's headers to come, counted from the previous answer: it is the keep-alive time, too.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 /// For a client that has stopped reading, or is gone without a word.
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -35,6 +36,7 @@ pub async fn accept(
     stop: CancellationToken,
     mut deal: impl FnMut(Accepted),
 ) {
+    let mut complained: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -44,7 +46,10 @@ pub async fn accept(
             Ok((stream, peer)) => deal(Accepted { stream, peer: peer.ip().to_canonical() }),
             Err(error) => {
                 // Out of file descriptors, most often: wait for some to come free, without spinning.
-                tracing::warn!(%error, "a connection could not be accepted");
+                if complained.is_none_or(|at| at.elapsed() > COMPLAIN_EVERY) {
+                    tracing::warn!(%error, "connections cannot be accepted");
+                    complained = Some(Instant::now());
+                }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }

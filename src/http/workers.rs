@@ -15,8 +15,6 @@ use tokio_util::task::TaskTracker;
 use super::Door;
 use super::server::{self, Accepted};
 
-/// More are closed at once.
-const MAX_CONNECTIONS: usize = 10_000;
 /// Connections that may wait to be taken over by one worker.
 const WAITING: usize = 1024;
 
@@ -24,6 +22,8 @@ const WAITING: usize = 1024;
 pub struct Workers {
     workers: Vec<Worker>,
     connections: TaskTracker,
+    /// Connections at once; more are closed.
+    most: usize,
 }
 
 struct Worker {
@@ -52,7 +52,11 @@ impl Workers {
     ///
     /// # Errors
     /// The system gives no thread or no runtime.
-    pub fn start(doors: Vec<Arc<Door>>, stop: &CancellationToken) -> std::io::Result<Self> {
+    pub fn start(
+        doors: Vec<Arc<Door>>,
+        most: usize,
+        stop: &CancellationToken,
+    ) -> std::io::Result<Self> {
         let connections = TaskTracker::new();
         let start = |(index, door): (usize, Arc<Door>)| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -66,14 +70,14 @@ impl Workers {
         };
         let workers: std::io::Result<Vec<Worker>> =
             doors.into_iter().enumerate().map(start).collect();
-        Ok(Self { workers: workers?, connections: connections.clone() })
+        Ok(Self { workers: workers?, connections: connections.clone(), most })
     }
 
     /// Gives a new connection to the worker that has the fewest; closes it if even that one does not
     /// keep up.
     pub fn deal(&self, accepted: Accepted) {
-        if self.connections.len() >= MAX_CONNECTIONS {
-            tracing::warn!("a connection was closed: {MAX_CONNECTIONS} are open");
+        if self.connections.len() >= self.most {
+            tracing::debug!(most = self.most, "a connection was closed: too many are open");
             return;
         }
         let least = self.workers.iter().min_by_key(|worker| worker.busy.load(Ordering::Relaxed));

@@ -33,6 +33,14 @@ const USER_AGENT: &str = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
 /// Connections to providers. Each worker thread has its own.
 #[derive(Clone, Debug)]
 pub struct Upstreams {
+    kept: Clients,
+    /// A new connection for each call, for what must not meet one that is just being closed.
+    fresh: Clients,
+}
+
+/// One client for each scheme.
+#[derive(Clone, Debug)]
+struct Clients {
     secure: reqwest::Client,
     plain: PlainClient<HttpConnector, reqwest::Body>,
 }
@@ -41,10 +49,42 @@ impl Upstreams {
     /// # Errors
     /// The TLS client could not be made.
     pub fn build() -> Result<Self, reqwest::Error> {
+        Ok(Self { kept: Clients::build(usize::MAX)?, fresh: Clients::build(0)? })
+    }
+
+    /// Makes one call and waits for the head of the answer, for the call's timeout at most. A call whose
+    /// connection is lost is made once more on a new one; an upload, which cannot be made twice, gets a
+    /// new one at once.
+    ///
+    /// # Errors
+    /// See [`Failure`]. Any answer with a status is a `Reply`, errors of the provider too.
+    pub async fn send(&self, deployment: &Deployment, call: Call<'_>) -> Result<Reply, Failure> {
+        let url = url(deployment, call.path, call.model).ok_or(Failure::Unsendable)?;
+        let headers = headers(deployment, call.headers)?;
+        let sent = async {
+            match call.body {
+                Content::Flow(body) => self.fresh.send(&url, headers, body).await,
+                Content::Pieces(pieces) => {
+                    let body = pieces::body(pieces.clone());
+                    match self.kept.send(&url, headers.clone(), body).await {
+                        Err(Failure::Lost) => {
+                            self.fresh.send(&url, headers, pieces::body(pieces)).await
+                        }
+                        outcome => outcome,
+                    }
+                }
+            }
+        };
+        tokio::time::timeout(call.timeout, sent).await.unwrap_or(Err(Failure::Timeout))
+    }
+}
+
+impl Clients {
+    fn build(most_idle: usize) -> Result<Self, reqwest::Error> {
         // A container without a certificate store can still reach providers on the LAN over http.
-        let secure = secure().build().or_else(|error| {
+        let secure = secure(most_idle).build().or_else(|error| {
             tracing::warn!(%error, "no certificate store: https providers cannot be reached");
-            secure().tls_certs_only([]).build()
+            secure(most_idle).tls_certs_only([]).build()
         })?;
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
@@ -52,30 +92,23 @@ impl Upstreams {
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         let plain = PlainClient::builder(TokioExecutor::new())
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+            .pool_max_idle_per_host(most_idle)
             .pool_timer(TokioTimer::new())
             .build(connector);
         Ok(Self { secure, plain })
     }
 
-    /// Makes one call and waits for the head of the answer, for the call's timeout at most.
-    ///
-    /// # Errors
-    /// See [`Failure`]. Any answer with a status is a `Reply`, errors of the provider too.
-    pub async fn send(&self, deployment: &Deployment, call: Call<'_>) -> Result<Reply, Failure> {
-        let url = url(deployment, call.path, call.model).ok_or(Failure::Unsendable)?;
-        let headers = headers(deployment, call.headers)?;
-        let body = match call.body {
-            Content::Pieces(pieces) => pieces::body(pieces),
-            Content::Flow(body) => body,
-        };
-        let sent = async {
-            if url.scheme() == "http" {
-                self.send_plain(&url, headers, body).await
-            } else {
-                self.send_secure(url, headers, body).await
-            }
-        };
-        tokio::time::timeout(call.timeout, sent).await.unwrap_or(Err(Failure::Timeout))
+    async fn send(
+        &self,
+        url: &Url,
+        headers: HeaderMap,
+        body: reqwest::Body,
+    ) -> Result<Reply, Failure> {
+        if url.scheme() == "http" {
+            self.send_plain(url, headers, body).await
+        } else {
+            self.send_secure(url.clone(), headers, body).await
+        }
     }
 
     async fn send_plain(
@@ -112,7 +145,7 @@ impl Upstreams {
     }
 }
 
-fn secure() -> reqwest::ClientBuilder {
+fn secure(most_idle: usize) -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .redirect(Policy::none())
         .referer(false)
@@ -120,6 +153,7 @@ fn secure() -> reqwest::ClientBuilder {
         .retry(reqwest::retry::never())
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+        .pool_max_idle_per_host(most_idle)
         .tcp_nodelay(true)
         .tcp_keepalive(KEEPALIVE)
         .http2_adaptive_window(true)
@@ -165,14 +199,19 @@ fn headers(deployment: &Deployment, mut headers: HeaderMap) -> Result<HeaderMap,
 
 /// What an error of either client means.
 fn failure(error: &(dyn Error + 'static)) -> Failure {
+    let mut found = Failure::Unreachable;
     let mut cause = Some(error);
     while let Some(error) = cause {
         if error.is::<ClientBodyBroken>() {
             return Failure::ClientBody;
         }
+        if let Some(error) = error.downcast_ref::<hyper::Error>() {
+            // What cannot be read as HTTP was an answer all the same; the rest broke on the way.
+            found = if error.is_parse() { Failure::Broken } else { Failure::Lost };
+        }
         cause = error.source();
     }
-    Failure::Unreachable
+    found
 }
 
 /// The client's upload broke off while it was being passed on.

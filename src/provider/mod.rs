@@ -57,8 +57,11 @@ pub enum ReplyBody {
 /// Why there is no answer, or not a whole one. No address and no header is in the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// No connection could be made, or it broke before the answer's head came.
+    /// No connection could be made.
     Unreachable,
+    /// The connection broke before the answer's head came: most often one from the pool that the
+    /// provider was just closing.
+    Lost,
     /// The provider did not answer in time.
     Timeout,
     /// The connection broke inside the answer, or the bytes were not HTTP.
@@ -74,6 +77,7 @@ impl Failure {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unreachable => "connect",
+            Self::Lost => "lost",
             Self::Timeout => "timeout",
             Self::Broken => "broken",
             Self::ClientBody => "client_body",

@@ -25,6 +25,9 @@ pub struct Envelope {
     end: usize,
 }
 
+/// Longest name of a model, in bytes.
+pub const MAX_MODEL: usize = 256;
+
 /// A field is authorised here and read again by the provider; were it there twice, the two could
 /// pick different ones (RFC 8259 section 4 leaves the choice open).
 const WATCHED: [&str; 5] = ["model", "stream", "stream_options", "user", "mock_response"];
@@ -69,6 +72,9 @@ impl Envelope {
         if model.is_empty() {
             return Err(Fault::invalid("`model` is empty. Send one of the ids of GET /v1/models.")
                 .with_param("model"));
+        }
+        if model.len() > MAX_MODEL {
+            return Err(Fault::invalid("`model` is longer than 256 bytes.").with_param("model"));
         }
         let stream = match stream {
             Some(at) => typed::<Option<bool>>(body, &at, "stream", "true or false")?,
@@ -312,6 +318,8 @@ mod tests {
         refuse(b"[]", "expected a JSON object", None);
         refuse(b"{}", "must provide a `model`", Some("model"));
         refuse(br#"{"model":7}"#, "`model` must be a string", Some("model"));
+        let long = format!("{{\"model\":\"{}\"}}", "m".repeat(257));
+        refuse(long.as_bytes(), "longer than 256 bytes", Some("model"));
         refuse(br#"{"model":""}"#, "`model` is empty", Some("model"));
         refuse(br#"{"model":"a","model":"b"}"#, "more than once", Some("model"));
         refuse(br#"{"model":"a","m\u006fdel":"b"}"#, "more than once", Some("model"));

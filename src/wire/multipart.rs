@@ -6,10 +6,10 @@ use std::ops::Range;
 
 use memchr::memmem;
 
+use super::envelope::MAX_MODEL;
 use crate::ground::fault::Fault;
 
 const MAX_HEADERS: usize = 8 * 1024;
-const MAX_MODEL: usize = 512;
 
 /// The `model` part: its value, and where that stands in the body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,7 +154,7 @@ impl Follower {
         let end = memmem::find(&self.window, &self.delimiter);
         let value = self.window.get(..end.unwrap_or(self.window.len())).unwrap_or_default();
         if value.len() > MAX_MODEL + self.delimiter.len() {
-            return Err(Fault::invalid("The form field `model` is longer than 512 bytes.")
+            return Err(Fault::invalid("The form field `model` is longer than 256 bytes.")
                 .with_param("model"));
         }
         let Some(end) = end else { return Ok(()) };

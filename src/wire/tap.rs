@@ -141,6 +141,11 @@ impl Tap {
         }
     }
 
+    /// The stream's own last event has passed: nothing of the answer is missing.
+    pub fn is_terminated(&self) -> bool {
+        self.terminated
+    }
+
     /// Whether the answer, now that the connection ended, came to its end by its own rules.
     pub fn is_complete(&self) -> bool {
         match self.family {

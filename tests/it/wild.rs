@@ -296,3 +296,98 @@ async fn compressed_answers_are_refused_by_name() {
     assert_eq!(status, 502);
     assert!(text.contains("compressed"), "{text}");
 }
+
+#[tokio::test]
+async fn a_refused_upload_still_reads_its_refusal() {
+    let upstream = Upstream::start(|_| chat("ok")).await;
+    let gateway = Gateway::start(&one_model(&upstream.base()));
+    let body = "x".repeat(10 * 1024 * 1024);
+    for (path, key, status) in [
+        ("/v1/chat/completions", "sk-nobody", 401),
+        ("/v1/nowhere", KEY, 404),
+        ("/v1/audio/transcriptions", KEY, 415),
+    ] {
+        let request = request(path, "", &body).replace(KEY, key);
+        // The refusal comes although the whole body had to be sent first, and the connection lives on.
+        let again = request.clone() + &request;
+        assert_eq!(answers(&gateway, again.as_bytes(), 2).await, [status, status], "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_closes_after_each_answer_is_no_fault() {
+    let upstream = Upstream::start(|_| {
+        let mut steps = chat("ok");
+        steps.push(Step::Close);
+        steps
+    })
+    .await;
+    let gateway = Gateway::start(&one_model(&upstream.base()));
+    let mut asking = tokio::task::JoinSet::new();
+    for _ in 0..300 {
+        let body = serde_json::from_str::<Value>(HI).unwrap();
+        asking.spawn(gateway.post("/v1/chat/completions", &body).send());
+    }
+    while let Some(answer) = asking.join_next().await {
+        assert_eq!(answer.unwrap().unwrap().status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_its_last_event_even_if_the_provider_stays() {
+    let all = [delta("a").as_slice(), FINISH, DONE].concat();
+    let upstream = Upstream::start({
+        let all = all.clone();
+        move |_| vec![events_head(), chunk(&all), Step::Hang]
+    })
+    .await;
+    let gateway = Gateway::start(&one_model(&upstream.base()));
+    let body = json!({ "model": "m", "stream": true, "messages": [] });
+    let answer = gateway.post("/v1/chat/completions", &body).send().await.unwrap();
+    assert_eq!(answer.bytes().await.unwrap(), all);
+    upstream.abandoned(1).await;
+    let rows = gateway.rows("status", 1).await;
+    assert_eq!(rows[0][0], "ok".to_owned().into());
+}
+
+#[tokio::test]
+async fn what_could_be_read_in_two_ways_is_refused() {
+    let upstream = Upstream::start(|_| chat("ok")).await;
+    let gateway = Gateway::start(&one_model(&upstream.base()));
+    let good = request("/v1/chat/completions", "", HI);
+    let chunked =
+        good.replace(&format!("content-length: {}", HI.len()), "transfer-encoding: chunked");
+    let framed = chunked.replace(HI, "");
+    for (bad, status) in [
+        (good.replace("host: localhost\r\n", ""), 400),
+        (good.replace("host: localhost\r\n", "host: a\r\nhost: b\r\n"), 400),
+        (framed.replace("chunked", "gzip, chunked") + "0\r\n\r\n", 400),
+        (framed.clone() + "FFFFFFFFFFFFFFFFFF\r\n", 400),
+        (framed + "5\r\nhelloXX", 400),
+        (
+            good.replace("\"m\"", &format!("\"{}\"", "m".repeat(300))).replace(
+                &format!("content-length: {}", HI.len()),
+                &format!("content-length: {}", HI.len() + 299),
+            ),
+            400,
+        ),
+    ] {
+        let got = answers(&gateway, bad.as_bytes(), 1).await;
+        assert_eq!(got, [status], "{}", &bad[..bad.len().min(300)]);
+    }
+    assert!(upstream.seen().is_empty());
+}
+
+#[tokio::test]
+async fn names_are_repeated_short_and_plain() {
+    let upstream = Upstream::start(|_| chat("ok")).await;
+    let gateway = Gateway::start(&one_model(&upstream.base()));
+    let body = json!({ "model": "evil\u{202E}\n\u{7}name", "messages": [] });
+    let answer = gateway.post("/v1/chat/completions", &body).send().await.unwrap();
+    assert_eq!(answer.status(), 404);
+    let body: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+    assert!(body["error"]["message"].as_str().unwrap().contains("`evilname`"));
+    let long = gateway.get(&format!("/v1/models/{}", "x".repeat(5_000))).send().await.unwrap();
+    assert_eq!(long.status(), 404);
+    assert!(long.bytes().await.unwrap().len() < 400);
+}
