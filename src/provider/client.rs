@@ -59,16 +59,16 @@ impl Upstreams {
     /// # Errors
     /// See [`Failure`]. Any answer with a status is a `Reply`, errors of the provider too.
     pub async fn send(&self, deployment: &Deployment, call: Call<'_>) -> Result<Reply, Failure> {
-        let url = url(deployment, call.path, call.model).ok_or(Failure::Unsendable)?;
+        let address = address(deployment, call.path, call.model).ok_or(Failure::Unsendable)?;
         let headers = headers(deployment, call.headers)?;
         let sent = async {
             match call.body {
-                Content::Flow(body) => self.fresh.send(&url, headers, body).await,
+                Content::Flow(body) => self.fresh.send(&address, headers, body).await,
                 Content::Pieces(pieces) => {
                     let body = pieces::body(pieces.clone());
-                    match self.kept.send(&url, headers.clone(), body).await {
+                    match self.kept.send(&address, headers.clone(), body).await {
                         Err(Failure::Lost) => {
-                            self.fresh.send(&url, headers, pieces::body(pieces)).await
+                            self.fresh.send(&address, headers, pieces::body(pieces)).await
                         }
                         outcome => outcome,
                     }
@@ -100,26 +100,26 @@ impl Clients {
 
     async fn send(
         &self,
-        url: &Url,
+        address: &str,
         headers: HeaderMap,
         body: reqwest::Body,
     ) -> Result<Reply, Failure> {
-        if url.scheme() == "http" {
-            self.send_plain(url, headers, body).await
+        if address.starts_with("http:") {
+            self.send_plain(address, headers, body).await
         } else {
-            self.send_secure(url.clone(), headers, body).await
+            self.send_secure(address, headers, body).await
         }
     }
 
     async fn send_plain(
         &self,
-        url: &Url,
+        address: &str,
         headers: HeaderMap,
         body: reqwest::Body,
     ) -> Result<Reply, Failure> {
         let mut request = Request::new(body);
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = Uri::try_from(url.as_str()).map_err(|_| Failure::Unsendable)?;
+        *request.uri_mut() = Uri::try_from(address).map_err(|_| Failure::Unsendable)?;
         *request.headers_mut() = headers;
         let sent = self.plain.request(request).await;
         let (head, body) = sent.map_err(|error| failure(&error))?.into_parts();
@@ -129,10 +129,11 @@ impl Clients {
 
     async fn send_secure(
         &self,
-        url: Url,
+        address: &str,
         headers: HeaderMap,
         body: reqwest::Body,
     ) -> Result<Reply, Failure> {
+        let url = Url::parse(address).map_err(|_| Failure::Unsendable)?;
         let mut request = reqwest::Request::new(Method::POST, url);
         *request.headers_mut() = headers;
         *request.body_mut() = Some(body);
@@ -160,22 +161,20 @@ fn secure(most_idle: usize) -> reqwest::ClientBuilder {
 }
 
 /// Where an endpoint of a deployment is.
-fn url(deployment: &Deployment, path: &str, model: &str) -> Option<Url> {
-    let mut url = deployment.base.clone();
-    let base = url.path().trim_end_matches('/');
+fn address(deployment: &Deployment, path: &str, model: &str) -> Option<String> {
+    let base = deployment.base.as_str().trim_end_matches('/');
     let versioned = base.ends_with("/v1") || base.contains("/openai/deployments/");
     if deployment.provider.layout == Layout::Plain || versioned {
-        let path = format!("{base}{path}");
-        url.set_path(&path);
-        return Some(url);
+        return Some([base, path].concat());
     }
     // https://learn.microsoft.com/azure/ai-services/openai/reference: the deployment is in the path.
+    let mut url = deployment.base.clone();
     url.path_segments_mut().ok()?.pop_if_empty().extend(["openai", "deployments", model]);
     let version = deployment.api_version.as_deref().unwrap_or("2024-10-21");
     let path = format!("{}{path}", url.path());
     url.set_path(&path);
     url.query_pairs_mut().append_pair("api-version", version);
-    Some(url)
+    Some(url.into())
 }
 
 fn headers(deployment: &Deployment, mut headers: HeaderMap) -> Result<HeaderMap, Failure> {
@@ -258,8 +257,9 @@ mod tests {
     #[track_caller]
     fn check(model: &str, base: &str, expected: &str) {
         let deployment = deployment(model, base);
-        let url = url(&deployment, "/chat/completions", deployment.model.as_str()).expect("a URL");
-        assert_eq!(url.as_str(), expected);
+        let model = deployment.model.as_str();
+        let address = address(&deployment, "/chat/completions", model).expect("an address");
+        assert_eq!(address, expected);
     }
 
     #[test]
