@@ -20,6 +20,8 @@ use crate::wire::catalogue::{Auth, Layout};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Below the 60 s after which many servers and NAT tables drop an idle connection.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+/// The most read at once of an answer, and the most its headers may take.
+const MAX_BUFFER: usize = 64 * 1024;
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// Whether a header of the client travels to the provider; all others stay here, above all its key, its
@@ -94,6 +96,7 @@ impl Clients {
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
             .pool_max_idle_per_host(most_idle)
             .pool_timer(TokioTimer::new())
+            .http1_max_buf_size(MAX_BUFFER)
             .build(connector);
         Ok(Self { secure, plain })
     }
