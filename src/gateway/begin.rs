@@ -43,6 +43,16 @@ pub(super) enum Content {
     },
 }
 
+/// What an answer's head says it is, weighed with what was asked for.
+enum Kind {
+    Events,
+    /// Events under a general type, or none, as some servers send them.
+    UnnamedEvents,
+    Json,
+    WebPage,
+    Bytes,
+}
+
 /// Waits until the answer is known to have begun: whole where it is short, its first bytes where it
 /// flows. A stream that stays silent is begun all the same after one ping interval.
 pub(super) async fn begin(
@@ -51,56 +61,95 @@ pub(super) async fn begin(
     ping_interval: Duration,
     expected: Expected,
 ) -> Result<Begun, Miss> {
-    let Expected { family, stream } = expected;
-    let Reply { mut headers, body: mut rest, .. } = reply;
-    let mut tap = Tap::new(family);
-    let mut first = VecDeque::new();
-    let kind = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes()).unwrap_or_default();
+    let Reply { mut headers, body, .. } = reply;
     if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         return Err(Miss::garbage(
             "The provider compressed its answer, which it was asked not to.",
         ));
     }
-    // Some servers stream events under a general type, or none; a chat answer is nothing else then.
-    let is_chat = family != Family::Other;
-    let vague = is_chat
-        && stream
-        && (kind.is_empty()
-            || is_kind(kind, b"text/plain")
-            || is_kind(kind, b"application/octet-stream"));
-    let is_json_kind = is_kind(kind, b"application/json");
-    let is_page = is_kind(kind, b"text/html");
-    if is_kind(kind, b"text/event-stream") || vague {
-        if vague {
+    let tap = Tap::new(expected.family);
+    match kind(&headers, expected) {
+        Kind::WebPage => {
+            Err(Miss::garbage("The provider answered with a web page, not with an answer."))
+        }
+        Kind::Events => begin_events(headers, body, tap, timeout.min(ping_interval)).await,
+        Kind::UnnamedEvents => {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+            begin_events(headers, body, tap, timeout.min(ping_interval)).await
         }
-        match tokio::time::timeout(timeout.min(ping_interval), rest.next()).await {
-            Ok(Some(Ok(bytes))) => first.push_back(bytes),
-            Ok(Some(Err(failure))) => return Err(Miss::of_failure(failure)),
-            Ok(None) => return Err(Miss::garbage("The provider's stream ended before it began.")),
-            Err(_silent) => {}
-        }
-        return Ok(Begun { headers, content: Content::Flowing { first, rest, events: true }, tap });
+        Kind::Json => begin_json(headers, body, tap, timeout, expected.family).await,
+        Kind::Bytes => Ok(flowing(headers, VecDeque::new(), body, false, tap)),
     }
-    if is_page {
-        return Err(Miss::garbage("The provider answered with a web page, not with an answer."));
+}
+
+fn kind(headers: &HeaderMap, expected: Expected) -> Kind {
+    let kind = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes()).unwrap_or_default();
+    // Media types are compared without regard to case (RFC 9110 section 8.3.1).
+    let is = |name: &[u8]| kind.get(..name.len()).is_some_and(|k| k.eq_ignore_ascii_case(name));
+    let is_general = kind.is_empty() || is(b"text/plain") || is(b"application/octet-stream");
+    // An answer of a chat is events or JSON, whatever it is called.
+    let is_chat = expected.family != Family::Other;
+    if is(b"text/event-stream") {
+        Kind::Events
+    } else if is(b"text/html") {
+        Kind::WebPage
+    } else if is_chat && expected.stream && is_general {
+        Kind::UnnamedEvents
+    } else if is_chat || is(b"application/json") {
+        Kind::Json
+    } else {
+        Kind::Bytes
     }
-    if is_json_kind || is_chat {
-        let read = read_whole(&mut rest, &mut first);
-        let is_whole = match tokio::time::timeout(timeout, read).await {
-            Err(_) => return Err(Miss::of_failure(Failure::Timeout)),
-            Ok(outcome) => outcome.map_err(Miss::of_failure)?,
-        };
-        if is_whole {
-            let whole = join(first);
-            let is_object = tap.reply(&whole);
-            if !is_object && (family != Family::Other || !is_json(&whole)) {
-                return Err(Miss::garbage("The provider's answer is not the JSON it says it is."));
-            }
-            return Ok(Begun { headers, content: Content::Whole(whole), tap });
-        }
+}
+
+async fn begin_events(
+    headers: HeaderMap,
+    mut rest: ReplyBody,
+    tap: Tap,
+    patience: Duration,
+) -> Result<Begun, Miss> {
+    let mut first = VecDeque::new();
+    match tokio::time::timeout(patience, rest.next()).await {
+        Ok(Some(Ok(bytes))) => first.push_back(bytes),
+        Ok(Some(Err(failure))) => return Err(Miss::of_failure(failure)),
+        Ok(None) => return Err(Miss::garbage("The provider's stream ended before it began.")),
+        Err(_silent) => {}
     }
-    Ok(Begun { headers, content: Content::Flowing { first, rest, events: false }, tap })
+    Ok(flowing(headers, first, rest, true, tap))
+}
+
+async fn begin_json(
+    headers: HeaderMap,
+    mut rest: ReplyBody,
+    mut tap: Tap,
+    timeout: Duration,
+    family: Family,
+) -> Result<Begun, Miss> {
+    let mut first = VecDeque::new();
+    let read = read_whole(&mut rest, &mut first);
+    let is_whole = match tokio::time::timeout(timeout, read).await {
+        Err(_) => return Err(Miss::of_failure(Failure::Timeout)),
+        Ok(outcome) => outcome.map_err(Miss::of_failure)?,
+    };
+    if !is_whole {
+        return Ok(flowing(headers, first, rest, false, tap));
+    }
+    let whole = join(first);
+    let is_object = tap.reply(&whole);
+    if !is_object && (family != Family::Other || !is_json(&whole)) {
+        return Err(Miss::garbage("The provider's answer is not the JSON it says it is."));
+    }
+    Ok(Begun { headers, content: Content::Whole(whole), tap })
+}
+
+fn flowing(
+    headers: HeaderMap,
+    first: VecDeque<Bytes>,
+    rest: ReplyBody,
+    events: bool,
+    tap: Tap,
+) -> Begun {
+    Begun { headers, content: Content::Flowing { first, rest, events }, tap }
 }
 
 /// Reads a reply to its end; `false` when it is too large to be held and has to flow.
@@ -115,11 +164,6 @@ async fn read_whole(body: &mut ReplyBody, parts: &mut VecDeque<Bytes>) -> Result
         }
     }
     Ok(true)
-}
-
-/// Media types are compared without regard to case (RFC 9110 section 8.3.1).
-fn is_kind(value: &[u8], kind: &[u8]) -> bool {
-    value.get(..kind.len()).is_some_and(|head| head.eq_ignore_ascii_case(kind))
 }
 
 fn is_json(text: &[u8]) -> bool {

@@ -121,9 +121,8 @@ impl Gate {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// One request to a model, from the door to the head of its answer. What is left of the body stays
-    /// with the caller. `upstreams` is the calling
-    /// worker's pool of connections to providers.
+    /// One request to a model, from the door to the head of its answer. What is not read of the body
+    /// stays with the caller. `upstreams` are the calling worker's connections to providers.
     pub async fn handle<B>(
         &self,
         endpoint: &'static Endpoint,
@@ -160,7 +159,7 @@ impl Gate {
         record.note_headers(headers);
         // 1. Is there room for one more?
         record.hold(self.enter(live)?);
-        // 2. Who is calling? Headers only: a stranger's body is never read.
+        // 2. Who is calling? Headers only: a stranger's body is never looked at.
         let caller = admit::identify(&live.snapshot.keys, headers)?;
         record.note_caller(&caller);
         if endpoint.body == BodyKind::Multipart {
