@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, header};
 
 use super::attempt::Miss;
+use super::relay::Flow;
 use crate::provider::{Failure, Reply, ReplyBody};
 use crate::wire::tap::{Family, Tap};
 
@@ -39,7 +40,7 @@ pub(super) enum Content {
     Flowing {
         first: VecDeque<Bytes>,
         rest: ReplyBody,
-        events: bool,
+        flow: Flow,
     },
 }
 
@@ -78,7 +79,7 @@ pub(super) async fn begin(
             begin_events(headers, body, tap, timeout.min(ping_interval)).await
         }
         Kind::Json => begin_json(headers, body, tap, timeout, expected.family).await,
-        Kind::Bytes => Ok(flowing(headers, VecDeque::new(), body, false, tap)),
+        Kind::Bytes => Ok(flowing(headers, VecDeque::new(), body, Flow::Bytes, tap)),
     }
 }
 
@@ -115,7 +116,7 @@ async fn begin_events(
         Ok(None) => return Err(Miss::garbage("The provider's stream ended before it began.")),
         Err(_silent) => {}
     }
-    Ok(flowing(headers, first, rest, true, tap))
+    Ok(flowing(headers, first, rest, Flow::Events, tap))
 }
 
 async fn begin_json(
@@ -132,7 +133,7 @@ async fn begin_json(
         Ok(outcome) => outcome.map_err(Miss::of_failure)?,
     };
     if !is_whole {
-        return Ok(flowing(headers, first, rest, false, tap));
+        return Ok(flowing(headers, first, rest, Flow::Json, tap));
     }
     let whole = join(first);
     let is_object = tap.reply(&whole);
@@ -146,10 +147,10 @@ fn flowing(
     headers: HeaderMap,
     first: VecDeque<Bytes>,
     rest: ReplyBody,
-    events: bool,
+    flow: Flow,
     tap: Tap,
 ) -> Begun {
-    Begun { headers, content: Content::Flowing { first, rest, events }, tap }
+    Begun { headers, content: Content::Flowing { first, rest, flow }, tap }
 }
 
 /// Reads a reply to its end; `false` when it is too large to be held and has to flow.

@@ -30,7 +30,7 @@ use self::begin::{Begun, Content};
 use self::endpoint::{BodyKind, Endpoint};
 use self::load::Load;
 use self::record::{Record, Times};
-use self::relay::{Manner, Outgoing, Relay};
+use self::relay::{Flow, Manner, Outgoing, Relay};
 use self::route::{Candidate, Health, Ward};
 use crate::config::snapshot::{Deployment, Snapshot};
 use crate::ground::fault::{Fault, Kind};
@@ -138,12 +138,13 @@ impl Gate {
         let mut record = Record::open(self.recorder.clone(), endpoint, live.generation, client);
         // Boxed: the futures of a request lie in one another, and moving the outermost would move all.
         match Box::pin(self.answer(&live, endpoint, headers, body, upstreams, &mut record)).await {
-            Ok((begun, manner)) => respond(begun, manner, record),
+            Ok((begun, strip_usage)) => respond(&live, begun, strip_usage, record),
             Err(fault) => refuse(&fault, record),
         }
     }
 
-    /// The numbered steps. Refusals stand in the order in which they cost the least.
+    /// The numbered steps. Refusals stand in the order in which they cost the least. With the answer
+    /// comes whether the usage chunk of its stream has to be taken out.
     async fn answer<B>(
         &self,
         live: &Live,
@@ -152,7 +153,7 @@ impl Gate {
         body: &mut Option<B>,
         upstreams: &Upstreams,
         record: &mut Record,
-    ) -> Result<(Begun, Manner), Fault>
+    ) -> Result<(Begun, bool), Fault>
     where
         B: Body<Data = Bytes, Error: Error + Send + 'static> + Send + Unpin + 'static,
     {
@@ -164,7 +165,8 @@ impl Gate {
         record.note_caller(&caller);
         if endpoint.body == BodyKind::Multipart {
             let form = upload::Form { endpoint, headers, body };
-            return upload::pass_on(live, form, &caller, upstreams, record).await;
+            let begun = upload::pass_on(live, form, &caller, upstreams, record).await?;
+            return Ok((begun, false));
         }
         // 3. What is asked? A bounded body, of which a few fields are looked at.
         body::check_json(headers)?;
@@ -182,10 +184,9 @@ impl Gate {
         // 5. Try them until one begins to answer.
         let mut asked = Asked { endpoint, headers, envelope, body, upstreams };
         let begun = attempt::run(live, &mut asked, &candidates, record).await?;
-        // 6. How the answer is to flow.
-        let strip = endpoint.stream_usage && !asked.envelope.asks_for_stream_usage();
-        let manner = manner(live, &begun, strip);
-        Ok((begun, manner))
+        // 6. Usage that only we asked for is taken out again on the way.
+        let strip_usage = endpoint.stream_usage && !asked.envelope.asks_for_stream_usage();
+        Ok((begun, strip_usage))
     }
 
     fn enter(&self, live: &Live) -> Result<load::Permit, Fault> {
@@ -238,25 +239,21 @@ fn scope(live: &Live, caller: &Caller, name: &str) -> Result<Vec<Candidate>, Fau
     Ok(route::plan(meant, &found, models, &live.snapshot.routing, &live.ward))
 }
 
-/// How an answer that begins like this is to flow.
-fn manner(live: &Live, begun: &Begun, strip_usage: bool) -> Manner {
-    let header = |name: &HeaderName| begun.headers.get(name).and_then(|value| value.to_str().ok());
-    let events = matches!(begun.content, Content::Flowing { events: true, .. });
-    let json =
-        header(&header::CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/json"));
-    let length = header(&header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
+/// How an answer that flows is to be relayed.
+fn manner(live: &Live, headers: &HeaderMap, flow: Flow, strip_usage: bool) -> Manner {
+    let events = flow == Flow::Events;
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
     Manner {
-        events,
+        flow,
         strip_usage: events && strip_usage,
-        json,
-        length: length.filter(|_| !events),
+        length: length.filter(|_| !events).and_then(|length| length.parse().ok()),
         ping_interval: live.snapshot.limits.ping_interval,
         idle: live.snapshot.routing.stream_idle_timeout,
     }
 }
 
 /// The head of an answer, and the body that follows.
-fn respond(begun: Begun, manner: Manner, mut record: Record) -> Response<Outgoing> {
+fn respond(live: &Live, begun: Begun, strip_usage: bool, mut record: Record) -> Response<Outgoing> {
     let times = record.begin_answer(200);
     let mut headers = passed_back(&begun.headers);
     gateway_headers(&mut headers, &record, times);
@@ -268,11 +265,12 @@ fn respond(begun: Begun, manner: Manner, mut record: Record) -> Response<Outgoin
             record.end();
             Outgoing::Whole(bytes)
         }
-        Content::Flowing { first, rest, .. } => {
-            if manner.events {
+        Content::Flowing { first, rest, flow } => {
+            if flow == Flow::Events {
                 headers.insert(NO_BUFFERING, HeaderValue::from_static("no"));
                 headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
             }
+            let manner = manner(live, &begun.headers, flow, strip_usage);
             Outgoing::Relay(Box::new(Relay::new(first, rest, manner, begun.tap, record)))
         }
     };

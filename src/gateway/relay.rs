@@ -72,14 +72,21 @@ enum Shape {
     },
 }
 
+/// What flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    Events,
+    /// A reply too large to be held, whose end may hold usage.
+    Json,
+    Bytes,
+}
+
 /// How a relay is to behave.
 #[derive(Clone, Copy, Debug)]
 pub struct Manner {
-    pub events: bool,
+    pub flow: Flow,
     /// The usage chunk was our wish, not the client's: take it out again.
     pub strip_usage: bool,
-    /// The reply is JSON whose end may hold usage.
-    pub json: bool,
     pub length: Option<u64>,
     pub ping_interval: Duration,
     /// Longest silence of the provider.
@@ -102,10 +109,12 @@ impl Relay {
         tap: Tap,
         record: Record,
     ) -> Self {
-        let shape = if manner.events {
-            Shape::Events { cutter: Cutter::default(), strip_usage: manner.strip_usage }
-        } else {
-            Shape::Bytes { tail: manner.json.then(Vec::new) }
+        let shape = match manner.flow {
+            Flow::Events => {
+                Shape::Events { cutter: Cutter::default(), strip_usage: manner.strip_usage }
+            }
+            Flow::Json => Shape::Bytes { tail: Some(Vec::new()) },
+            Flow::Bytes => Shape::Bytes { tail: None },
         };
         let now = Instant::now();
         let silence = Silence {

@@ -15,9 +15,8 @@ use super::begin::{Begun, Expected};
 use super::endpoint::Endpoint;
 use super::held::{Held, Replay};
 use super::record::Record;
-use super::relay::Manner;
 use super::route::Candidate;
-use super::{Live, body, manner, scope};
+use super::{Live, body, scope};
 use crate::ground::fault::{Fault, Kind};
 use crate::provider::client::{ClientBodyBroken, Upstreams};
 use crate::provider::{Call, Content};
@@ -39,7 +38,7 @@ pub(super) async fn pass_on<B>(
     caller: &Caller,
     upstreams: &Upstreams,
     record: &mut Record,
-) -> Result<(Begun, Manner), Fault>
+) -> Result<Begun, Fault>
 where
     B: Body<Data = Bytes, Error: Error + Send + 'static> + Send + Unpin + 'static,
 {
@@ -84,12 +83,10 @@ where
     record.note_received(length.unwrap_or_default());
     // The provider saw a body that broke off; the reason is ours to tell.
     let refused = upload.refused.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let begun = match refused {
-        Some(fault) => return Err(fault),
-        None => begun?,
-    };
-    let manner = manner(live, &begun, false);
-    Ok((begun, manner))
+    match refused {
+        Some(fault) => Err(fault),
+        None => begun,
+    }
 }
 
 /// One upload on its way; it can be sent once.
