@@ -1,5 +1,5 @@
 //! Token counts, in one convention for every format: OpenAI's, in which the input includes what was
-//! read from a cache and the output includes reasoning.
+//! read from a cache and what was written to one, and the output includes reasoning.
 
 /// Tokens of one answer; `None` where the provider said nothing, never a guess.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,5 +14,19 @@ pub struct Usage {
 impl Usage {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Input and output together.
+    pub fn total(&self) -> u64 {
+        self.input.unwrap_or_default().saturating_add(self.output.unwrap_or_default())
+    }
+
+    /// Takes over every count that `other` knows.
+    pub fn learn(&mut self, other: Self) {
+        self.input = other.input.or(self.input);
+        self.output = other.output.or(self.output);
+        self.cache_read = other.cache_read.or(self.cache_read);
+        self.cache_write = other.cache_write.or(self.cache_write);
+        self.reasoning = other.reasoning.or(self.reasoning);
     }
 }

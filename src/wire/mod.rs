@@ -2,11 +2,24 @@
 //! reqwest, a clock, the environment or the file system, so all of it can be fuzzed and tested with
 //! golden files.
 
+pub mod anthropic;
+pub mod bedrock;
 pub mod catalogue;
+pub mod codec;
+pub mod cohere;
+pub mod embeddings;
 pub mod envelope;
+pub mod fields;
+pub mod framing;
+pub mod gemini;
 pub mod json;
 pub mod multipart;
+pub mod ollama;
+pub mod openai_chat;
 pub mod openai_error;
+pub mod openai_responses;
 mod openai_usage;
+pub mod provider_error;
+pub mod seal;
 pub mod sse;
 pub mod tap;

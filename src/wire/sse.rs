@@ -163,6 +163,13 @@ pub fn data(event: &[u8]) -> Option<Cow<'_, [u8]>> {
     found
 }
 
+/// The name of one event: its last `event:` line, with or without the space; empty where it has none.
+pub fn name(event: &[u8]) -> Cow<'_, str> {
+    let lines = event.split(|byte| matches!(byte, b'\n' | b'\r'));
+    let named = lines.filter_map(|line| field(line, b"event")).next_back();
+    String::from_utf8_lossy(named.unwrap_or_default())
+}
+
 /// The value of a line of the field `name`.
 fn field<'l>(line: &'l [u8], name: &[u8]) -> Option<&'l [u8]> {
     let rest = line.strip_prefix(name)?;

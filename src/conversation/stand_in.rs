@@ -1,0 +1,1 @@
+//! Tools that a provider does not know, played by functions, and back again.

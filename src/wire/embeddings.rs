@@ -1,0 +1,1 @@
+//! Embeddings: OpenAI's request and answer, and what Ollama, Gemini and Cohere make of them.

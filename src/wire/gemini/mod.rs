@@ -1,0 +1,3 @@
+//! Google's generateContent (<https://ai.google.dev/api/generate-content>), on AI Studio and on Vertex AI.
+
+pub mod provider;

@@ -1,0 +1,3 @@
+//! Ollama's own /api/chat and /api/embed (<https://docs.ollama.com/api>).
+
+pub mod provider;

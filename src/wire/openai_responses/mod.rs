@@ -1,0 +1,4 @@
+//! OpenAI's responses (<https://platform.openai.com/docs/api-reference/responses>): what Codex CLI speaks.
+
+pub mod client;
+pub mod provider;
