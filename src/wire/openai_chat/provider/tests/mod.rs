@@ -1,0 +1,4 @@
+//! The half that faces providers, by its goldens.
+
+mod answers;
+mod requests;
