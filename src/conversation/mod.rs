@@ -8,8 +8,10 @@ mod event;
 mod json;
 mod loss;
 mod part;
+pub mod repair;
 mod reply;
 pub mod stand_in;
+pub mod think;
 pub mod usage;
 
 pub use ask::{
