@@ -13,6 +13,7 @@ pub mod fields;
 pub mod framing;
 pub mod gemini;
 pub mod json;
+pub mod lacking;
 pub mod multipart;
 pub mod ollama;
 pub mod openai_chat;
