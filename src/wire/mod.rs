@@ -21,6 +21,7 @@ pub mod openai_error;
 pub mod openai_responses;
 mod openai_usage;
 pub mod provider_error;
+pub mod rerank;
 pub mod seal;
 pub mod sse;
 pub mod tap;
