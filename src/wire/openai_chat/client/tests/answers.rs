@@ -306,6 +306,7 @@ fn openrouters_own_details_pass() {
     let said = message(&reply);
     assert_eq!(said["reasoning_details"].to_string(), details);
     assert!(said.get("thinking_blocks").is_none());
+    check_return(&said, &reply.choices[0].parts);
     check(reply);
 }
 
