@@ -309,12 +309,7 @@ fn what_only_openai_has_is_carried_whole() {
     );
     assert_eq!(
         tools(&ask),
-        [
-            "-/mcp hosted",
-            "-/web_search_preview hosted",
-            "-/tool_search hosted",
-            "-/f function None"
-        ]
+        ["-/mcp hosted", "-/web_search_preview hosted", "-/tool_search hosted"]
     );
     let names = vec!["web_search_preview".to_owned(), "f".to_owned()];
     assert_eq!(ask.tool_choice, Some(ToolChoice::Allowed { names, required: true }));
