@@ -4,6 +4,7 @@
 
 mod answer;
 mod config;
+pub mod embed;
 mod error;
 mod grounding;
 mod media;
