@@ -338,9 +338,23 @@ fn the_operator_knows_better() {
     let ask = chat(vec![user("Hi")]);
     let (outbound, _) = sent(&ask, "my-model", json!({"max_output_tokens": 777}));
     let outbound = outbound.expect("can be sent");
-    let sent: Value = serde_json::from_slice(&outbound.body).expect("valid");
-    assert_eq!(sent["max_tokens"], 777);
+    let body: Value = serde_json::from_slice(&outbound.body).expect("valid");
+    assert_eq!(body["max_tokens"], 777);
     assert_eq!(outbound.path, "/v1/messages");
+    let info = json!({
+        "max_output_tokens": 1500,
+        "supports_reasoning": true,
+        "supports_adaptive_thinking": false,
+        "supports_sampling_params": false,
+    });
+    let mut eager = Ask { max_tokens: Some(9000), ..ask };
+    eager.sampling.top_p = Json::parse("0.5");
+    eager.reasoning = Some(Reasoned { effort: Some(Effort::Max), ..Reasoned::default() });
+    let (tight, losses) = self::sent(&eager, "my-model", info);
+    let tight: Value = serde_json::from_slice(&tight.expect("sent").body).expect("valid");
+    assert_eq!(tight["max_tokens"], 1500);
+    assert_eq!(tight["thinking"], json!({"type": "enabled", "budget_tokens": 1499}));
+    assert_eq!(losses.paths(), "max_tokens, top_p");
     assert_eq!(outbound.headers, [("anthropic-version", "2023-06-01".to_owned())]);
 }
 
