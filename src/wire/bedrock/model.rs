@@ -49,6 +49,10 @@ impl<'t> Model<'t> {
         matches!(self.family, Family::Claude(..))
     }
 
+    pub(super) fn is_open_weight(&self) -> bool {
+        self.is_open_weight
+    }
+
     /// Claude at this version or above.
     fn claude_from(&self, major: u32, minor: u32) -> bool {
         matches!(self.family, Family::Claude(a, b) if (a, b) >= (major, minor))
