@@ -3,8 +3,10 @@
 //! becomes a head and a body that can be polled. Nothing here knows of keys of ours, or of clients.
 
 pub mod client;
+pub mod google;
 pub mod mock;
 mod pieces;
+pub mod sigv4;
 
 use std::collections::VecDeque;
 use std::pin::Pin;
