@@ -4,12 +4,15 @@
 //! pair. Nothing here knows how any format spells anything: only which ones there are.
 
 mod ask;
+pub mod estimate;
 mod event;
 mod json;
 mod loss;
 mod part;
+pub mod repair;
 mod reply;
 pub mod stand_in;
+pub mod think;
 pub mod usage;
 
 pub use ask::{

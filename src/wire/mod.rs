@@ -3,16 +3,20 @@
 //! golden files.
 
 pub mod anthropic;
+mod anthropic_usage;
 pub mod bedrock;
 pub mod catalogue;
 pub mod codec;
 pub mod cohere;
+pub mod drop_params;
 pub mod embeddings;
 pub mod envelope;
 pub mod fields;
+pub mod formats;
 pub mod framing;
 pub mod gemini;
 pub mod json;
+pub mod lacking;
 pub mod multipart;
 pub mod ollama;
 pub mod openai_chat;
@@ -20,6 +24,7 @@ pub mod openai_error;
 pub mod openai_responses;
 mod openai_usage;
 pub mod provider_error;
+pub mod rerank;
 pub mod seal;
 pub mod sse;
 pub mod tap;

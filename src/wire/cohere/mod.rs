@@ -1,3 +1,12 @@
-//! Cohere's chat, version 2 (<https://docs.cohere.com/reference/chat>).
+//! Cohere's chat and embeddings, version 2 (<https://docs.cohere.com/reference/chat>).
 
+mod citation;
+pub mod embed;
+mod messages;
 pub mod provider;
+mod reply;
+mod request;
+mod stream;
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,0 @@
-//! Tools that a provider does not know, played by functions, and back again.

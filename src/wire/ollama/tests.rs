@@ -1,0 +1,479 @@
+//! Golden answers and the laws of streams; what becomes of requests.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+use super::provider::PROVIDER;
+use crate::conversation::*;
+use crate::ground::fault::{Fault, Kind};
+use crate::wire::catalogue::PROVIDERS;
+use crate::wire::codec::{Ids, Options, ReplyContext, Target};
+use crate::wire::framing::Frames;
+
+macro_rules! golden {
+    ($name:literal) => {
+        include_bytes!(concat!("../../../tests/golden/answers/ollama/", $name)).as_slice()
+    };
+}
+
+fn context() -> ReplyContext {
+    ReplyContext {
+        ids: Ids::new("0123456789abcdef0123456789abcdef"),
+        json_tool: None,
+        ..ReplyContext::default()
+    }
+}
+
+/// The events of a stream that comes in these pieces.
+fn events<'b>(pieces: impl IntoIterator<Item = &'b [u8]>) -> Vec<Event> {
+    let mut frames = Frames::new(PROVIDER.framing);
+    let mut decoder = (PROVIDER.stream)(context());
+    let mut out = Vec::new();
+    for piece in pieces {
+        let bytes = Bytes::copy_from_slice(piece);
+        frames.push(bytes, |frame| decoder.frame(frame, &mut out)).expect("frames");
+    }
+    frames.end(|frame| decoder.frame(frame, &mut out));
+    decoder.end(&mut out);
+    out
+}
+
+fn folded(events: Vec<Event>) -> Result<Reply, Fault> {
+    let mut fold = Fold::default();
+    events.into_iter().for_each(|event| fold.push(event));
+    fold.finish()
+}
+
+fn whole(body: &[u8]) -> Result<Reply, Fault> {
+    (PROVIDER.reply)(body, &mut context())
+}
+
+#[track_caller]
+fn check_law(whole_answer: &[u8], streamed: &[u8]) -> Reply {
+    let reply = whole(whole_answer).expect("an answer");
+    let events = events([streamed]);
+    let opened = events.iter().filter(|event| matches!(event, Event::Open { .. })).count();
+    let closed = events.iter().filter(|event| matches!(event, Event::Close { .. })).count();
+    assert_eq!(opened, closed);
+    assert_eq!(folded(events).expect("an answer"), reply);
+    reply
+}
+
+#[test]
+fn folding_the_stream_gives_the_whole_answer() {
+    let reply = check_law(golden!("plain.json"), golden!("plain.jsonl"));
+    let choice = &reply.choices[0];
+    assert_eq!(choice.parts, [Part::text("The sky\u{2028}is blue 🌤.")]);
+    assert_eq!(choice.finish, Some(Finish::Stop));
+    assert_eq!(reply.head.model.as_deref(), Some("llama3.2"));
+    assert_eq!(reply.head.created, Some(1_751_919_739));
+    let usage = Usage { input: Some(169), output: Some(15), ..Usage::default() };
+    assert_eq!(reply.usage, Some(usage));
+
+    let reply = check_law(golden!("thinking.json"), golden!("thinking.jsonl"));
+    let thoughts = Reasoning { text: "Okay, 17 × 23".into(), ..Reasoning::default() };
+    assert_eq!(reply.choices[0].parts, [Part::reasoning(thoughts), Part::text("391.")]);
+
+    let reply = check_law(golden!("length.json"), golden!("length.jsonl"));
+    assert_eq!(reply.choices[0].finish, Some(Finish::Length));
+
+    let reply = check_law(golden!("load.json"), golden!("load.jsonl"));
+    assert_eq!(reply.choices[0].finish, Some(Finish::Stop));
+    assert!(reply.choices[0].parts.is_empty());
+}
+
+#[test]
+fn calls_come_whole_with_ids() {
+    let reply = check_law(golden!("tools.json"), golden!("tools.jsonl"));
+    let choice = &reply.choices[0];
+    assert_eq!(choice.finish, Some(Finish::ToolCalls));
+    let call = choice.parts[0].as_call().expect("a call");
+    assert!(call.id.starts_with("call_"));
+    assert_eq!((&*call.name, &*call.arguments), ("get_weather", r#"{"city": "Tokyo"}"#));
+
+    let reply = check_law(golden!("parallel.json"), golden!("parallel.jsonl"));
+    let calls = reply.choices[0].parts.iter().filter_map(Part::as_call);
+    let calls: Vec<_> = calls.map(|call| (&*call.id, &*call.arguments)).collect();
+    let big = r#"{"city": "London", "big": 12345678901234567890123}"#;
+    let expected = [("call_a1", r#"{"city": "New York"}"#), ("call_a2", "{}"), ("call_a3", big)];
+    assert_eq!(calls, expected);
+}
+
+#[test]
+fn odd_calls_are_mended() {
+    let body = br#"{"message":{"role":"assistant","content":"","tool_calls":[
+        {"function":{"name":"a"}},{"function":{"name":""}},{},7,
+        {"function":{"name":"b","arguments":"{\"x\":1}"}},{"function":{"name":"c","arguments":null}},
+        {"function":{"name":"d","arguments":""}}]},"done":true,"done_reason":"stop"}"#;
+    let reply = whole(body).expect("an answer");
+    let calls: Vec<_> = reply.choices[0].parts.iter().filter_map(Part::as_call).collect();
+    let arguments: Vec<_> = calls.iter().map(|call| (&*call.name, &*call.arguments)).collect();
+    assert_eq!(arguments, [("a", "{}"), ("b", r#"{"x":1}"#), ("c", "{}"), ("d", "{}")]);
+    assert_ne!(calls[0].id, calls[1].id);
+}
+
+#[test]
+fn log_probabilities_become_openais() {
+    let reply = check_law(golden!("logprobs.json"), golden!("logprobs.jsonl"));
+    let Content::Text { text, logprobs, .. } = &reply.choices[0].parts[0].content else {
+        panic!("a text")
+    };
+    assert_eq!(text, "Hi!");
+    let expected = json!([
+        {"token": "Hi", "logprob": -0.25, "bytes": [72, 105], "top_logprobs": [
+            {"token": "Hi", "logprob": -0.25, "bytes": [72, 105]},
+            {"token": "Hello", "logprob": -1.5, "bytes": [72, 101, 108, 108, 111]}]},
+        {"token": "!", "logprob": -0.5, "bytes": [33], "top_logprobs": []}]);
+    assert_eq!(logprobs.as_ref().expect("logprobs").to_value(), expected);
+}
+
+#[test]
+fn errors_and_breaks_are_no_answers() {
+    let fault = folded(events([golden!("error.jsonl")])).expect_err("an error");
+    assert_eq!(fault.message, "an error was encountered while running the model");
+    assert_eq!(fault.status(), 502);
+    let fault = whole(golden!("error.json")).expect_err("an error");
+    assert_eq!(fault.message, "the model failed to generate a response");
+    let fault = folded(events([golden!("truncated.jsonl")])).expect_err("a break");
+    assert_eq!(fault.kind, Kind::UpstreamGarbage);
+    let long =
+        br#"{"error":"request (9000 tokens) exceeds the available context size (8192 tokens)"}"#;
+    let fault = folded(events([&long[..]])).expect_err("an error");
+    assert_eq!((fault.status(), fault.code()), (400, Some("context_length_exceeded")));
+    for body in [&b"<html>"[..], b"", b"[]", b"{}", b"null", b"\xff\xfe"] {
+        assert_eq!(whole(body).expect_err("no answer").kind, Kind::UpstreamGarbage);
+    }
+    // Nothing follows the end.
+    let after = [golden!("length.jsonl"), b"{\"message\":{\"content\":\"more\"}}\n<html>\n"];
+    assert_eq!(
+        folded(events(after)).expect("an answer"),
+        whole(golden!("length.json")).expect("one")
+    );
+}
+
+proptest! {
+    #[test]
+    fn cuts_change_nothing(cuts in prop::collection::vec(0_usize..1300, 0..12)) {
+        for stream in [golden!("plain.jsonl"), golden!("parallel.jsonl"), golden!("error.jsonl")] {
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (stream.len() + 1)).collect();
+            cuts.sort_unstable();
+            let mut from = 0;
+            let mut pieces = Vec::new();
+            for cut in cuts.into_iter().chain([stream.len()]) {
+                pieces.push(&stream[from..cut]);
+                from = cut;
+            }
+            prop_assert_eq!(format!("{:?}", events(pieces)), format!("{:?}", events([stream])));
+        }
+    }
+
+    #[test]
+    fn nothing_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = events([&bytes[..]]);
+        let _ = whole(&bytes);
+    }
+}
+
+// Requests.
+
+struct Case {
+    ask: Ask,
+    model: &'static str,
+    info: Value,
+}
+
+fn case(ask: Ask) -> Case {
+    Case { ask, model: "qwen3", info: json!({}) }
+}
+
+impl Case {
+    fn write(&self) -> (Result<Value, Fault>, String) {
+        let info: Map<String, Value> = self.info.as_object().expect("an object").clone();
+        let target = Target {
+            model: self.model,
+            provider: &PROVIDERS[0],
+            base: "http://127.0.0.1:11434",
+            info: &info,
+            options: &Options::default(),
+            stream: self.ask.stream,
+        };
+        let mut losses = Losses::default();
+        let outbound = (PROVIDER.request)(&self.ask, &target, &mut losses);
+        let body = outbound.map(|outbound| {
+            assert_eq!(outbound.path, "/api/chat");
+            serde_json::from_slice(&outbound.body).expect("json")
+        });
+        (body, losses.paths())
+    }
+
+    #[track_caller]
+    fn check(&self, expected: Value, losses: &str) {
+        let (body, found) = self.write();
+        let mut body = body.expect("a request");
+        let body = body.as_object_mut().expect("an object");
+        for common in ["model", "stream", "messages"] {
+            let value = body.remove(common).expect("there");
+            if let Some(wanted) = expected.get(common) {
+                assert_eq!(&value, wanted);
+            }
+        }
+        for (name, value) in body.iter() {
+            assert_eq!(Some(value), expected.get(name), "{name}");
+        }
+        for (name, value) in expected.as_object().expect("an object") {
+            assert!(body.get(name) == Some(value) || name == "messages", "{name}");
+        }
+        assert_eq!(found, losses);
+    }
+}
+
+fn ask(turns: Vec<Turn>) -> Ask {
+    Ask { turns, ..Ask::new(Format::OpenAiChat) }
+}
+
+fn user(parts: Vec<Part>) -> Turn {
+    Turn::new(Role::User, parts)
+}
+
+fn hello() -> Ask {
+    ask(vec![user(vec![Part::text("hi")])])
+}
+
+fn media(kind: MediaKind, source: Source) -> Part {
+    Part::new(Content::Media(Media { kind, source, name: None, detail: None }))
+}
+
+fn png(data: &str) -> Part {
+    media(MediaKind::Image, Source::Base64 { media_type: "image/png".into(), data: data.into() })
+}
+
+fn function(name: &str) -> Tool {
+    let schema = Json::parse(r#"{"type":"object","properties":{"x":{"type":"number"}}}"#);
+    Tool {
+        name: name.into(),
+        namespace: None,
+        description: Some("does".into()),
+        kind: ToolKind::Function { schema, strict: None },
+        cache_control: None,
+        extras: Extras::default(),
+    }
+}
+
+fn tool_turns() -> Vec<Turn> {
+    let call = |id: &str, name: &str, arguments: &str| {
+        Part::new(Content::ToolCall(ToolCall {
+            id: id.into(),
+            name: name.into(),
+            arguments: arguments.into(),
+            ..ToolCall::default()
+        }))
+    };
+    let result = |id: &str, parts: Vec<Part>, is_error: bool| {
+        let result = ToolResult { call_id: id.into(), parts, is_error, ..ToolResult::default() };
+        Part::new(Content::ToolResult(result))
+    };
+    let thoughts = Reasoning { text: "hm".into(), ..Reasoning::default() };
+    let calls = vec![
+        Part::reasoning(thoughts),
+        Part::text("wait"),
+        call("c1", "look", "{\"n\":1.0e2}"),
+        call("c2", "ls", ""),
+        call("c3", "rm", r#"{"a":1}{"b":2}"#),
+    ];
+    let results = vec![
+        Part::text("and?"),
+        result("c2", vec![Part::text("a"), Part::text("b")], false),
+        result("c1", vec![png("AAAA")], false),
+        result("c3", vec![Part::text("denied")], true),
+    ];
+    vec![user(vec![Part::text("go")]), Turn::new(Role::Assistant, calls), user(results)]
+}
+
+#[test]
+fn tools_and_their_results_pair() {
+    let asked = Ask { tools: vec![function("look")], ..ask(tool_turns()) };
+    let expected = json!({
+        "tools": [{"type": "function", "function": {"name": "look", "description": "does",
+            "parameters": {"type": "object", "properties": {"x": {"type": "number"}}}}}],
+        "messages": [
+            {"role": "user", "content": "go"},
+            {"role": "assistant", "content": "wait", "thinking": "hm", "tool_calls": [
+                {"id": "c1", "type": "function", "function": {"index": 0, "name": "look", "arguments": {"n": 100.0}}},
+                {"id": "c2", "type": "function", "function": {"index": 1, "name": "ls", "arguments": {}}},
+                {"id": "c3", "type": "function", "function": {"index": 2, "name": "rm",
+                    "arguments": {"arguments": "{\"a\":1}{\"b\":2}"}}}]},
+            {"role": "tool", "content": "a\nb", "tool_name": "ls", "tool_call_id": "c2"},
+            {"role": "tool", "content": "", "tool_name": "look", "tool_call_id": "c1"},
+            {"role": "tool", "content": "Error: denied", "tool_name": "rm", "tool_call_id": "c3"},
+            {"role": "user", "content": "and?\n(A picture that look returned.)", "images": ["AAAA"]}]
+    });
+    case(asked).check(expected, "");
+}
+
+#[test]
+fn numbers_keep_their_spelling() {
+    let (turns, sampling) =
+        (tool_turns(), Sampling { temperature: Json::parse("0.70"), ..Sampling::default() });
+    let target_info = Map::new();
+    let target = Target {
+        model: "m",
+        provider: &PROVIDERS[0],
+        base: "",
+        info: &target_info,
+        options: &Options::default(),
+        stream: true,
+    };
+    let asked = Ask { sampling, ..ask(turns) };
+    let outbound = (PROVIDER.request)(&asked, &target, &mut Losses::default()).expect("a request");
+    let text = String::from_utf8(outbound.body).expect("text");
+    assert!(text.contains(r#""arguments":{"n":1.0e2}"#) && text.contains(r#""temperature":0.70"#));
+}
+
+#[test]
+fn choices_are_kept_by_what_is_offered() {
+    let tools = || vec![function("a"), function("b")];
+    let chosen = |choice| Ask { tools: tools(), tool_choice: Some(choice), ..hello() };
+    let names = |ask: Ask| {
+        let (body, losses) = case(ask).write();
+        let body = body.expect("a request");
+        let tools = body["tools"].as_array().cloned().unwrap_or_default();
+        let names: Vec<String> = tools
+            .iter()
+            .filter_map(|tool| tool["function"]["name"].as_str())
+            .map(Into::into)
+            .collect();
+        (names.join(" "), losses)
+    };
+    let named = ToolChoice::Named { name: "b".into(), namespace: None, kind: CallKind::Function };
+    assert_eq!(names(chosen(ToolChoice::Auto)), ("a b".into(), String::new()));
+    assert_eq!(names(chosen(ToolChoice::None)), (String::new(), String::new()));
+    assert_eq!(names(chosen(ToolChoice::Required)), ("a b".into(), "tool_choice".into()));
+    assert_eq!(names(chosen(named)), ("b".into(), "tool_choice".into()));
+}
+
+#[test]
+fn knobs_go_into_options() {
+    let number = |text: &str| Json::parse(text);
+    let sampling = Sampling {
+        temperature: number("0.5"),
+        top_p: number("0.9"),
+        top_k: number("40"),
+        min_p: number("0.05"),
+        seed: number("7"),
+        presence_penalty: number("1"),
+        frequency_penalty: number("-1"),
+        stop: vec!["END".into(), String::new()],
+        n: Some(2),
+        logit_bias: number(r#"{"1":2}"#),
+        logprobs: Some(true),
+        top_logprobs: Some(3),
+    };
+    let fields = [
+        ("num_ctx", "8192"),
+        ("mirostat", "1"),
+        ("keep_alive", "\"10m\""),
+        ("options", r#"{"num_gpu":1,"seed":8}"#),
+        ("store", "true"),
+    ];
+    let fields = fields.map(|(name, value)| (name.to_owned(), number(value).expect("json")));
+    let asked = Ask {
+        sampling,
+        max_tokens: Some(64),
+        parallel_tool_calls: Some(false),
+        user: Some("me".into()),
+        verbosity: Some("low".into()),
+        text_format: Some(TextFormat::JsonObject),
+        extras: Extras::new(Format::OpenAiChat, fields.into()),
+        ..hello()
+    };
+    let expected = json!({
+        "format": "json", "logprobs": true, "top_logprobs": 3, "keep_alive": "10m",
+        "options": {"num_ctx": 8192, "num_predict": 64, "temperature": 0.5, "top_p": 0.9, "top_k": 40,
+            "min_p": 0.05, "seed": 8, "presence_penalty": 1, "frequency_penalty": -1, "stop": ["END"],
+            "mirostat": 1, "num_gpu": 1}
+    });
+    let losses = "n, logit_bias, parallel_tool_calls, verbosity, user, store";
+    Case { info: json!({"num_ctx": 4096}), ..case(asked) }.check(expected, losses);
+
+    let schema = json!({"type": "object", "properties": {"age": {"type": "integer"}}});
+    let text_format = TextFormat::JsonSchema {
+        name: "x".into(),
+        description: None,
+        schema: Json::of(&schema),
+        strict: Some(true),
+    };
+    let asked = Ask { text_format: Some(text_format), ..hello() };
+    case(asked).check(json!({"format": schema}), "");
+}
+
+#[test]
+fn thinking_is_asked_for_only_where_the_client_did() {
+    let think = |model: &'static str, info: Value, reasoning: Reasoned| {
+        let asked = Ask { reasoning: Some(reasoning), ..hello() };
+        let (body, losses) = Case { ask: asked, model, info }.write();
+        (body.expect("a request").get("think").cloned().unwrap_or_default(), losses)
+    };
+    let effort = |effort| Reasoned { effort: Some(effort), ..Reasoned::default() };
+    let kept = |value: Value| (value, String::new());
+    let lost = |value: Value| (value, "reasoning_effort".to_owned());
+    assert_eq!(think("qwen3", json!({}), Reasoned::default()), kept(Value::Null));
+    assert_eq!(think("qwen3", json!({}), effort(Effort::Medium)), kept(json!(true)));
+    assert_eq!(think("qwen3", json!({}), effort(Effort::None)), kept(json!(false)));
+    let off = Reasoned { disabled: true, ..Reasoned::default() };
+    assert_eq!(think("qwen3", json!({}), off), kept(json!(false)));
+    let budget = Reasoned { budget_tokens: Some(4096), ..Reasoned::default() };
+    assert_eq!(think("gpt-oss:20b", json!({}), budget), kept(json!("medium")));
+    assert_eq!(think("gpt-oss:20b", json!({}), effort(Effort::XHigh)), kept(json!("high")));
+    assert_eq!(think("gpt-oss:20b", json!({}), effort(Effort::None)), lost(json!("low")));
+    let none = json!({"supports_reasoning": false});
+    assert_eq!(think("llama3", none.clone(), effort(Effort::High)), lost(Value::Null));
+    assert_eq!(think("llama3", none, effort(Effort::None)), kept(Value::Null));
+}
+
+#[test]
+fn pictures_go_bare_and_what_cannot_go_is_refused() {
+    let parts = vec![
+        Part::text("what?"),
+        png("QUJD"),
+        media(MediaKind::Image, Source::Url("data:image/png;base64,REVG".into())),
+        media(MediaKind::Document, Source::Text("a note".into())),
+    ];
+    let message = json!({"role": "user", "content": "what?\na note", "images": ["QUJD", "REVG"]});
+    case(ask(vec![user(parts)])).check(json!({"messages": [message]}), "");
+
+    let refused = |part: Part| {
+        let (body, _) = case(ask(vec![user(vec![Part::text("x"), part])])).write();
+        let fault = body.expect_err("a fault");
+        assert_eq!(fault.kind, Kind::InvalidRequest);
+        assert_eq!(fault.param.as_deref(), Some("messages[0].content[1]"));
+        fault.message.into_owned()
+    };
+    let address = media(MediaKind::Image, Source::Url("https://x/y.png".into()));
+    assert!(refused(address).contains("data URL"));
+    let pdf = Source::Base64 { media_type: "application/pdf".into(), data: "AA".into() };
+    assert!(refused(media(MediaKind::Document, pdf)).contains("no files"));
+    let wav = Source::Base64 { media_type: "audio/wav".into(), data: "AA".into() };
+    assert!(refused(media(MediaKind::Audio, wav)).contains("no sound"));
+    let id = Source::FileId { format: Format::OpenAiChat, id: "file-1".into() };
+    assert!(refused(media(MediaKind::Image, id)).contains("file store"));
+}
+
+#[test]
+fn systems_stay_in_place_and_empty_turns_go() {
+    let redacted = Reasoning { redacted: true, ..Reasoning::default() };
+    let turns = vec![
+        Turn::new(Role::Developer, vec![Part::text("be"), Part::text("brief")]),
+        user(vec![Part::text("hi")]),
+        Turn::new(Role::Assistant, vec![Part::reasoning(redacted)]),
+        Turn::new(Role::System, vec![Part::text("now in French")]),
+        user(vec![Part::text("")]),
+        user(vec![Part::text("go")]),
+    ];
+    let messages = json!([
+        {"role": "system", "content": "be\nbrief"},
+        {"role": "user", "content": "hi"},
+        {"role": "system", "content": "now in French"},
+        {"role": "user", "content": "go"}]);
+    case(ask(turns)).check(json!({"messages": messages}), "");
+}
