@@ -22,7 +22,7 @@ macro_rules! pairs {
 }
 
 fn context() -> ReplyContext {
-    ReplyContext { ids: Ids::new("00"), json_tool: None }
+    ReplyContext { ids: Ids::new("00"), ..ReplyContext::default() }
 }
 
 fn events(pieces: &[&[u8]]) -> Vec<Event> {
