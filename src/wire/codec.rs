@@ -131,6 +131,8 @@ pub struct ReplyContext {
     pub ids: Ids,
     /// As in [`Outbound`].
     pub json_tool: Option<String>,
+    /// The provider's name for the model, as in [`Target`]; empty where nobody said.
+    pub model: String,
 }
 
 /// Ids for calls whose provider gives none: unique among all requests, and the same in every try.

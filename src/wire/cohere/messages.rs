@@ -145,7 +145,9 @@ impl<'a> Writer<'a, '_> {
             content.push(document("", result.is_error));
         }
         let tool_call_id = Some(&*result.call_id);
-        self.messages.push(Message { role: "tool", tool_call_id, content, ..Message::default() });
+        let message = Message { role: "tool", tool_call_id, content, ..Message::default() };
+        let at = self.messages.iter().rposition(Message::is_of_calls);
+        self.messages.insert(at.map_or(self.messages.len(), |at| at + 1), message);
         Ok(())
     }
 
@@ -196,6 +198,13 @@ impl<'a> Writer<'a, '_> {
 
     fn lose(&mut self, path: String) {
         self.losses.add(path, "Cohere has no such part of a message");
+    }
+}
+
+impl Message<'_> {
+    /// Calls or results: what a further result belongs behind, whatever a client put between.
+    fn is_of_calls(&self) -> bool {
+        self.tool_call_id.is_some() || !self.tool_calls.is_empty()
     }
 }
 

@@ -49,7 +49,12 @@ pub(super) fn write<'a>(ask: &'a Ask, losses: &mut Losses) -> Result<Vec<Message
     for (at, turn) in ask.turns.iter().enumerate() {
         writer.turn(at, turn)?;
     }
-    Ok(writer.messages)
+    let mut messages = writer.messages;
+    if messages.is_empty() {
+        // No messages at all would only load the model.
+        messages.push(Message { role: "user", ..Message::default() });
+    }
+    Ok(messages)
 }
 
 struct Writer<'a, 'l> {
@@ -134,7 +139,8 @@ impl<'a> Writer<'a, '_> {
         if result.is_error && !message.content.to_ascii_lowercase().starts_with("error") {
             message.content.insert_str(0, "Error: ");
         }
-        self.messages.push(message);
+        let at = self.messages.iter().rposition(Message::is_of_calls);
+        self.messages.insert(at.map_or(self.messages.len(), |at| at + 1), message);
         Ok(())
     }
 }
@@ -145,6 +151,11 @@ impl<'a> Message<'a> {
             && self.thinking.is_empty()
             && self.images.is_empty()
             && self.tool_calls.is_empty()
+    }
+
+    /// Calls or results: what a further result belongs behind, whatever a client put between.
+    fn is_of_calls(&self) -> bool {
+        self.tool_call_id.is_some() || !self.tool_calls.is_empty()
     }
 
     fn say(&mut self, text: &str) {
