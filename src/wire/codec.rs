@@ -231,6 +231,13 @@ pub fn write_data(out: &mut Vec<u8>, data: &impl serde::Serialize) {
         out.truncate(start);
         out.extend_from_slice(b"null");
     }
+    // JSON that is carried as text may be spread over lines, and a line end would end the field. Within strings it
+    // is escaped, so here it is a blank like any other.
+    for byte in out.get_mut(start..).unwrap_or_default() {
+        if matches!(byte, b'\n' | b'\r') {
+            *byte = b' ';
+        }
+    }
     out.extend_from_slice(b"\n\n");
 }
 
@@ -245,5 +252,13 @@ mod tests {
         assert_ne!(one, two);
         assert!(one.len() <= 40 && one.starts_with("call_"));
         assert_ne!(Ids::default().call(), "");
+    }
+
+    #[test]
+    fn json_over_several_lines_is_one_line_of_an_event() {
+        let json = Json::parse("{\n  \"a\":\r\n \"b\\n\"}").expect("valid");
+        let mut out = Vec::new();
+        write_event(&mut out, "x", &json);
+        assert_eq!(out, b"event: x\ndata: {   \"a\":   \"b\\n\"}\n\n");
     }
 }

@@ -3,8 +3,8 @@
 
 use std::borrow::Cow;
 
+use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
-use serde::{Deserialize, Serialize};
 
 use crate::conversation::{Annotation, Extras, Format, Json, Usage};
 use crate::ground::fault::{Fault, Kind};
@@ -39,14 +39,6 @@ pub(super) struct Counts {
     cache_read: Option<u64>,
     cache_write: Option<u64>,
     reasoning: Option<u64>,
-}
-
-/// `error` of an error body or event.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Told {
-    r#type: Option<String>,
-    message: Option<String>,
 }
 
 /// A citation: Anthropic's own, and the plain one that it comes to where it names a page.
@@ -86,8 +78,8 @@ pub(super) fn legal_id(id: &str) -> Cow<'_, str> {
 /// What Anthropic said in an error body, or in an `error` event of a stream; the status by its type
 /// (<https://docs.anthropic.com/en/api/errors>).
 pub(super) fn told(error: Option<&Json>) -> Fault {
-    let told: Told = error.and_then(Json::read).unwrap_or_default();
-    let class = told.r#type.unwrap_or_default();
+    let mut told = error.and_then(|error| Fields::read(error.as_str())).unwrap_or_default();
+    let class = told.text("type").unwrap_or_default();
     let status = match class.as_str() {
         "invalid_request_error" => 400,
         "authentication_error" => 401,
@@ -100,7 +92,7 @@ pub(super) fn told(error: Option<&Json>) -> Fault {
         "overloaded_error" => 529,
         _ => 500,
     };
-    let message = told.message.filter(|message| !message.is_empty());
+    let message = told.text("message").filter(|message| !message.is_empty());
     let message = message.unwrap_or_else(|| "The provider reported an error.".to_owned());
     let overflows = is_overflow(&message);
     let mut fault = Fault::new(Kind::Upstream(status), message);

@@ -75,12 +75,14 @@ impl Answer {
             }
         }
         let feedback = chunk.inner("promptFeedback");
-        let blocked = feedback.and_then(|feedback| finish::of_prompt(feedback));
+        let blocked = feedback.and_then(finish::of_prompt);
         if let Some(finish) = blocked.filter(|_| self.candidates.is_empty()) {
             let blocked = Candidate { seen: true, finish: Some(finish), ..Candidate::default() };
             self.candidates.push(blocked);
         }
-        out.extend(chunk.inner("usageMetadata").map(|usage| Event::Usage(finish::usage(usage))));
+        // Vertex AI's first chunks may say nothing but how the request was billed.
+        let usage = chunk.inner("usageMetadata").map(finish::usage);
+        out.extend(usage.filter(|usage| !usage.is_empty()).map(Event::Usage));
     }
 
     fn begin(&mut self, chunk: &mut Fields<'_>, out: &mut Vec<Event>) {

@@ -1,6 +1,6 @@
 //! What the models of this family take, read off their names: Google says such things on pages for people and
-//! nowhere in its API. An operator's `model_info` wins. Unknown names are taken for the newest, so that
-//! tomorrow's model is asked in tomorrow's way.
+//! nowhere in its API. An operator's `model_info` wins. A Gemini without a version in its name is taken for the
+//! newest, so that `gemini-flash-latest` is asked in today's way; a tuned model, whose name says nothing, for a 2.5.
 
 use crate::wire::codec::Target;
 

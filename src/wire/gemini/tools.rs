@@ -41,7 +41,12 @@ pub(super) fn write(ask: &Ask, model: Model, losses: &mut Losses) -> Tools {
                 }
             }
             ToolKind::Hosted { value, .. } => match native(value) {
-                Some(entry) => hosted.push((format!("tools[{at}]"), entry)),
+                Some(entry) => {
+                    if bounds(value) {
+                        losses.add(format!("tools[{at}].filters"), "Google searches everywhere");
+                    }
+                    hosted.push((format!("tools[{at}]"), entry));
+                }
                 None => losses.add(format!("tools[{at}]"), "Gemini has no tool like it"),
             },
             _ => losses.add(format!("tools[{at}]"), "Gemini calls functions only"),
@@ -119,6 +124,13 @@ fn config(ask: &Ask, functions: bool, losses: &mut Losses) -> Option<Json> {
         config.insert("allowedFunctionNames".to_owned(), json!(names));
     }
     Some(Json::of(&json!({ "functionCallingConfig": config })))
+}
+
+/// Whether a search is bound to some sites, or to all but some.
+fn bounds(value: &Json) -> bool {
+    let members = value.read::<Map<String, Value>>().unwrap_or_default();
+    let bounds = ["filters", "allowed_domains", "blocked_domains"];
+    bounds.into_iter().any(|name| members.get(name).is_some_and(|value| !value.is_null()))
 }
 
 /// Google's own tool for a hosted one: searching the web and running code have the same meaning everywhere.

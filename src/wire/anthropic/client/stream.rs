@@ -201,13 +201,8 @@ impl Encoder {
             }
             (Content::Text { .. }, Delta::Annotation(annotation)) => {
                 let citation = reply::citation(&annotation, &mut live.cited);
-                let delta = citation
-                    .map(|citation| Object::of("citations_delta").with("citation", citation));
-                if let Some(delta) = &delta {
-                    let index = self.block_start(out);
-                    block_delta(index, delta, out);
-                }
-                None
+                let citation = citation.map(|citation| Json::of(&citation));
+                citation.map(|citation| Object::of("citations_delta").with("citation", citation))
             }
             (Content::Reasoning(reasoning), Delta::Seal(seal)) => {
                 reasoning.seal = Some(seal);
@@ -231,7 +226,7 @@ impl Encoder {
         };
         if let Some(delta) = written {
             let index = self.block_start(out);
-            block_delta(index, &delta, out);
+            block_delta(index, delta, out);
         }
     }
 
@@ -286,14 +281,14 @@ impl Encoder {
                 if live.index.is_some() || !signature.is_empty() {
                     let index = self.block_start(out);
                     let delta = Object::of("signature_delta").with("signature", signature);
-                    block_delta(index, &delta, out);
+                    block_delta(index, delta, out);
                 }
             }
             // Without arguments it would be no JSON at all.
             Content::ToolCall(_) if !live.argued => {
                 let index = self.block_start(out);
                 let delta = Object::of("input_json_delta").with("partial_json", "{}");
-                block_delta(index, &delta, out);
+                block_delta(index, delta, out);
             }
             _ => {}
         }
@@ -308,7 +303,7 @@ impl Encoder {
         self.next += 1;
         let block = Object::of("thinking").with("thinking", "").with("signature", "");
         block_start(index, block.into(), out);
-        block_delta(index, &Object::of("signature_delta").with("signature", signature), out);
+        block_delta(index, Object::of("signature_delta").with("signature", signature), out);
         block_stop(index, out);
     }
 }
@@ -338,7 +333,7 @@ fn own_block(index: u64, value: &Json, out: &mut Vec<u8>) {
     let block = Object::default().extras(&rest).with("input", Object::default());
     block_start(index, block.into(), out);
     let delta = Object::of("input_json_delta").with("partial_json", input.as_str());
-    block_delta(index, &delta, out);
+    block_delta(index, delta, out);
 }
 
 fn block_start(index: u64, block: Node<'_>, out: &mut Vec<u8>) {
@@ -346,9 +341,9 @@ fn block_start(index: u64, block: Node<'_>, out: &mut Vec<u8>) {
     write(out, "content_block_start", &event.with("content_block", block));
 }
 
-fn block_delta(index: u64, delta: &Object<'_>, out: &mut Vec<u8>) {
+fn block_delta(index: u64, delta: Object<'_>, out: &mut Vec<u8>) {
     let event = Object::of("content_block_delta").with("index", index);
-    write(out, "content_block_delta", &event.with("delta", delta.clone()));
+    write(out, "content_block_delta", &event.with("delta", delta));
 }
 
 fn block_stop(index: u64, out: &mut Vec<u8>) {

@@ -1,5 +1,6 @@
 //! The client's half held against fixtures: what is read of requests, and what goes out.
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{CLIENT, count_request};
@@ -313,6 +314,53 @@ fn blocks_do_not_overlap() {
         {"type": "tool_use", "id": "c", "name": "f", "input": {}},
     ]);
     assert_eq!(message["content"], blocks);
+}
+
+/// Events in any order, also ones that make no sense.
+fn any_event() -> impl Strategy<Value = Event> {
+    let block = 0_u32..5;
+    let piece = "[a-zé ]{0,3}";
+    let part = prop_oneof![
+        Just(Part::text("")),
+        Just(Part::text("x")),
+        Just(Part::reasoning(Reasoning::default())),
+        Just(call("a.b", "")),
+        Just(Part::new(Content::Refusal(String::new()))),
+    ];
+    let choice = 0;
+    prop_oneof![
+        (block.clone(), part).prop_map(move |(block, part)| Event::Open { choice, block, part }),
+        (block.clone(), piece).prop_map(move |(block, text)| {
+            Event::Delta { choice, block, delta: Delta::Text(text) }
+        }),
+        block.clone().prop_map(move |block| {
+            let seal = Seal { format: Format::Gemini, data: "S".into() };
+            Event::Delta { choice, block, delta: Delta::Seal(seal) }
+        }),
+        (block.clone(), piece).prop_map(move |(block, text)| {
+            Event::Delta { choice, block, delta: Delta::Arguments(text) }
+        }),
+        block.prop_map(move |block| Event::Close { choice, block }),
+        Just(Event::Usage(Usage { output: Some(1), ..Usage::default() })),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn every_stream_is_well_formed(mut events in proptest::collection::vec(any_event(), 0..40)) {
+        events.push(Event::Finish { choice: 0, finish: Finish::Stop });
+        assembled(&written(events));
+    }
+
+    #[test]
+    fn damaged_requests_are_refused(at in 0_usize..4000, with in "[\"{}\\[\\],:0a]{0,3}") {
+        let request = golden!("requests/anthropic/claude_code.json");
+        let (before, after) = request.split_at(at.min(request.len()));
+        let damaged = [before, with.as_bytes(), after.get(1..).unwrap_or_default()].concat();
+        if let Err(fault) = (CLIENT.request)(&damaged) {
+            prop_assert_eq!(fault.status(), 400);
+        }
+    }
 }
 
 #[test]

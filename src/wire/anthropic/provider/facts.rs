@@ -10,6 +10,8 @@ use crate::wire::codec::Target;
 pub(super) struct Facts {
     /// The most it answers, in tokens.
     pub max_output: u64,
+    /// The operator said so: a client's wish for more is cut.
+    pub is_bound: bool,
     /// `temperature`, `top_p` and `top_k` are taken; the newest answer 400 to them (inspect_ai#3721).
     pub sampling: bool,
     /// `temperature` and `top_p` not both.
@@ -62,10 +64,9 @@ impl Facts {
         if target.fact("supports_reasoning") == Some(false) {
             (facts.adaptive, facts.budget) = (false, false);
         }
-        facts.max_output = target
-            .number("max_output_tokens")
-            .or_else(|| target.number("max_tokens"))
-            .unwrap_or(facts.max_output);
+        if let Some(most) = target.number("max_output_tokens") {
+            (facts.max_output, facts.is_bound) = (most, true);
+        }
         // The newer placement of system text is Anthropic's own service only.
         facts.mid_system &= target.provider.name == "anthropic";
         facts
@@ -79,6 +80,7 @@ impl Facts {
             matches!(family, "fable" | "mythos") || (family == "opus" && version >= (5, 5));
         Self {
             max_output: claude.max_output(),
+            is_bound: false,
             sampling: version < (4, 7),
             one_sampling: version >= (4, 1),
             adaptive: version >= (4, 6),
@@ -104,6 +106,7 @@ impl Facts {
 /// A model that speaks the format and is no Claude.
 const PLAIN: Facts = Facts {
     max_output: 8192,
+    is_bound: false,
     sampling: true,
     one_sampling: false,
     adaptive: false,

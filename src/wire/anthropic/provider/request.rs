@@ -44,11 +44,7 @@ pub(super) fn request(
         lost_thoughts: conversation.lost_thoughts(),
         prefilled: conversation.is_prefilled(),
     };
-    let mut plan = thinking::plan(ask, &facts, circumstances, losses);
-    if let Some(most) = target.number("max_output_tokens").filter(|most| plan.max_tokens > *most) {
-        losses.add("max_tokens", "the model answers with fewer tokens; its most are asked for");
-        plan.max_tokens = most;
-    }
+    let plan = thinking::plan(ask, &facts, circumstances, losses);
     let mut toolbox = tools::toolbox(ask, &facts, &shape, plan.choice_is_free, losses);
     bound_cache_controls(&mut toolbox, &mut conversation, losses);
 

@@ -52,7 +52,7 @@ pub(super) fn plan(
         mode,
         effort: None,
         display: None,
-        max_tokens: ask.max_tokens.unwrap_or(facts.max_output),
+        max_tokens: most_tokens(ask, facts, losses),
         choice_is_free: false,
         overruled: false,
     };
@@ -100,6 +100,18 @@ impl Plan {
             Mode::Budget(tokens) => Object::of("enabled").with("budget_tokens", tokens),
         };
         Some(object.some("display", self.display))
+    }
+}
+
+/// `max_tokens` is mandatory: without a wish it is all that the model can do.
+fn most_tokens(ask: &Ask, facts: &Facts, losses: &mut Losses) -> u64 {
+    match ask.max_tokens {
+        Some(wish) if facts.is_bound && wish > facts.max_output => {
+            losses.add("max_tokens", "the model answers with fewer tokens; its most are asked for");
+            facts.max_output
+        }
+        Some(wish) => wish,
+        None => facts.max_output,
     }
 }
 
@@ -201,13 +213,15 @@ fn fit_effort(effort: Effort, mode: Mode, facts: &Facts) -> Option<&'static str>
 /// way to ask, and expects to see them.
 fn display(ask: &Ask, facts: &Facts, mode: Mode) -> Option<&'static str> {
     let wish = ask.reasoning.as_ref()?;
-    if !matches!(mode, Mode::Adaptive | Mode::Budget(_)) {
+    let is_own = ask.format == Format::Anthropic;
+    // Older models may not know the field; a client of Anthropic's knows what it sends.
+    if !matches!(mode, Mode::Adaptive | Mode::Budget(_)) || !(is_own || facts.adaptive) {
         return None;
     }
     match wish.show {
         Some(true) => Some("summarized"),
         Some(false) => Some("omitted"),
-        None if facts.hides_thoughts && ask.format != Format::Anthropic => Some("summarized"),
+        None if facts.hides_thoughts && !is_own => Some("summarized"),
         None => None,
     }
 }

@@ -184,7 +184,7 @@ impl Read {
     fn result(&mut self, mut fields: Fields<'_>, kind: CallKind) -> Result<(), Fault> {
         let call_id = match fields.string("call_id")? {
             // The local shell's output has the id of its call for an id of its own.
-            None if kind == CallKind::LocalShell => fields.string("id")?,
+            None if kind == CallKind::LocalShell => fields.peek("id").and_then(as_string),
             given => given,
         };
         let call_id = fields.required("call_id", call_id)?;
@@ -203,14 +203,16 @@ impl Read {
 
     /// What a search for tools found: they can be called from now on, and the model sees them as the result.
     fn found_tools(&mut self, raw: &RawValue, mut fields: Fields<'_>) -> Result<(), Fault> {
-        let is_clients = is_clients(&fields);
+        // What OpenAI's own search found stands among the request's tools already.
+        if !is_clients(&fields) {
+            self.foreign(raw, "tool_search_output");
+            return Ok(());
+        }
         let list = fields.take("tools");
         let list = fields.required("tools", list)?;
         self.tools.extend(tools::lift(list, &fields.path("tools"))?);
-        let Some(call_id) = fields.string("call_id")?.filter(|_| is_clients) else {
-            self.foreign(raw, "tool_search_output");
-            return Ok(());
-        };
+        let call_id = fields.string("call_id")?;
+        let call_id = fields.required("call_id", call_id)?;
         let parts = vec![Part::text(list.get())];
         let kind = CallKind::ToolSearch;
         let result = ToolResult { call_id, kind, parts, ..ToolResult::default() };

@@ -58,6 +58,11 @@ fn filled(item: Json, seed: &str, at: usize) -> Json {
         let role = fields.peek("role").and_then(as_string).unwrap_or_default();
         object.put("content", content(fields.peek("content"), role == "assistant"));
     }
+    if matches!(kind.as_str(), "function_call_output" | "custom_tool_call_output")
+        && let Some(output) = fields.peek("output").filter(|output| output.get().starts_with('['))
+    {
+        object.put("output", content(Some(output), false));
+    }
     if has_status(&kind) && !fields.has("status") {
         object.put("status", Json::of(&"completed"));
     }
@@ -88,8 +93,14 @@ fn content_part(raw: &RawValue, text_kind: &str) -> Json {
         if text_kind == "output_text" && !object.has("annotations") {
             object.put("annotations", Json::of(&[(); 0]));
         }
-    } else if kind == "input_image" && !fields.has("detail") {
-        object.put("detail", Json::of(&"auto"));
+    } else if kind == "input_image" {
+        let wrapped = fields.peek("image_url").and_then(|url| Fields::read(url.get()));
+        if let Some(mut wrapped) = wrapped {
+            object.put("image_url", wrapped.json("url").unwrap_or_else(|| Json::of(&())));
+        }
+        if !fields.has("detail") {
+            object.put("detail", Json::of(&"auto"));
+        }
     }
     object.into_json()
 }

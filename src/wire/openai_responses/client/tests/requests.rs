@@ -1,5 +1,8 @@
 //! What requests are read as, each told in a few lines.
 
+use proptest::prelude::*;
+use serde_json::Value;
+
 use super::super::*;
 use crate::conversation::{
     Annotation, Ask, Content, Effort, Json, Media, Part, Role, Source, Tool, ToolChoice, ToolKind,
@@ -156,7 +159,7 @@ fn parameters() {
         "client_metadata",
     ];
     assert_eq!(left, expected);
-    assert_eq!(ask.extras.get("reasoning").map(Json::as_str), Some(r#"{"context":"all"}"#));
+    assert_eq!(ask.extras.get("reasoning").map(Json::as_str), Some(r#"{"context":"all_turns"}"#));
     assert_eq!(echo.get("temperature").map(Json::as_str), Some("0.30"));
     assert!(echo.get("stream").is_none());
 }
@@ -306,12 +309,7 @@ fn what_only_openai_has_is_carried_whole() {
     );
     assert_eq!(
         tools(&ask),
-        [
-            "-/mcp hosted",
-            "-/web_search_preview hosted",
-            "-/tool_search hosted",
-            "-/f function None"
-        ]
+        ["-/mcp hosted", "-/web_search_preview hosted", "-/tool_search hosted"]
     );
     let names = vec!["web_search_preview".to_owned(), "f".to_owned()];
     assert_eq!(ask.tool_choice, Some(ToolChoice::Allowed { names, required: true }));
@@ -455,6 +453,19 @@ fn what_clients_send_by_habit_is_understood() {
 }
 
 #[test]
+fn damaged_histories_are_carried_as_they_are() {
+    // Two calls' arguments run together by an earlier gateway (litellm#33678), and an id of its making (codex#14355).
+    let id = "call_".repeat(200);
+    let text = format!(
+        r#"{{"input":[{{"type":"function_call","call_id":"{id}","name":"f","arguments":"{{\"a\":1}}{{\"b\":2}}"}}]}}"#
+    );
+    let (ask, _) = read(&text);
+    let call = ask.turns[0].parts[0].as_call().expect("a call");
+    assert_eq!(call.arguments, r#"{"a":1}{"b":2}"#);
+    assert_eq!(call.id, id);
+}
+
+#[test]
 fn input_is_listed_as_items_with_ids() {
     let list = |text: &str| -> Vec<String> {
         input_items(text.as_bytes(), "ab").iter().map(|item| item.as_str().to_owned()).collect()
@@ -472,6 +483,11 @@ fn input_is_listed_as_items_with_ids() {
     );
     assert!(items[2].contains(r#"[{"type":"input_text","text":"What is my name?"}]"#));
     assert!(list(golden!("codex_turns"))[2].contains("\"id\":\"rs_01\""));
+    assert!(
+        list(golden!("codex_turns"))[8]
+            .contains(r#""image_url":"data:image/jpeg;base64,/9j/4AAQ","detail":"auto"}]"#)
+    );
+    assert!(list(golden!("media"))[0].contains("\"image_url\":\"data:image/webp"));
     assert!(list("[]").is_empty());
 }
 
@@ -497,4 +513,52 @@ fn a_compaction_keeps_what_the_user_said() {
     assert!(last.last().expect("a turn").ends_with("in its place:\n\nAll is well."));
     compaction_reply(&Reply::default(), &echo, &stamp).expect_err("nothing was written");
     assert_eq!(input_tokens(7), br#"{"object":"response.input_tokens","input_tokens":7}"#);
+}
+
+/// Replaces one value of the tree, the `at`th in order.
+fn spoil(value: &mut Value, at: &mut usize, with: &Value) {
+    if *at == 0 {
+        *value = with.clone();
+    }
+    *at = at.wrapping_sub(1);
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| spoil(item, at, with)),
+        Value::Object(members) => members.values_mut().for_each(|member| spoil(member, at, with)),
+        _ => {}
+    }
+}
+
+proptest! {
+    #[test]
+    fn hostile_requests_are_read_or_refused(
+        text in prop::sample::select(&[
+            golden!("codex_tools"),
+            golden!("codex_turns"),
+            golden!("codex_lite"),
+            golden!("codex_tool_search"),
+            golden!("hosted"),
+            golden!("media"),
+            golden!("parameters"),
+            golden!("sealed"),
+            golden!("shells"),
+            golden!("compacted"),
+        ][..]),
+        at in 0_usize..150,
+        with in prop::sample::select(&["null", "7", "\"\"", "\"x\"", "[]", "[null]", "{}", "true", "\"tidegate1.call.\""][..]),
+    ) {
+        let mut body: Value = serde_json::from_str(text).expect("JSON");
+        spoil(&mut body, &mut at.clone(), &serde_json::from_str(with).expect("JSON"));
+        let body = body.to_string();
+        match (CLIENT.request)(body.as_bytes()) {
+            Ok((_, echo)) => {
+                let stamp = crate::wire::codec::Stamp::default();
+                let reply = crate::conversation::Reply::default();
+                let object = response_object(&reply, &echo, &stamp, 0).to_value();
+                prop_assert!(object["tools"].is_array() && object["text"].is_object());
+            }
+            Err(fault) => prop_assert_eq!(fault.status(), 400),
+        }
+        input_items(body.as_bytes(), "ab");
+        let _ = compaction_ask(body.as_bytes()).map(drop);
+    }
 }
