@@ -59,7 +59,7 @@ fn stamp() -> Stamp {
 }
 
 fn context() -> ReplyContext {
-    ReplyContext { ids: Ids::new("fedcba9876543210fedcba9876543210"), json_tool: None }
+    ReplyContext { ids: Ids::new("fedcba9876543210fedcba9876543210"), ..ReplyContext::default() }
 }
 
 /// A request that says little, and asks a stream for its usage.
@@ -69,19 +69,23 @@ fn echo() -> Echo {
     Echo { fields, include_usage: true, ..Echo::default() }
 }
 
+/// The legacy completions are shown for their own family only.
+fn clients(format: Format) -> impl Iterator<Item = (&'static str, &'static ClientHalf)> {
+    let all = CLIENTS.into_iter();
+    all.filter(move |(name, _)| *name != "openai_completions" || format == Format::OpenAiChat)
+}
+
 fn whole(format: Format, body: &[u8]) -> String {
     let half = formats::provider(format).unwrap();
     let reply = (half.reply)(body, &mut context());
     let mut text = String::new();
-    for (name, client) in CLIENTS {
+    for (name, client) in clients(format) {
         text.push_str(&format!("\n## {name}\n\n"));
-        let told = match &reply {
-            Ok(reply) => (client.reply)(reply, &echo(), &stamp()),
-            Err(fault) => {
-                text.push_str(&format!("status {}\n", formats::status(client, fault)));
-                (client.error)(fault).to_vec()
-            }
-        };
+        let told = reply.clone().and_then(|reply| (client.reply)(&reply, &echo(), &stamp()));
+        let told = told.unwrap_or_else(|fault| {
+            text.push_str(&format!("status {}\n", formats::status(client, &fault)));
+            (client.error)(&fault).to_vec()
+        });
         text.push_str(&pretty::json(&String::from_utf8(told).unwrap()));
         text.push('\n');
     }
@@ -91,7 +95,7 @@ fn whole(format: Format, body: &[u8]) -> String {
 fn streamed(format: Format, body: &[u8]) -> String {
     let events = events(format, body);
     let mut text = String::new();
-    for (name, client) in CLIENTS {
+    for (name, client) in clients(format) {
         let mut encoder = (client.stream)(echo(), stamp());
         let mut out = Vec::new();
         events.iter().for_each(|event| encoder.event(event.clone(), &mut out));

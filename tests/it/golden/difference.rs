@@ -5,7 +5,8 @@ const CONTEXT: usize = 2;
 
 /// The changed lines, those only of the first after `-`, those only of the second after `+`.
 pub(super) fn difference(first: &str, second: &str) -> String {
-    let (first, second): (Vec<&str>, Vec<&str>) = (first.lines().collect(), second.lines().collect());
+    let (first, second): (Vec<&str>, Vec<&str>) =
+        (first.lines().collect(), second.lines().collect());
     let lines = aligned(&first, &second);
     let near = |at: usize| {
         let around = at.saturating_sub(CONTEXT)..(at + CONTEXT + 1).min(lines.len());
@@ -60,6 +61,6 @@ fn aligned<'t>(first: &[&'t str], second: &[&'t str]) -> Vec<(char, &'t str)> {
 #[test]
 fn only_changes_are_told() {
     let told = difference("a\nb\nc\nd\ne\nf\ng\nh", "a\nb\nc\nd\ne\nX\ng\nh\ni");
-    assert_eq!(told, "  d\n  e\n- f\n+ X\n  g\n  h\n+ i\n");
+    assert_eq!(told, "  …\n  d\n  e\n- f\n+ X\n  g\n  h\n+ i\n");
     assert_eq!(difference("a", "a"), "");
 }

@@ -1,8 +1,11 @@
 //! JSON laid out for the eye with every token as it stood: numbers keep their spelling, members their order,
 //! repeated names both show.
 
-/// No line is longer, where a single token does not make it so.
+/// No line of a body is longer, where a single token does not make it so.
 const WIDTH: usize = 110;
+
+/// The same for events, of which there are many.
+const EVENT_WIDTH: usize = 180;
 
 enum Node<'t> {
     Token(&'t str),
@@ -17,13 +20,15 @@ pub(super) fn json(text: &str) -> String {
     }
     let node = node(&mut &*text);
     let mut out = String::new();
-    write(&node, 0, 0, &mut out);
+    write(&node, 0, 0, WIDTH, &mut out);
     out
 }
 
-/// A stream of server-sent events: each with its name and its data laid out.
+/// A stream of server-sent events: each with its name and its data laid out. What an event repeats of the one
+/// before is `…`.
 pub(super) fn events(text: &str) -> String {
     let mut out = String::new();
+    let mut before = Vec::new();
     for event in text.split_inclusive("\n\n") {
         let Some(event) = event.strip_suffix("\n\n") else {
             return format!("{out}NOT ENDED: {event:?}\n");
@@ -36,12 +41,41 @@ pub(super) fn events(text: &str) -> String {
         for line in lines {
             match line.strip_prefix("data: ") {
                 Some("[DONE]") | None => out.push_str(line),
-                Some(data) => out.push_str(&format!("data: {}", json(data))),
+                Some(data) => out.push_str(&format!("data: {}", repeating(data, &mut before))),
             }
             out.push('\n');
         }
     }
     out
+}
+
+/// Members of an event: name and value.
+type Members<'t> = Vec<(&'t str, String)>;
+
+/// One event's data, without what it repeats: the members it begins with as the one before did, and long ones.
+fn repeating<'t>(text: &'t str, before: &mut Members<'t>) -> String {
+    if serde_json::from_str::<serde::de::IgnoredAny>(text).is_err() {
+        return json(text);
+    }
+    let Node::Object(members) = node(&mut &*text) else { return json(text) };
+    let spelled: Members<'t> =
+        members.iter().map(|(name, value)| (*name, flattened(value))).collect();
+    let mut shown = Vec::new();
+    let mut leading = true;
+    for (member, spelled) in members.into_iter().zip(&spelled) {
+        let is_repeated = before.contains(spelled);
+        leading &= is_repeated;
+        if !leading {
+            let is_long = spelled.1.len() > 60;
+            let value = if is_repeated && is_long { Node::Token("…") } else { member.1 };
+            shown.push((member.0, value));
+        }
+    }
+    let skipped = shown.len() < spelled.len();
+    *before = spelled;
+    let mut out = String::new();
+    write(&Node::Object(shown), 0, 6, EVENT_WIDTH, &mut out);
+    if skipped { out.replacen('{', "{…, ", 1) } else { out }
 }
 
 fn node<'t>(rest: &mut &'t str) -> Node<'t> {
@@ -102,6 +136,12 @@ fn skip(rest: &mut &str, these: &str) {
     *rest = rest.trim_start_matches(|c| these.contains(c));
 }
 
+fn flattened(node: &Node<'_>) -> String {
+    let mut out = String::new();
+    flat(node, &mut out);
+    out
+}
+
 fn flat(node: &Node<'_>, out: &mut String) {
     match node {
         Node::Token(token) => out.push_str(token),
@@ -127,10 +167,9 @@ fn flat(node: &Node<'_>, out: &mut String) {
 }
 
 /// `before` counts what stands on the line already.
-fn write(node: &Node<'_>, indent: usize, before: usize, out: &mut String) {
-    let mut line = String::new();
-    flat(node, &mut line);
-    if before + line.len() <= WIDTH {
+fn write(node: &Node<'_>, indent: usize, before: usize, width: usize, out: &mut String) {
+    let line = flattened(node);
+    if before + line.len() <= width {
         out.push_str(&line);
         return;
     }
@@ -144,7 +183,7 @@ fn write(node: &Node<'_>, indent: usize, before: usize, out: &mut String) {
                 out.push_str(&inner);
                 out.push_str(name);
                 out.push_str(": ");
-                write(value, indent + 2, indent + 4 + name.len(), out);
+                write(value, indent + 2, indent + 4 + name.len(), width, out);
             }
             out.push_str(&format!("\n{}}}", &inner[2..]));
         }
@@ -153,7 +192,7 @@ fn write(node: &Node<'_>, indent: usize, before: usize, out: &mut String) {
             for (at, item) in items.iter().enumerate() {
                 out.push_str(if at == 0 { "\n" } else { ",\n" });
                 out.push_str(&inner);
-                write(item, indent + 2, indent + 2, out);
+                write(item, indent + 2, indent + 2, width, out);
             }
             out.push_str(&format!("\n{}]", &inner[2..]));
         }

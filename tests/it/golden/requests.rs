@@ -70,22 +70,30 @@ fn page(folder: &str, path: &Path) -> Page {
         Err(fault) => text.push_str(&format!("\n{}", refused(&fault))),
         Ok((ask, _)) => {
             let mut first = String::new();
+            let mut model = "";
             for goal in GOALS {
                 let written = written(&ask, goal);
                 text.push_str(&format!("\n## {} · {}", goal.format.as_str(), goal.model));
                 if !goal.is_variant {
                     text.push_str(&format!("\n\n{written}"));
-                    first = written;
-                } else if written == first {
+                    (first, model) = (written, name(goal));
+                    continue;
+                }
+                let changes = difference(&first.replace(model, name(goal)), &written);
+                if changes.is_empty() {
                     text.push_str(" · the same\n");
                 } else {
-                    let changes = difference(&first, &written);
                     text.push_str(&format!(" · what differs\n\n{changes}"));
                 }
             }
         }
     }
     Page { path: path.with_extension("golden"), text }
+}
+
+/// The model without its provider.
+fn name(goal: &Goal) -> &'static str {
+    goal.model.split_once('/').unwrap().1
 }
 
 fn refused(fault: &Fault) -> String {
