@@ -11,6 +11,7 @@ use crate::conversation::{Ask, Event, Format, Json, Losses, Reply};
 use crate::ground::fault::{Fault, Kind};
 
 /// The half that faces clients.
+#[derive(Clone, Copy)]
 pub struct ClientHalf {
     pub format: Format,
     /// Reads a request body.
@@ -18,7 +19,9 @@ pub struct ClientHalf {
     /// Errors: `InvalidRequest` with the path of the field and what it must be.
     pub request: fn(body: &[u8]) -> Result<Asked, Fault>,
     /// Writes a whole answer.
-    pub reply: fn(reply: &Reply, echo: &Echo, stamp: &Stamp) -> Vec<u8>,
+    ///
+    /// Errors: `UpstreamGarbage` where what the provider answered is no answer to this request.
+    pub reply: fn(reply: &Reply, echo: &Echo, stamp: &Stamp) -> Result<Vec<u8>, Fault>,
     /// Begins a streamed answer.
     pub stream: fn(echo: Echo, stamp: Stamp) -> Box<dyn Encode>,
     /// Writes a failure that comes before the answer.

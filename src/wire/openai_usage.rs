@@ -155,7 +155,7 @@ impl RawUsage {
 
 /// The value where it has the wanted type; `None` where it is null or something else. The raw text is
 /// looked at first, as the alternative would be to build a tree of whatever else it may be.
-fn lenient<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
+pub(super) fn lenient<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de>,

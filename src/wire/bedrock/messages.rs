@@ -11,7 +11,6 @@ use super::model::Model;
 use super::types::{Block, CachePoint, Message, Reasoning, ToolResult, ToolUse};
 use crate::conversation::{Ask, Content, Format, Json, Losses, Part, Role, Seal, Turn};
 use crate::ground::fault::Fault;
-use crate::wire::bedrock::types::Document;
 
 /// What the conversation came to.
 #[derive(Debug)]
@@ -45,7 +44,7 @@ pub(super) fn write<'a>(
     let mut writer = Writer { ask, model, points, losses, names: Names::default(), system, drafts };
     let leading = ask.turns.iter().take_while(|turn| turn.is_system()).count();
     for (at, turn) in ask.turns.iter().enumerate() {
-        writer.turn(at, turn, at < leading)?;
+        writer.turn(at, turn, at < leading && model.takes_system())?;
     }
     if mend {
         writer.mend();
@@ -114,7 +113,7 @@ impl<'a> Writer<'a, '_> {
                 Some(block) => block,
                 None => continue,
             };
-            let point = self.cache_point(part.cache_control.as_ref());
+            let point = self.cache_point(cache_control(part));
             let draft = self.draft(role);
             let blocks = if is_result { &mut draft.results } else { &mut draft.rest };
             blocks.push(block);
@@ -298,7 +297,9 @@ impl<'a> Draft<'a> {
                         None => orphans.extend(result.content),
                     }
                 }
-                other => self.results.push(other),
+                // A cache point has something before it.
+                other if !self.results.is_empty() => self.results.push(other),
+                _ => {}
             }
         }
         self.results.extend(calls.into_iter().map(|tool_use_id| {
@@ -312,11 +313,18 @@ impl<'a> Draft<'a> {
     /// (<https://github.com/maximhq/bifrost/pull/5817>).
     fn introduce_documents(&mut self) {
         let has_text = self.rest.iter().any(|block| matches!(block, Block::Text(_)));
-        let is_document = |block: &Block<'_>| matches!(block, Block::Document(Document { .. }));
+        let is_document = |block: &Block<'_>| matches!(block, Block::Document(_));
         if !has_text && self.rest.iter().any(is_document) {
             self.rest.push(Block::Text(".".into()));
         }
     }
+}
+
+/// Of a part, or of what is in it: Bedrock has no cache points inside a result.
+fn cache_control(part: &Part) -> Option<&Json> {
+    let inner =
+        || part.as_result()?.parts.iter().rev().find_map(|part| part.cache_control.as_ref());
+    part.cache_control.as_ref().or_else(inner)
 }
 
 /// Whether the calls that were just answered come without the thoughts before them.

@@ -27,6 +27,7 @@ pub(super) enum Family {
 pub(super) struct Model<'t> {
     pub(super) family: Family,
     is_opus: bool,
+    is_open_weight: bool,
     info: Option<&'t Map<String, Value>>,
 }
 
@@ -39,11 +40,17 @@ impl<'t> Model<'t> {
 
     pub(super) fn named(name: &str) -> Self {
         let name = name.to_ascii_lowercase();
-        Self { family: family(&name), is_opus: name.contains("opus"), info: None }
+        let is_open_weight = CONSTRAINED.iter().any(|word| name.contains(word));
+        let is_opus = name.contains("opus");
+        Self { family: family(&name), is_opus, is_open_weight, info: None }
     }
 
     pub(super) fn is_claude(&self) -> bool {
         matches!(self.family, Family::Claude(..))
+    }
+
+    pub(super) fn is_open_weight(&self) -> bool {
+        self.is_open_weight
     }
 
     /// Claude at this version or above.
@@ -82,6 +89,11 @@ impl<'t> Model<'t> {
     /// Nova caches system and messages only.
     pub(super) fn caches_tools(&self) -> bool {
         self.caches() && !matches!(self.family, Family::Nova(_))
+    }
+
+    /// Older models have no place for instructions but the user's turn.
+    pub(super) fn takes_system(&self) -> bool {
+        self.fact("supports_system_messages", true)
     }
 
     /// `toolResult.status` is for Claude and Nova only.
@@ -143,9 +155,23 @@ impl<'t> Model<'t> {
     /// `outputConfig.textFormat` and strict tools
     /// (<https://docs.aws.amazon.com/bedrock/latest/userguide/structured-output.html>).
     pub(super) fn writes_schemas(&self) -> bool {
-        self.fact("supports_native_structured_output", self.claude_from(4, 5))
+        let known = self.claude_from(4, 5) || self.is_open_weight;
+        self.fact("supports_native_structured_output", known)
     }
 }
+
+/// Words in the names of models with open weights whose answers Bedrock constrains.
+const CONSTRAINED: [&str; 9] = [
+    "qwen3",
+    "deepseek.v3",
+    "gpt-oss",
+    "gemma-3",
+    "nemotron",
+    "minimax-m2",
+    "kimi-k2",
+    "ministral",
+    "magistral",
+];
 
 /// The vendor that a name or ARN in lower case speaks of.
 fn family(name: &str) -> Family {

@@ -100,7 +100,13 @@ impl Thinking {
                 let config = serde_json::json!({ "type": "enabled", "maxReasoningEffort": level });
                 additional.set("reasoningConfig", &config);
             }
-            Self::Level(level) => additional.set("reasoning_effort", &level),
+            Self::Level(level) if model.is_open_weight() => {
+                additional.set("reasoning_effort", &level);
+            }
+            // OpenAI's own models want it as in their Responses.
+            Self::Level(level) => {
+                additional.set("reasoning", &serde_json::json!({ "effort": level }));
+            }
         }
     }
 }

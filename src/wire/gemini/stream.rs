@@ -45,8 +45,10 @@ impl Decode for Stream {
         }
     }
 
+    /// There is no last frame: older models put a finish reason on every one, so only the end of the
+    /// connection is the end.
     fn is_terminated(&self) -> bool {
-        self.answer.failed || self.answer.is_complete() || self.ended
+        self.answer.failed || self.ended
     }
 }
 

@@ -3,4 +3,4 @@
 
 pub mod client;
 pub mod provider;
-mod quirks;
+pub mod quirks;

@@ -21,7 +21,7 @@ pub use request::{count_reply, count_request};
 pub const CLIENT: ClientHalf = ClientHalf {
     format: Format::Anthropic,
     request: request::request,
-    reply: reply::reply,
+    reply: |reply, echo, stamp| Ok(reply::reply(reply, echo, stamp)),
     stream: stream::stream,
     error: error::error,
 };

@@ -24,7 +24,7 @@ fn stamp() -> Stamp {
 }
 
 fn whole(reply: &Reply) -> Value {
-    let bytes = (CLIENT.reply)(reply, &Echo::default(), &stamp());
+    let bytes = (CLIENT.reply)(reply, &Echo::default(), &stamp()).expect("written");
     serde_json::from_slice(&bytes).expect("valid")
 }
 

@@ -441,3 +441,27 @@ fn foreign_tools_are_told_as_losses() {
     assert_eq!(sent.body["additionalModelRequestFields"]["tools"], json!([computer]));
     assert_eq!(send(&ask, LLAMA).losses, "tools[0], tools[1]");
 }
+
+#[test]
+fn cache_points_of_results_stand_after_them() {
+    let mut cached = Part::text("1");
+    cached.cache_control = Some(json(json!({"type": "ephemeral"})));
+    let mut ask = looped();
+    ask.turns[2].parts = vec![result("orphan", vec![cached.clone()]), result("c1", vec![cached])];
+    let expected = json!([
+        {"toolResult": {"toolUseId": "c1", "content": [{"text": "1"}]}},
+        {"cachePoint": {"type": "default"}},
+        {"text": "1"},
+    ]);
+    assert_eq!(send(&ask, CLAUDE).body["messages"][2]["content"], expected);
+}
+
+#[test]
+fn instructions_go_to_the_user_where_the_model_has_no_place_for_them() {
+    let ask = ask(vec![says(Role::System, "Be brief."), says(Role::User, "Hi")]);
+    let info = json!({"supports_system_messages": false});
+    let sent = try_send(&ask, LLAMA, info, &Options::default()).expect("a request");
+    assert_eq!(sent.body.get("system"), None);
+    let content = json!([{"text": "<system>\nBe brief.\n</system>"}, {"text": "Hi"}]);
+    assert_eq!(sent.body["messages"][0]["content"], content);
+}

@@ -225,4 +225,48 @@ proptest! {
         let whole = fold(&[stream]).expect("no failure");
         prop_assert_eq!(fold(&pieces).expect("no failure"), whole);
     }
+
+    #[test]
+    fn no_frame_does_harm(
+        frames in prop::collection::vec(
+            (
+                "(messageStart|contentBlockStart|contentBlockDelta|contentBlockStop|messageStop|metadata|x)",
+                0_u64..3,
+                prop::sample::select(&[
+                    r#""start":{"toolUse":{"name":"f","toolUseId":"t"}}"#,
+                    r#""start":{"image":{"format":"png"}}"#,
+                    r#""delta":{"text":"a"}"#,
+                    r#""delta":{"toolUse":{"input":"{}"}}"#,
+                    r#""delta":{"reasoningContent":{"text":"hm"}}"#,
+                    r#""delta":{"reasoningContent":{"signature":"s"}}"#,
+                    r#""delta":{"reasoningContent":{"redactedContent":"%"}}"#,
+                    r#""delta":{"image":{"source":{"bytes":"aGk="}}}"#,
+                    r#""stopReason":"tool_use""#,
+                ][..]),
+            ),
+            0..24,
+        ),
+    ) {
+        let (mut decoder, mut out) = (begin(context()), Vec::new());
+        for (name, index, member) in &frames {
+            let data = format!("{{\"contentBlockIndex\":{index},{member}}}");
+            decoder.frame(Frame { name, data: data.as_bytes() }, &mut out);
+        }
+        decoder.end(&mut out);
+        let (mut opened, mut closed, mut finished) = (0, 0, 0);
+        for event in &out {
+            match event {
+                Event::Open { block, .. } => {
+                    prop_assert_eq!(*block, opened);
+                    opened += 1;
+                }
+                Event::Close { .. } => closed += 1,
+                Event::Finish { .. } => finished += 1,
+                _ => {}
+            }
+        }
+        prop_assert_eq!(finished == 1, decoder.is_terminated());
+        prop_assert!(finished == 0 || opened == closed);
+        prop_assert_eq!(finished == 0, matches!(out.last(), Some(Event::Fail(_))));
+    }
 }

@@ -11,7 +11,14 @@ macro_rules! golden {
 }
 
 fn answer(body: &[u8]) -> Result<Reply, Fault> {
-    read(body, &mut ReplyContext { ids: Ids::new("0123456789"), json_tool: None })
+    read(
+        body,
+        &mut ReplyContext {
+            ids: Ids::new("0123456789"),
+            json_tool: None,
+            ..ReplyContext::default()
+        },
+    )
 }
 
 #[track_caller]

@@ -11,12 +11,13 @@ fn provider(name: &'static str) -> &'static Provider {
     Box::leak(Box::new(Provider {
         name,
         prefixes: row.prefixes,
-        format: row.format,
+        formats: row.formats,
         auth: row.auth,
         layout: row.layout,
         base: row.base,
         key_variable: row.key_variable,
         base_suffix: row.base_suffix,
+        beside: row.beside,
         stream_usage: row.stream_usage,
     }))
 }

@@ -39,7 +39,7 @@ const ERROR: &str = include_str!("../../../../tests/golden/answers/gemini/error.
 const SERVER_TOOL: &str = include_str!("../../../../tests/golden/answers/gemini/server_tool.sse");
 
 fn context() -> ReplyContext {
-    ReplyContext { ids: Ids::new("0123456789"), json_tool: None }
+    ReplyContext { ids: Ids::new("0123456789"), json_tool: None, ..ReplyContext::default() }
 }
 
 fn events(pieces: &[&[u8]]) -> Vec<Event> {
@@ -130,14 +130,17 @@ fn broken_streams_are_no_answers() {
 }
 
 #[test]
-fn the_end_is_known() {
+fn only_the_connections_end_is_the_end() {
     let mut stream = begin(context());
     let mut out = Vec::new();
     let frame = |data| Frame { name: "", data };
     stream.frame(frame(br#"{"candidates":[{"content":{"parts":[{"text":"a"}]}}]}"#), &mut out);
     assert!(!stream.is_terminated());
     stream.frame(frame(br#"{"candidates":[{"finishReason":"STOP"}]}"#), &mut out);
+    assert!(!stream.is_terminated(), "older models say STOP on every chunk");
+    stream.end(&mut out);
     assert!(stream.is_terminated());
+    assert!(matches!(out.last(), Some(Event::Finish { .. } | Event::Usage(_))));
 }
 
 proptest::proptest! {

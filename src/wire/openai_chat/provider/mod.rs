@@ -10,7 +10,7 @@ mod details;
 mod finish;
 mod media;
 mod messages;
-mod model;
+pub(super) mod model;
 mod reasoning;
 mod reply;
 mod request;

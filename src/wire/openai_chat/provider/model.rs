@@ -7,7 +7,7 @@ use crate::wire::codec::Target;
 
 /// A model, as far as the rules go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Model {
+pub(in crate::wire::openai_chat) enum Model {
     /// `o1`, `o3-mini`, `o4-mini`.
     O,
     /// `gpt-5` and later.
@@ -17,7 +17,7 @@ pub(super) enum Model {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Variant {
+pub(in crate::wire::openai_chat) enum Variant {
     Usual,
     Codex,
     Pro,
@@ -25,7 +25,7 @@ pub(super) enum Variant {
 
 impl Model {
     /// The model behind a target. An Azure deployment has any name; `model_info.base_model` says what it is.
-    pub(super) fn of(target: &Target<'_>) -> Self {
+    pub(in crate::wire::openai_chat) fn of(target: &Target<'_>) -> Self {
         let base = target.info.get("base_model").and_then(|name| name.as_str());
         let model = match Self::named(base.unwrap_or(target.model)) {
             Self::Plain => Self::named(target.model),

@@ -6,8 +6,11 @@ mod rows;
 
 use url::Url;
 
+use super::provider::model;
+use crate::conversation::stand_in::{Abilities, CallIds, IdCharset};
 use crate::conversation::{Ask, Effort, Format};
 use crate::wire::codec::Target;
+use crate::wire::fields::Fields;
 use rows::{ROWS, UNKNOWN, UNKNOWN_THINKING};
 
 /// How one provider's dialect differs from OpenAI's.
@@ -163,6 +166,67 @@ pub(super) fn of(target: &Target<'_>) -> &'static Quirks {
     by_host.unwrap_or_else(|| unknown(target.model, host))
 }
 
+/// What tools and ids a server takes as they are.
+pub fn abilities(target: &Target<'_>) -> Abilities {
+    let quirks = of(target);
+    let call_id = if is_mistral(quirks, target.model) {
+        CallIds { length: 9, charset: IdCharset::Alphanumeric, exact: true }
+    } else {
+        Abilities::FUNCTIONS.call_id
+    };
+    let hosted = quirks.openai_models.then_some(Format::OpenAiChat);
+    Abilities { custom_tools: quirks.openai_models, hosted, call_id, ..Abilities::FUNCTIONS }
+}
+
+/// Whether a body of chat completions holds something that the server refuses and a translation would mend:
+/// then it must not pass as it is. A server that is not known is trusted to take what its client sends.
+pub fn wants_mending(target: &Target<'_>, body: &[u8]) -> bool {
+    let quirks = of(target);
+    if quirks.name.is_empty() {
+        return false;
+    }
+    let Some(fields) = Fields::of_bytes(body) else { return false };
+    let is_openai = quirks.openai_models && model::Model::of(target) != model::Model::Plain;
+    let refuses = |name: &str| {
+        let usual = FIELDS.contains(&name) && !quirks.takes_any(name);
+        usual
+            || is_openai && REASONING_MODELS_REFUSE.contains(&name)
+            || name == "stream_options" && !target.provider.stream_usage
+            || name == "tool_choice" && quirks.required != "required"
+    };
+    if fields.iter().any(|(name, value)| value.get() != "null" && refuses(name)) {
+        return true;
+    }
+    let holds = |mark: &&str| memchr::memmem::find(body, mark.as_bytes()).is_some();
+    let strict = quirks.message_fields != MessageFields::Any;
+    strict && STRAY.iter().any(holds)
+        || !quirks.developer && holds(&"\"developer\"")
+        || is_mistral(quirks, target.model) && holds(&"\"tool_call_id\"")
+        || quirks.thoughts == Thoughts::BesideCalls && holds(&"\"tool_call_id\"")
+}
+
+/// What OpenAI's reasoning models refuse, or take by another name.
+const REASONING_MODELS_REFUSE: [&str; 9] = [
+    "frequency_penalty",
+    "logit_bias",
+    "logprobs",
+    "max_tokens",
+    "presence_penalty",
+    "stop",
+    "temperature",
+    "top_logprobs",
+    "top_p",
+];
+
+/// Fields of messages that answers have and strict servers do not take back, and those of other vendors.
+const STRAY: [&str; 5] = [
+    "\"reasoning_content\"",
+    "\"reasoning_details\"",
+    "\"annotations\"",
+    "\"cache_control\"",
+    "\"refusal\"",
+];
+
 fn unknown(model: &str, host: &str) -> &'static Quirks {
     let thinks = ["deepseek", "kimi", "moonshot", "minimax", "mimo"];
     let model = model.to_ascii_lowercase();
@@ -179,6 +243,11 @@ impl Quirks {
         if self.name.is_empty() && ask.format == Format::OpenAiChat {
             return true;
         }
+        self.takes_any(field)
+    }
+
+    /// The same, whoever asks.
+    fn takes_any(&self, field: &str) -> bool {
         match self.takes {
             Takes::AllBut(refused) => !refused.contains(&field),
             Takes::Only(taken) => !FIELDS.contains(&field) || taken.contains(&field),
@@ -236,7 +305,7 @@ mod tests {
     fn every_row_of_the_catalogue_that_speaks_openai_has_quirks() {
         let missing: Vec<_> = catalogue::PROVIDERS
             .iter()
-            .filter(|provider| provider.format == catalogue::Format::OpenAi)
+            .filter(|provider| provider.formats.contains(&Format::OpenAiChat))
             .filter(|provider| !ROWS.iter().any(|row| row.name == provider.name))
             .map(|provider| provider.name)
             .collect();

@@ -31,7 +31,7 @@ const OPENING: &str = "Summary of the conversation so far, which stands in its p
 ///
 /// # Errors
 /// As for a request for a response.
-pub fn compaction_ask(body: &[u8]) -> Result<Asked, Fault> {
+pub(super) fn compaction_ask(body: &[u8]) -> Result<Asked, Fault> {
     let (mut ask, mut echo) = request::read(body)?;
     ask.turns.push(Turn::new(Role::User, vec![Part::text(TASK)]));
     // Nothing is called any more; tools would only invite it.
@@ -50,7 +50,11 @@ pub fn compaction_ask(body: &[u8]) -> Result<Asked, Fault> {
 ///
 /// # Errors
 /// The model wrote nothing.
-pub fn compaction_reply(reply: &Reply, echo: &Echo, stamp: &Stamp) -> Result<Vec<u8>, Fault> {
+pub(super) fn compaction_reply(
+    reply: &Reply,
+    echo: &Echo,
+    stamp: &Stamp,
+) -> Result<Vec<u8>, Fault> {
     let texts = reply.choices.first().into_iter().flat_map(|choice| &choice.parts);
     let texts = texts.filter_map(|part| match &part.content {
         Content::Text { text, .. } if !text.trim().is_empty() => Some(text.as_str()),

@@ -30,7 +30,6 @@ use super::super::codec::ClientHalf;
 use super::super::openai_error;
 use crate::conversation::Format;
 
-pub use compact::{compaction_ask, compaction_reply};
 pub use listing::{input_items, input_tokens};
 pub use output::output_items;
 pub use reply::response_object;
@@ -39,9 +38,13 @@ pub use reply::response_object;
 pub const CLIENT: ClientHalf = ClientHalf {
     format: FORMAT,
     request: request::read,
-    reply: reply::write,
+    reply: |reply, echo, stamp| Ok(reply::write(reply, echo, stamp)),
     stream: stream::begin,
     error: openai_error::body,
 };
+
+/// `POST /v1/responses/compact`: the same, but what the model writes is a summary of the conversation.
+pub const COMPACTION: ClientHalf =
+    ClientHalf { request: compact::compaction_ask, reply: compact::compaction_reply, ..CLIENT };
 
 const FORMAT: Format = Format::OpenAiResponses;

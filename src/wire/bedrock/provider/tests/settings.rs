@@ -52,6 +52,7 @@ fn check_thinking(ask: &Ask, model: &str, expected: Value, losses: &str) {
         ("thinking", "additionalModelRequestFields"),
         ("reasoningConfig", "additionalModelRequestFields"),
         ("reasoning_effort", "additionalModelRequestFields"),
+        ("reasoning", "additionalModelRequestFields"),
         ("effort", "outputConfig"),
     ] {
         if let Some(value) = sent.body.get(place).and_then(|place| place.get(field)) {
@@ -83,6 +84,7 @@ fn thinking_in_each_vendors_words() {
     check_thinking(&medium, NOVA, nova, "");
     let openai = json!({"reasoning_effort": "medium"});
     check_thinking(&medium, "openai.gpt-oss-120b-1:0", openai, "");
+    check_thinking(&medium, "us.openai.gpt-5.2", json!({"reasoning": {"effort": "medium"}}), "");
     check_thinking(&medium, LLAMA, json!({}), "reasoning");
     check_thinking(&reasons(Some(Effort::None), None), NEW_CLAUDE, json!({}), "");
 }

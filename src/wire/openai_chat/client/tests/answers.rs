@@ -53,7 +53,7 @@ fn called(call: ToolCall) -> Part {
 }
 
 fn whole(reply: &Reply, echo: &Echo) -> Value {
-    serde_json::from_slice(&(CLIENT.reply)(reply, echo, &stamp())).expect("JSON")
+    serde_json::from_slice(&(CLIENT.reply)(reply, echo, &stamp()).expect("written")).expect("JSON")
 }
 
 fn message(reply: &Reply) -> Value {

@@ -77,7 +77,8 @@ fn other_prompts_are_refused_with_advice() {
 fn a_whole_answer() {
     let (_, echo) = read(fixture!("plain"));
     let written: Value =
-        serde_json::from_slice(&(COMPLETIONS.reply)(&reply(), &echo, &stamp())).expect("JSON");
+        serde_json::from_slice(&(COMPLETIONS.reply)(&reply(), &echo, &stamp()).expect("written"))
+            .expect("JSON");
     assert_eq!(
         written,
         json!({

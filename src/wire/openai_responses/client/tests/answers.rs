@@ -12,7 +12,7 @@ use crate::ground::fault::{Fault, Kind};
 use crate::wire::codec::Echo;
 
 fn body(reply: &Reply, echo: &Echo) -> Value {
-    serde_json::from_slice(&(CLIENT.reply)(reply, echo, &stamp())).expect("JSON")
+    serde_json::from_slice(&(CLIENT.reply)(reply, echo, &stamp()).expect("written")).expect("JSON")
 }
 
 /// The items that parts make, without what all of them have.

@@ -495,14 +495,15 @@ fn input_is_listed_as_items_with_ids() {
 fn a_compaction_keeps_what_the_user_said() {
     use crate::conversation::{Choice, Finish, Reply};
     use crate::wire::codec::Stamp;
-    let (ask, echo) = compaction_ask(golden!("codex_compaction").as_bytes()).expect("a request");
+    let (ask, echo) =
+        (COMPACTION.request)(golden!("codex_compaction").as_bytes()).expect("a request");
     assert!(ask.tools.is_empty() && !ask.stream);
     assert!(outline(&ask).last().expect("a turn").starts_with("user: This conversation is about"));
     let parts = vec![Part::text("All is well.")];
     let choice = Choice { parts, finish: Some(Finish::Stop) };
     let reply = Reply { choices: vec![choice], ..Reply::default() };
     let stamp = Stamp { id: "ab".into(), created: 7, model: "m".into() };
-    let body = compaction_reply(&reply, &echo, &stamp).expect("a summary");
+    let body = (COMPACTION.reply)(&reply, &echo, &stamp).expect("a summary");
     let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
     assert_eq!(body["object"], "response.compaction");
     let output = body["output"].as_array().expect("a list");
@@ -511,7 +512,7 @@ fn a_compaction_keeps_what_the_user_said() {
     let again = serde_json::json!({ "input": output }).to_string();
     let last = outline(&read(&again).0);
     assert!(last.last().expect("a turn").ends_with("in its place:\n\nAll is well."));
-    compaction_reply(&Reply::default(), &echo, &stamp).expect_err("nothing was written");
+    (COMPACTION.reply)(&Reply::default(), &echo, &stamp).expect_err("nothing was written");
     assert_eq!(input_tokens(7), br#"{"object":"response.input_tokens","input_tokens":7}"#);
 }
 
@@ -559,6 +560,6 @@ proptest! {
             Err(fault) => prop_assert_eq!(fault.status(), 400),
         }
         input_items(body.as_bytes(), "ab");
-        let _ = compaction_ask(body.as_bytes()).map(drop);
+        let _ = (COMPACTION.request)(body.as_bytes()).map(drop);
     }
 }
