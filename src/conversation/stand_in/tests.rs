@@ -313,6 +313,29 @@ fn what_nobody_can_run_is_a_loss() {
 }
 
 #[test]
+fn hosted_tools_may_be_among_those_allowed() {
+    let search = ToolKind::Hosted {
+        format: Format::OpenAiResponses,
+        value: json(r#"{"type":"web_search"}"#),
+    };
+    let mut ask = ask(vec![function("a", None), tool("web_search", None, search)], Vec::new());
+    let names = vec!["web_search".to_owned(), "found_later".to_owned(), "a".to_owned()];
+    ask.tool_choice = Some(ToolChoice::Allowed { names: names.clone(), required: true });
+    let allowed = |abilities: &Abilities| {
+        let mut ask = ask.clone();
+        stand_in(&mut ask, abilities, &mut Losses::default());
+        match ask.tool_choice {
+            Some(ToolChoice::Allowed { names, .. }) => names,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(allowed(&Abilities::RESPONSES), names);
+    assert_eq!(allowed(&Abilities::FUNCTIONS), ["a"]);
+    let all = &[Format::OpenAiResponses];
+    assert_eq!(allowed(&Abilities { hosted: all, ..Abilities::FUNCTIONS }), ["web_search", "a"]);
+}
+
+#[test]
 fn tools_declared_again_replace_the_first() {
     let mut newer = function("a", None);
     newer.description = Some("newer".into());
