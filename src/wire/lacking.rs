@@ -125,12 +125,6 @@ pub fn place(format: Format, knob: Knob) -> &'static str {
     }
 }
 
-/// Where a part of a turn stands, as near as turns tell.
-pub fn part_place(format: Format, turn: usize, part: usize) -> String {
-    let list = if format == Format::OpenAiResponses { "input" } else { "messages" };
-    format!("{list}[{turn}].content[{part}]")
-}
-
 /// A schema that takes nothing.
 fn no_parameters() -> Json {
     Json::of(&serde_json::json!({ "type": "object", "properties": {} }))

@@ -7,7 +7,6 @@ use crate::conversation::{
     Ask, Content, Json, Losses, Media, MediaKind, Part, Role, Source, ToolResult, Turn,
 };
 use crate::ground::fault::Fault;
-use crate::wire::lacking::part_place;
 
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Message<'a> {
@@ -99,7 +98,7 @@ impl<'a> Writer<'a, '_> {
     fn user(&mut self, at: usize, turn: &'a Turn) -> Result<(), Fault> {
         let mut content = Vec::new();
         for (place, part) in turn.parts.iter().enumerate() {
-            let path = part_place(self.ask.format, at, place);
+            let path = self.ask.part_path(at, place);
             match &part.content {
                 Content::Text { text, .. } | Content::Refusal(text) => say(&mut content, text),
                 Content::Media(media) => content.push(show(&path, media)?),
@@ -181,7 +180,7 @@ impl<'a> Writer<'a, '_> {
                     }
                 }
                 Content::Media(_) | Content::Foreign { .. } => {
-                    self.lose(part_place(self.ask.format, at, place));
+                    self.lose(self.ask.part_path(at, place));
                 }
                 Content::ToolCall(_) | Content::ToolResult(_) => {}
             }

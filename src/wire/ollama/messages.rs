@@ -7,7 +7,6 @@ use crate::conversation::{
     Ask, Content, Json, Losses, Media, MediaKind, Part, Role, Source, ToolResult, Turn,
 };
 use crate::ground::fault::Fault;
-use crate::wire::lacking::part_place;
 
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Message<'a> {
@@ -72,7 +71,7 @@ impl<'a> Writer<'a, '_> {
         };
         let mut message = Message { role, ..Message::default() };
         for (place, part) in turn.parts.iter().enumerate() {
-            self.part(&part_place(self.ask.format, at, place), part, &mut message)?;
+            self.part(&self.ask.part_path(at, place), part, &mut message)?;
         }
         if !message.is_empty() {
             self.messages.push(message);

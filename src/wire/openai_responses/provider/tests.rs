@@ -403,7 +403,7 @@ fn a_chat_becomes_items() {
             "prompt_cache_key": "k",
         })
     );
-    assert_eq!(lost.paths(), "messages[1].name, seed, logit_bias, stop, n, modalities");
+    assert_eq!(lost.paths(), "messages[1].name, messages[2].content[0], seed, logit_bias, stop, n, modalities");
 }
 
 #[test]
@@ -560,7 +560,7 @@ fn codex_items_go_as_they_are() {
             "prompt_cache_key": "k",
             "client_metadata": {},
         }),
-        "",
+        "input[1].content[0]",
     );
 }
 
