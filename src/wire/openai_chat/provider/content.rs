@@ -83,7 +83,7 @@ pub(super) fn read<'a>(
             }
             Content::Foreign { format, value } if *format == CHAT => said.0.push(Node::raw(value)),
             _ => {
-                let path = format!("messages[{at}].content[{index}]");
+                let path = writer.ask.part_path(at, index);
                 writer.losses.add(path, "chat completions have no such part");
             }
         }
