@@ -299,8 +299,12 @@ impl Tracked {
         }
     }
 
+    /// A content part that may still grow.
     fn text(&mut self, place: u64, is_refusal: bool) -> Option<&mut Text> {
         let What::Message { texts, .. } = &mut self.what else { return None };
+        if self.is_done {
+            return None;
+        }
         texts.iter_mut().find(|text| text.place == place && text.is_refusal == is_refusal)
     }
 
