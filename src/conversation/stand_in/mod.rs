@@ -135,7 +135,7 @@ pub fn stand_in(ask: &mut Ask, abilities: &Abilities, losses: &mut Losses) -> Na
     }
     let mut register = Register::new(abilities);
     register.declare(&ask.tools);
-    rewrite_choice(ask, &mut register, abilities);
+    rewrite_choice(ask, &mut register, losses);
     rewrite_history(ask, &mut register, abilities);
     for tool in &mut ask.tools {
         rewrite_tool(tool, &mut register, abilities);
@@ -251,8 +251,9 @@ fn rewrite_tool(tool: &mut Tool, register: &mut Register<'_>, abilities: &Abilit
     tool.namespace = wire.namespace;
 }
 
-fn rewrite_choice(ask: &mut Ask, register: &mut Register<'_>, abilities: &Abilities) {
-    let tools = &ask.tools;
+fn rewrite_choice(ask: &mut Ask, register: &mut Register<'_>, losses: &mut Losses) {
+    let hosted = ask.tools.iter().filter(|tool| matches!(tool.kind, ToolKind::Hosted { .. }));
+    let hosted: Vec<String> = hosted.map(label).collect();
     match &mut ask.tool_choice {
         Some(ToolChoice::Named { name, namespace, kind }) => {
             let key = Key { namespace: namespace.take(), name: std::mem::take(name), kind: *kind };
@@ -269,29 +270,29 @@ fn rewrite_choice(ask: &mut Ask, register: &mut Register<'_>, abilities: &Abilit
             (*name, *namespace) = (wire.name, wire.namespace);
         }
         Some(ToolChoice::Allowed { names, .. }) => {
-            let mut allowed = Vec::with_capacity(names.len());
-            for name in names.iter() {
-                // A namespace may be named as a whole.
-                let declared = register.declared(|key| {
-                    key.name == *name
-                        || key.namespace.as_ref() == Some(name)
-                        || register.wire_is(key, name)
-                });
-                // What the provider runs itself, or finds by a search of its own, is declared nowhere.
-                let is_hosted = tools
-                    .iter()
-                    .any(|tool| matches!(tool.kind, ToolKind::Hosted { .. }) && tool.name == *name);
-                if declared.is_empty() && (is_hosted || abilities.tool_search) {
-                    allowed.push(name.clone());
+            let mut allowed: Vec<String> = Vec::with_capacity(names.len());
+            let mut allow = |name: String| {
+                if !allowed.contains(&name) {
+                    allowed.push(name);
                 }
-                for key in declared {
-                    let wire = register.wire(&key).name;
-                    if !allowed.contains(&wire) {
-                        allowed.push(wire);
-                    }
+            };
+            for name in names.drain(..) {
+                let meant = register.declared(|key| {
+                    // A namespace may be named as a whole.
+                    let namespace = key.namespace.as_ref();
+                    key.name == name || namespace == Some(&name) || register.wire_is(key, &name)
+                });
+                meant.iter().for_each(|key| allow(register.wire(key).name));
+                if hosted.contains(&name) {
+                    allow(name);
                 }
             }
-            *names = allowed;
+            if allowed.is_empty() {
+                losses.add("tool_choice", "None of the tools it allows can be called here.");
+                ask.tool_choice = Some(ToolChoice::None);
+            } else {
+                *names = allowed;
+            }
         }
         _ => {}
     }

@@ -313,26 +313,24 @@ fn what_nobody_can_run_is_a_loss() {
 }
 
 #[test]
-fn hosted_tools_may_be_among_those_allowed() {
-    let search = ToolKind::Hosted {
-        format: Format::OpenAiResponses,
-        value: json(r#"{"type":"web_search"}"#),
+fn of_the_allowed_tools_those_that_can_be_called_stay() {
+    let hosted = |format| ToolKind::Hosted { format, value: json(r#"{"type":"web_search"}"#) };
+    let search = || tool("web_search", None, hosted(Format::OpenAiResponses));
+    let allowed = |names: &[&str]| {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        Some(ToolChoice::Allowed { names, required: true })
     };
-    let mut ask = ask(vec![function("a", None), tool("web_search", None, search)], Vec::new());
-    let names = vec!["web_search".to_owned(), "found_later".to_owned(), "a".to_owned()];
-    ask.tool_choice = Some(ToolChoice::Allowed { names: names.clone(), required: true });
-    let allowed = |abilities: &Abilities| {
-        let mut ask = ask.clone();
-        stand_in(&mut ask, abilities, &mut Losses::default());
-        match ask.tool_choice {
-            Some(ToolChoice::Allowed { names, .. }) => names,
-            other => panic!("{other:?}"),
-        }
-    };
-    assert_eq!(allowed(&Abilities::RESPONSES), names);
-    assert_eq!(allowed(&Abilities::FUNCTIONS), ["a"]);
-    let all = &[Format::OpenAiResponses];
-    assert_eq!(allowed(&Abilities { hosted: all, ..Abilities::FUNCTIONS }), ["web_search", "a"]);
+    let mut ask = ask(vec![function("a", Some("n")), function("b", None), search()], Vec::new());
+    ask.tool_choice = allowed(&["web_search", "n"]);
+    let (mut native, mut nothing) = (ask.clone(), ask.clone());
+    played(&mut ask);
+    assert_eq!(ask.tool_choice, allowed(&["n__a"]));
+    stand_in(&mut native, &Abilities::RESPONSES, &mut Losses::default());
+    assert_eq!(native.tool_choice, allowed(&["web_search", "a"]));
+    nothing.tool_choice = allowed(&["web_search"]);
+    let (_, losses) = played(&mut nothing);
+    assert_eq!(nothing.tool_choice, Some(ToolChoice::None));
+    assert_eq!(losses.paths(), "tools[2], tool_choice");
 }
 
 #[test]

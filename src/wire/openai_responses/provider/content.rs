@@ -72,8 +72,7 @@ fn image(media: &Media, path: &str) -> Result<Object, Fault> {
         Source::FileId { format, id } if is_own_store(*format) => object.with("file_id", id),
         _ => return Err(unknown_file(path)),
     };
-    // The SDK's models require it.
-    Ok(object.with("detail", media.detail.as_deref().unwrap_or("auto")))
+    Ok(object.with_some("detail", media.detail.as_ref()))
 }
 
 fn file(media: &Media, path: &str) -> Result<Object, Fault> {
