@@ -41,9 +41,9 @@ fn page(folder: &str, path: &Path) -> Option<Page> {
     let title = title("answers", folder, path);
     let format = Format::parse(folder).unwrap();
     let (shown, told) = match extension {
-        "json" => (pretty::json(&String::from_utf8_lossy(&body)), whole(format, &body)),
-        "bin" => (read(&path.with_extension("jsonl")), streamed(format, &body)),
-        _ => (read(path), streamed(format, &body)),
+        "json" => (pretty::json(&String::from_utf8_lossy(&body)), whole(format, name, &body)),
+        "bin" => (read(&path.with_extension("jsonl")), streamed(format, name, &body)),
+        _ => (read(path), streamed(format, name, &body)),
     };
     let text = format!("# {title}\n\n{}\n{told}", shown.trim_end());
     Some(Page { path: path.with_extension(format!("{extension}.golden")), text })
@@ -58,8 +58,11 @@ fn stamp() -> Stamp {
     Stamp { id, created: NOW, model: "house-model".to_owned() }
 }
 
-fn context() -> ReplyContext {
-    ReplyContext { ids: Ids::new("fedcba9876543210fedcba9876543210"), ..ReplyContext::default() }
+/// Answers named for it are to a request whose structured answer a tool stands in for.
+fn context(name: &str) -> ReplyContext {
+    let json_tool = name.starts_with("json_tool").then(|| "json_answer".to_owned());
+    let ids = Ids::new("fedcba9876543210fedcba9876543210");
+    ReplyContext { ids, json_tool, ..ReplyContext::default() }
 }
 
 /// A request that says little, and asks a stream for its usage.
@@ -75,9 +78,9 @@ fn clients(format: Format) -> impl Iterator<Item = (&'static str, &'static Clien
     all.filter(move |(name, _)| *name != "openai_completions" || format == Format::OpenAiChat)
 }
 
-fn whole(format: Format, body: &[u8]) -> String {
+fn whole(format: Format, name: &str, body: &[u8]) -> String {
     let half = formats::provider(format).unwrap();
-    let reply = (half.reply)(body, &mut context());
+    let reply = (half.reply)(body, &mut context(name));
     let mut text = String::new();
     for (name, client) in clients(format) {
         text.push_str(&format!("\n## {name}\n\n"));
@@ -92,8 +95,8 @@ fn whole(format: Format, body: &[u8]) -> String {
     text
 }
 
-fn streamed(format: Format, body: &[u8]) -> String {
-    let events = events(format, body);
+fn streamed(format: Format, name: &str, body: &[u8]) -> String {
+    let events = events(format, name, body);
     let mut text = String::new();
     for (name, client) in clients(format) {
         let mut encoder = (client.stream)(echo(), stamp());
@@ -106,9 +109,9 @@ fn streamed(format: Format, body: &[u8]) -> String {
     text
 }
 
-fn events(format: Format, body: &[u8]) -> Vec<Event> {
+fn events(format: Format, name: &str, body: &[u8]) -> Vec<Event> {
     let half = formats::provider(format).unwrap();
-    let mut decoder = (half.stream)(context());
+    let mut decoder = (half.stream)(context(name));
     let mut frames = Frames::new(half.framing);
     let mut events = Vec::new();
     let read = frames.push(Bytes::copy_from_slice(body), |frame: Frame<'_>| {

@@ -36,11 +36,14 @@ const GOALS: &[Goal] = &[
     variant(Format::OpenAiChat, "groq/openai/gpt-oss-120b"),
     variant(Format::OpenAiChat, "deepseek/deepseek-chat"),
     variant(Format::OpenAiChat, "hosted_vllm/qwen3"),
+    variant(Format::OpenAiChat, "openrouter/anthropic/claude-sonnet-4.5"),
     goal(Format::OpenAiResponses, "openai/gpt-5.1"),
+    variant(Format::OpenAiResponses, "openai/gpt-4.1"),
     goal(Format::Anthropic, "anthropic/claude-sonnet-4-5"),
     variant(Format::Anthropic, "anthropic/claude-opus-4-8"),
     goal(Format::Gemini, "gemini/gemini-3-pro-preview"),
     variant(Format::Gemini, "gemini/gemini-2.5-flash"),
+    variant(Format::Gemini, "vertex_ai/gemini-2.5-flash"),
     goal(Format::Bedrock, "bedrock/anthropic.claude-sonnet-4-5-20250929-v1:0"),
     variant(Format::Bedrock, "bedrock/amazon.nova-pro-v1:0"),
     goal(Format::Ollama, "ollama/qwen3:8b"),
@@ -79,7 +82,10 @@ fn page(folder: &str, path: &Path) -> Page {
                     (first, model) = (written, name(goal));
                     continue;
                 }
-                let changes = difference(&first.replace(model, name(goal)), &written);
+                let renamed = first.replace(model, name(goal));
+                let renamed =
+                    renamed.replace(&model.replace(':', "%3A"), &name(goal).replace(':', "%3A"));
+                let changes = difference(&renamed, &written);
                 if changes.is_empty() {
                     text.push_str(" · the same\n");
                 } else {

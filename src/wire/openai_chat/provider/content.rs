@@ -64,7 +64,8 @@ pub(super) fn read<'a>(
     let mut said = Said::default();
     for (index, part) in parts.enumerate() {
         if part.cache_control.is_some() && !writer.quirks.cache_control {
-            writer.losses.add("cache_control", "the server caches by itself, or not at all");
+            let path = format!("{}[*].cache_control", writer.list());
+            writer.losses.add(path, "the server caches by itself, or not at all");
         }
         match &part.content {
             Content::Text { text, .. } if text.is_empty() => {}
