@@ -135,7 +135,7 @@ pub fn stand_in(ask: &mut Ask, abilities: &Abilities, losses: &mut Losses) -> Na
     }
     let mut register = Register::new(abilities);
     register.declare(&ask.tools);
-    rewrite_choice(ask, &mut register, losses);
+    rewrite_choice(ask, &mut register, abilities, losses);
     rewrite_history(ask, &mut register, abilities);
     for tool in &mut ask.tools {
         rewrite_tool(tool, &mut register, abilities);
@@ -251,7 +251,12 @@ fn rewrite_tool(tool: &mut Tool, register: &mut Register<'_>, abilities: &Abilit
     tool.namespace = wire.namespace;
 }
 
-fn rewrite_choice(ask: &mut Ask, register: &mut Register<'_>, losses: &mut Losses) {
+fn rewrite_choice(
+    ask: &mut Ask,
+    register: &mut Register<'_>,
+    abilities: &Abilities,
+    losses: &mut Losses,
+) {
     let hosted = ask.tools.iter().filter(|tool| matches!(tool.kind, ToolKind::Hosted { .. }));
     let hosted: Vec<String> = hosted.map(label).collect();
     match &mut ask.tool_choice {
@@ -283,7 +288,8 @@ fn rewrite_choice(ask: &mut Ask, register: &mut Register<'_>, losses: &mut Losse
                     key.name == name || namespace == Some(&name) || register.wire_is(key, &name)
                 });
                 meant.iter().for_each(|key| allow(register.wire(key).name));
-                if hosted.contains(&name) {
+                // What a provider's own search finds is declared nowhere.
+                if hosted.contains(&name) || (meant.is_empty() && abilities.tool_search) {
                     allow(name);
                 }
             }

@@ -313,6 +313,20 @@ fn what_nobody_can_run_is_a_loss() {
 }
 
 #[test]
+fn a_hosted_tool_takes_no_name_from_one_that_has_a_type_only() {
+    let value = || json(r#"{"type":"shell"}"#);
+    let hosted = ToolKind::Hosted { format: Format::OpenAiResponses, value: value() };
+    let own = ToolKind::LocalShell { value: value() };
+    let calls = vec![call("1", "shell", None, CallKind::LocalShell, "{}")];
+    let mut ask = ask(vec![tool("shell", None, own), tool("shell", None, hosted)], calls);
+    ask.tool_choice =
+        Some(ToolChoice::Allowed { names: vec!["shell".into(), "found".into()], required: true });
+    let before = ask.clone();
+    stand_in(&mut ask, &Abilities::RESPONSES, &mut Losses::default());
+    assert_eq!(ask, before);
+}
+
+#[test]
 fn of_the_allowed_tools_those_that_can_be_called_stay() {
     let hosted = |format| ToolKind::Hosted { format, value: json(r#"{"type":"web_search"}"#) };
     let search = || tool("web_search", None, hosted(Format::OpenAiResponses));
