@@ -75,7 +75,12 @@ fn repeating<'t>(text: &'t str, before: &mut Members<'t>) -> String {
     *before = spelled;
     let mut out = String::new();
     write(&Node::Object(shown), 0, 6, EVENT_WIDTH, &mut out);
-    if skipped { out.replacen('{', "{…, ", 1) } else { out }
+    if skipped && out.starts_with("{\n") {
+        out.insert_str(1, "…,");
+    } else if skipped {
+        out.insert_str(1, "…, ");
+    }
+    out
 }
 
 fn node<'t>(rest: &mut &'t str) -> Node<'t> {
