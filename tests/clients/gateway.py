@@ -1,0 +1,132 @@
+"""What the client programs need around them: the program itself from its registry, a gateway in front of a
+scripted provider, and a line for each case. Everything but the programs is in a temporary directory."""
+
+import base64
+import contextlib
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from upstreams import Upstream
+
+KEY = "sk-clients-0123456789abcdefghij"
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CACHE = ROOT / "tests/.cache/clients"
+BINARY = ROOT / "target/debug/tidegate"
+
+# A red square, as small as a picture can be.
+PICTURE = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAEklEQVR4nGP4z8CAFWEXHbQSACj/P8Fu7N9hAAAAAElFTkSuQmCC")
+
+# How a model of each format is written in `litellm_params`: `{base}` is the scripted provider.
+PARAMS = {
+    "chat": "{{model: groq/qwen-3-strict, api_base: {base}/openai/v1, api_key: sk-up}}",
+    "openai": "{{model: openai/strict, api_base: {base}/v1, api_key: sk-up, use_chat_completions_api: true}}",
+    "mistral": "{{model: mistral/magistral-strict, api_base: {base}/v1, api_key: sk-up}}",
+    "deepseek": "{{model: deepseek/deepseek-reasoner, api_base: {base}, api_key: sk-up}}",
+    "messages": "{{model: anthropic/claude-sonnet-4-5, api_base: {base}, api_key: sk-up}}",
+    "gemini": "{{model: gemini/gemini-3-pro, api_base: {base}/v1beta, api_key: sk-up}}",
+    "ollama": "{{model: ollama_chat/qwen3, api_base: {base}}}",
+    "responses": "{{model: openai/gpt-5.5, api_base: {base}/v1, api_key: sk-up}}",
+}
+
+
+def npm(package, version, command):
+    """The program of an npm package, fetched once."""
+    home = CACHE / f"{command}-{version}"
+    program = home / "node_modules/.bin" / command
+    if not program.exists():
+        home.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--silent", "--prefix", str(home),
+                        f"{package}@{version}"], check=True, timeout=900)
+    return str(program)
+
+
+class Case:
+    """Counts what was right, and prints a line for each case."""
+
+    def __init__(self):
+        self.good = self.bad = 0
+
+    def report(self, what, good, began, *notes):
+        self.good, self.bad = self.good + good, self.bad + (not good)
+        print(f"{'ok  ' if good else 'FAIL'} {what} ({time.monotonic() - began:.1f} s)", flush=True)
+        for note in dict.fromkeys(map(str, notes if not good else ())):
+            print("       " + note.replace("\n", "\n       ")[:3000], flush=True)
+
+    def end(self):
+        print(f"{self.good} of {self.good + self.bad}")
+        sys.exit(1 if self.bad else 0)
+
+
+@contextlib.contextmanager
+def serving(kind, models, binary=BINARY, more=""):
+    """A scripted provider of this kind, and a gateway that has it under each of these names: (upstream, port,
+    directory). What the gateway wrote is kept where a case failed with an exception."""
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="tidegate-clients-"))
+    upstream = Upstream({"openai": "chat"}.get(kind, kind))
+    entries = "".join(f"  - model_name: {name}\n    litellm_params: {PARAMS[kind].format(base=upstream.address)}\n"
+                      for name in models)
+    (directory / "config.yaml").write_text(
+        f"model_list:\n{entries}virtual_keys:\n  - {{api_key: {KEY}, key_alias: client, models: [\"*\"]}}\n{more}")
+    with open(directory / "log", "w") as log:
+        gateway = subprocess.Popen([str(binary), "--config", "config.yaml", "--listen", "127.0.0.1:0"], cwd=directory,
+                                   stdout=subprocess.PIPE, stderr=log, text=True)
+    try:
+        found = (re.search(r"listening on http://.*:(\d+)", line) for line in gateway.stdout)
+        port = next((match[1] for match in found if match), None)
+        if port is None:
+            raise SystemExit((directory / "log").read_text())
+        yield upstream, int(port), directory
+    finally:
+        gateway.terminate()
+        gateway.wait(20)
+        upstream.close()
+    shutil.rmtree(directory)
+
+
+class Gauges(BaseHTTPRequestHandler):
+    """An MCP server with one tool, as small as the protocol allows."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        schema = {"type": "object", "properties": {"station": {"type": "string"}}, "required": ["station"]}
+        tool = {"name": "read_gauge", "description": "Reads the water level at a gauge", "inputSchema": schema}
+        result = {
+            "initialize": {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}},
+                           "serverInfo": {"name": "gauges", "version": "1"}},
+            "tools/list": {"tools": [tool]},
+            "tools/call": {"content": [{"type": "text", "text": "The gauge stands at 7.31 m"}]},
+        }.get(asked["method"], {})
+        body = json.dumps({"jsonrpc": "2.0", "id": asked.get("id"), "result": result}).encode() if "id" in asked else b""
+        self.send_response(200 if body else 202)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self):
+        self.send_response(405)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    do_DELETE = do_GET
+
+
+def gauges():
+    """The port of an MCP server that lives as long as this program."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Gauges)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server.server_port
