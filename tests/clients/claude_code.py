@@ -106,8 +106,8 @@ def main(kinds, binary, only):
     claude, case = npm("@anthropic-ai/claude-code", VERSION, "claude"), Case()
     server = gauges()
     for kind in kinds:
-        with serving(kind, MODELS, binary) as (upstream, port, directory):
-            turns = Turns(claude, case, kind, upstream, port, directory)
+        with serving(dict.fromkeys(MODELS, kind), binary) as (upstreams, port, directory):
+            turns = Turns(claude, case, kind, upstreams[kind], port, directory)
             for what, turn in cases(turns, server):
                 if only in what:
                     turn(what)

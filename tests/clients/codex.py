@@ -112,8 +112,8 @@ def main(kinds, binary, only):
     codex, case = npm("@openai/codex", VERSION, "codex"), Case()
     server = gauges()
     for kind in kinds:
-        with serving(kind, MODELS, binary) as (upstream, port, directory):
-            turns = Turns(codex, case, kind, upstream, port, directory)
+        with serving(dict.fromkeys(MODELS, kind), binary) as (upstreams, port, directory):
+            turns = Turns(codex, case, kind, upstreams[kind], port, directory)
             for what, turn in cases(turns, server):
                 if only in what:
                     turn(what)

@@ -22,7 +22,8 @@ CACHE = ROOT / "tests/.cache/clients"
 BINARY = ROOT / "target/debug/tidegate"
 
 # A red square, as small as a picture can be.
-PICTURE = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAEklEQVR4nGP4z8CAFWEXHbQSACj/P8Fu7N9hAAAAAElFTkSuQmCC")
+PICTURE_URL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAEklEQVR4nGP4z8CAFWEXHbQSACj/P8Fu7N9hAAAAAElFTkSuQmCC"
+PICTURE = base64.b64decode(PICTURE_URL.partition(",")[2])
 
 # How a model of each format is written in `litellm_params`: `{base}` is the scripted provider.
 PARAMS = {
@@ -65,16 +66,26 @@ class Case:
         sys.exit(1 if self.bad else 0)
 
 
+def venv(package, version, command):
+    """The program of a Python package, in an environment of its own, made once."""
+    home = CACHE / f"{command}-{version}"
+    if not (home / "bin" / command).exists():
+        subprocess.run([sys.executable, "-m", "venv", str(home)], check=True, timeout=300)
+        subprocess.run([str(home / "bin/pip"), "install", "--quiet", "--no-cache-dir", f"{package}=={version}"],
+                       check=True, timeout=3600)
+    return str(home / "bin" / command)
+
+
 @contextlib.contextmanager
-def serving(kind, models, binary=BINARY, more=""):
-    """A scripted provider of this kind, and a gateway that has it under each of these names: (upstream, port,
-    directory). What the gateway wrote is kept where a case failed with an exception."""
+def serving(models, binary=BINARY, more=""):
+    """A gateway with these models (name → kind) and a scripted provider of every kind among them: (upstreams by
+    kind, port, directory). The directory stays where a case ended in an exception."""
     directory = pathlib.Path(tempfile.mkdtemp(prefix="tidegate-clients-"))
-    upstream = Upstream({"openai": "chat"}.get(kind, kind))
-    entries = "".join(f"  - model_name: {name}\n    litellm_params: {PARAMS[kind].format(base=upstream.address)}\n"
-                      for name in models)
+    upstreams = {kind: Upstream({"openai": "chat"}.get(kind, kind)) for kind in dict.fromkeys(models.values())}
+    entries = "".join(f"  - model_name: {name}\n    litellm_params: {PARAMS[kind].format(base=upstreams[kind].address)}\n"
+                      for name, kind in models.items())
     (directory / "config.yaml").write_text(
-        f"model_list:\n{entries}virtual_keys:\n  - {{api_key: {KEY}, key_alias: client, models: [\"*\"]}}\n{more}")
+        f"model_list:\n{entries}{more}virtual_keys:\n  - {{api_key: {KEY}, key_alias: client, models: [\"*\"]}}\n")
     with open(directory / "log", "w") as log:
         gateway = subprocess.Popen([str(binary), "--config", "config.yaml", "--listen", "127.0.0.1:0"], cwd=directory,
                                    stdout=subprocess.PIPE, stderr=log, text=True)
@@ -83,11 +94,12 @@ def serving(kind, models, binary=BINARY, more=""):
         port = next((match[1] for match in found if match), None)
         if port is None:
             raise SystemExit((directory / "log").read_text())
-        yield upstream, int(port), directory
+        yield upstreams, int(port), directory
     finally:
         gateway.terminate()
         gateway.wait(20)
-        upstream.close()
+        for upstream in upstreams.values():
+            upstream.close()
     shutil.rmtree(directory)
 
 

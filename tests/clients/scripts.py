@@ -2,6 +2,8 @@
 where it stands. One script for each program, as their tools differ. Results that do not show what the tool must
 have done are noted."""
 
+import re
+
 from strict import Cut, Refused, Reply
 
 FILE = "tides.txt"
@@ -145,6 +147,12 @@ def picture(tool, arguments):
     return script
 
 
+def sees(view):
+    """Wants one picture of the user."""
+    view.expect(view.pictures == 1, f"{view.pictures} pictures came")
+    return Reply(END, THOUGHT)
+
+
 def claude_code(directory):
     """Two commands at once, reading, editing, looking at it."""
 
@@ -171,3 +179,19 @@ def claude_code(directory):
         return Reply(END, THOUGHT)
 
     return script
+
+
+def open_webui(view):
+    """Writes a note beside a call without arguments, looks at the note, and ends."""
+    write, look, clock = view.tool("write_note"), view.tool("view_note"), view.tool("get_current_timestamp")
+    if not (write and look and clock):
+        return Reply('{"title": "Tides", "tags": ["tides"], "follow_ups": ["When?"]}')
+    at = len(view.rounds)
+    if at == 0:
+        return Reply("I write it down.", THOUGHT, [(clock, {}), (write, {"title": "Tides", "content": LINE})])
+    shown(view, 0, "202", "success")
+    if at == 1:
+        note = re.search(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", view.rounds[0][-1].result)
+        return Reply("", THOUGHT, [(look, {"note_id": note[0] if note else "none"})])
+    shown(view, 1, LINE[:20])
+    return Reply(END, THOUGHT)

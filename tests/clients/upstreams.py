@@ -75,6 +75,8 @@ class Upstream:
             self.requests.append((handler.path, dict(handler.headers), body))
         try:
             if other := self.format.other(path, handler.headers, body):
+                if other[0] == 404:
+                    self.violations.append(f"{handler.command} {path}: not a path of this provider")
                 return send(handler, *other)
             view = self.format.read(handler.path, handler.headers, json.loads(body or b"null"))
             reply = self.script(view)
