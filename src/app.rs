@@ -21,6 +21,7 @@ use crate::http::server::{self, Accepted};
 use crate::http::status::Status;
 use crate::http::{Door, Side, Workers};
 use crate::journal::Journal;
+use crate::provider::auth::Authority;
 use crate::provider::client::Upstreams;
 use crate::reload::{self, Corridor};
 
@@ -79,11 +80,13 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
     let journal = Journal::open(&snapshot.request_log, &instance())
         .map_err(|error| StartError::Other(format!("the request log: {error}")))?;
     let journal = Arc::new(journal);
-    let gate = Arc::new(Gate::new(Live::build(snapshot, None), journal.recorder()));
+    let gate =
+        Arc::new(Gate::new(Live::build(snapshot, None), journal.recorder(), journal.responses()));
     let status = Arc::new(Status::new(journal.clone(), warnings));
     let reload = Arc::new(Notify::new());
+    let authority = Authority::default();
     let door = |side| {
-        let upstreams = Upstreams::build()
+        let upstreams = Upstreams::build(authority.clone())
             .map_err(|error| StartError::Other(format!("the HTTP client: {error}")))?;
         let (gate, status, reload) = (gate.clone(), status.clone(), reload.clone());
         Ok(Arc::new(Door::new(side, gate, status, reload, upstreams)))

@@ -2,6 +2,7 @@
 //! problems found or a failure, 2 a call that makes no sense, 78 a configuration that cannot be served.
 
 pub mod banner;
+mod chat;
 mod check;
 mod completion;
 mod healthcheck;
@@ -50,6 +51,8 @@ enum Command {
     Serve(serve::Arguments),
     /// Check the configuration: every problem at once, with line and column.
     Check(check::Arguments),
+    /// Try a model: ask it something, and print its answer as it comes.
+    Chat(chat::Arguments),
     /// Print the JSON Schema of the configuration, for editors.
     Schema,
     /// Make virtual keys.
@@ -72,6 +75,7 @@ impl Cli {
             Some(Command::Check(arguments)) => {
                 check::run(&config, &arguments, self.serve.address())
             }
+            Some(Command::Chat(arguments)) => chat::run(&config, &arguments),
             Some(Command::Schema) => schema::run(),
             Some(Command::Keys(arguments)) => keys::run(&arguments),
             Some(Command::Logs(arguments)) => logs::run(&config, arguments),

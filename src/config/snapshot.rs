@@ -13,9 +13,11 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use url::Url;
 
+use crate::conversation::Format;
 use crate::ground::names::Pattern;
 use crate::ground::secret::{KeyHash, Secret};
 use crate::wire::catalogue::Provider;
+use crate::wire::codec::Options;
 
 /// One generation of the configuration.
 #[derive(Debug)]
@@ -99,12 +101,20 @@ pub struct Deployment {
     pub id: String,
     pub group: String,
     pub provider: &'static Provider,
+    /// What this deployment is spoken to in; the first is what other formats are translated to.
+    pub formats: &'static [Format],
     /// The provider's name for the model; may hold a `*` filled from the public name.
     pub model: Pattern,
     /// Endpoint paths are appended to its path.
     pub base: Url,
     pub api_version: Option<String>,
     pub api_key: Option<Secret>,
+    /// What a cloud wants instead of a key.
+    pub cloud: Option<Cloud>,
+    /// How requests are translated.
+    pub options: Options,
+    /// `on_loss: refuse`: what the provider's format cannot carry is an error.
+    pub refuse_losses: bool,
     /// Sent with every request to this deployment, over what the catalogue says.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Fields added to every JSON body, over what the client sent.
@@ -121,6 +131,19 @@ pub struct Deployment {
     pub prices: Prices,
     /// `model_info` as the client may see it.
     pub info: Map<String, Value>,
+}
+
+/// What a cloud wants instead of a key.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cloud {
+    Amazon {
+        region: String,
+        access_key_id: String,
+        secret_access_key: Secret,
+        session_token: Option<Secret>,
+    },
+    /// The JSON of a service account, or of a user's own credentials.
+    Google(Secret),
 }
 
 /// US dollars per token, where the configuration says them.
@@ -203,6 +226,36 @@ pub struct Match {
     pub group: Arc<Group>,
     /// What the stars of the group's name stood for.
     pub captured: Vec<String>,
+}
+
+#[cfg(test)]
+impl Deployment {
+    /// A deployment of a model at an address, for tests.
+    pub(crate) fn sample(model: &str, base: &str) -> Self {
+        let (provider, model) = crate::wire::catalogue::find(model, true).expect("known");
+        Self {
+            id: "id".into(),
+            group: "group".into(),
+            provider,
+            formats: provider.formats,
+            model: Pattern::new(model),
+            base: base.parse().expect("a URL"),
+            api_version: None,
+            api_key: None,
+            cloud: None,
+            options: Options::default(),
+            refuse_losses: false,
+            headers: Vec::new(),
+            extra_body: Map::new(),
+            weight: 1.0,
+            order: 0,
+            timeout: None,
+            stream_timeout: None,
+            mock_response: None,
+            prices: Prices::default(),
+            info: Map::new(),
+        }
+    }
 }
 
 impl Keys {

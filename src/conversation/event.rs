@@ -197,7 +197,7 @@ impl Reply {
 
 impl Part {
     /// Takes out what would have come as deltas.
-    fn split(&mut self) -> Vec<Delta> {
+    pub fn split(&mut self) -> Vec<Delta> {
         let mut deltas = Vec::new();
         match &mut self.content {
             Content::Text { text, annotations, logprobs } => {

@@ -4,6 +4,7 @@
 //! pair. Nothing here knows how any format spells anything: only which ones there are.
 
 mod ask;
+pub mod estimate;
 mod event;
 mod json;
 mod loss;

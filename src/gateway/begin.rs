@@ -10,6 +10,8 @@ use http::{HeaderMap, HeaderValue, header};
 
 use super::attempt::Miss;
 use super::relay::Flow;
+use super::responses::Keeper;
+use crate::conversation::{self, Losses};
 use crate::provider::{Failure, Reply, ReplyBody};
 use crate::wire::tap::{Family, Tap};
 
@@ -25,15 +27,19 @@ pub(super) struct Expected {
 }
 
 /// An answer that has begun.
-#[derive(Debug)]
 pub(super) struct Begun {
     pub headers: HeaderMap,
     pub content: Content,
     pub tap: Tap,
+    /// What of the request did not reach the provider.
+    pub losses: Losses,
+    /// The whole answer, where it was wanted and is here.
+    pub kept: Option<conversation::Reply>,
+    /// What wants the answer once it is complete.
+    pub keeper: Option<Keeper>,
 }
 
 /// How much of the answer is here.
-#[derive(Debug)]
 pub(super) enum Content {
     Whole(Bytes),
     /// The first bytes, and where the rest comes from.
@@ -52,6 +58,13 @@ enum Kind {
     Json,
     WebPage,
     Bytes,
+}
+
+impl Begun {
+    /// An answer that passes as it is.
+    pub(super) fn new(headers: HeaderMap, content: Content, tap: Tap) -> Self {
+        Self { headers, content, tap, losses: Losses::default(), kept: None, keeper: None }
+    }
 }
 
 /// Waits until the answer is known to have begun: whole where it is short, its first bytes where it
@@ -140,7 +153,7 @@ async fn begin_json(
     if !is_object && (family != Family::Other || !is_json(&whole)) {
         return Err(Miss::garbage("The provider's answer is not the JSON it says it is."));
     }
-    Ok(Begun { headers, content: Content::Whole(whole), tap })
+    Ok(Begun::new(headers, Content::Whole(whole), tap))
 }
 
 fn flowing(
@@ -150,7 +163,7 @@ fn flowing(
     flow: Flow,
     tap: Tap,
 ) -> Begun {
-    Begun { headers, content: Content::Flowing { first, rest, flow }, tap }
+    Begun::new(headers, Content::Flowing { first, rest, flow }, tap)
 }
 
 /// Reads a reply to its end; `false` when it is too large to be held and has to flow.

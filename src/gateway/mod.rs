@@ -7,11 +7,16 @@ mod begin;
 pub mod body;
 pub mod endpoint;
 mod held;
+mod hub;
+mod lane;
 pub mod load;
 pub mod models;
 mod record;
 pub mod relay;
+pub mod responses;
 pub mod route;
+mod translated;
+mod translation;
 mod upload;
 
 use std::error::Error;
@@ -31,15 +36,18 @@ use self::endpoint::{BodyKind, Endpoint};
 use self::load::Load;
 use self::record::{Record, Times};
 use self::relay::{Flow, Manner, Outgoing, Relay};
+use self::responses::Thread;
 use self::route::{Candidate, Health, Ward};
 use crate::config::snapshot::{Deployment, Snapshot};
+use crate::conversation::{Ask, Format};
 use crate::ground::fault::{Fault, Kind};
 use crate::ground::names;
 use crate::journal::Recorder;
+use crate::journal::responses::Responses;
 use crate::provider::client::Upstreams;
-use crate::wire::catalogue::Format;
+use crate::wire::codec::{ClientHalf, Echo};
 use crate::wire::envelope::Envelope;
-use crate::wire::openai_error;
+use crate::wire::{formats, openai_error};
 
 /// One generation of everything a request needs: the configuration and the live parts built for it.
 pub struct Live {
@@ -72,6 +80,7 @@ impl Live {
 pub struct Gate {
     live: ArcSwap<Live>,
     recorder: Recorder,
+    responses: Responses,
     load: Load,
     draining: AtomicBool,
 }
@@ -83,6 +92,12 @@ pub(crate) struct Asked<'r> {
     envelope: Envelope,
     body: Bytes,
     upstreams: &'r Upstreams,
+    /// The request in the client's format, once a translation needed it.
+    read: Option<(Ask, Echo)>,
+    /// Something of the request means nothing to a provider, even one that speaks the client's format.
+    needs_hub: bool,
+    /// The thread of stored responses that the request goes on with.
+    thread: Option<Thread>,
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -90,12 +105,13 @@ const CALL_ID: HeaderName = HeaderName::from_static("x-litellm-call-id");
 const MODEL_ID: HeaderName = HeaderName::from_static("x-litellm-model-id");
 const RESPONSE_TIME: HeaderName = HeaderName::from_static("x-litellm-response-duration-ms");
 const OVERHEAD: HeaderName = HeaderName::from_static("x-litellm-overhead-duration-ms");
+const LOSS: HeaderName = HeaderName::from_static("x-tidegate-loss");
 const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 impl Gate {
-    pub fn new(live: Live, recorder: Recorder) -> Self {
+    pub fn new(live: Live, recorder: Recorder, responses: Responses) -> Self {
         let live = ArcSwap::from_pointee(live);
-        Self { live, recorder, load: Load::default(), draining: AtomicBool::new(false) }
+        Self { live, recorder, responses, load: Load::default(), draining: AtomicBool::new(false) }
     }
 
     /// The current generation. A request calls this once.
@@ -139,7 +155,7 @@ impl Gate {
         // Boxed: the futures of a request lie in one another, and moving the outermost would move all.
         match Box::pin(self.answer(&live, endpoint, headers, body, upstreams, &mut record)).await {
             Ok((begun, strip_usage)) => respond(&live, begun, strip_usage, record),
-            Err(fault) => refuse(&fault, record),
+            Err(fault) => refuse(endpoint, fault, record),
         }
     }
 
@@ -177,14 +193,28 @@ impl Gate {
         if live.snapshot.request_log.store_prompts {
             record.keep_request(&body);
         }
-        let envelope = Envelope::read(&body)?;
+        let mut envelope = Envelope::read(&body)?;
         record.note_model(&envelope.model, envelope.stream, envelope.user.as_deref());
         // 4. May this key use this model, and who can serve it, in which order?
-        let candidates = scope(live, &caller, &envelope.model)?;
-        // 5. Try them until one begins to answer.
-        let mut asked = Asked { endpoint, headers, envelope, body, upstreams };
+        let mut candidates = scope(live, &caller, &envelope.model)?;
+        // 5. Does it go on from an earlier response?
+        let (mut body, mut thread, mut needs_hub) = (body, None, false);
+        if endpoint.client().is_some_and(|client| client.format == Format::OpenAiResponses) {
+            let seed = record.id().simple().to_string();
+            let (found, expanded) =
+                responses::follow(&self.responses, &caller, &body, &seed).await?;
+            found.arrange(&mut candidates)?;
+            if let Some(expanded) = expanded {
+                envelope = Envelope::read(&expanded)?;
+                (body, needs_hub) = (expanded, true);
+            }
+            thread = Some(found);
+        }
+        // 6. Try them until one begins to answer.
+        let mut asked =
+            Asked { endpoint, headers, envelope, body, upstreams, read: None, needs_hub, thread };
         let begun = attempt::run(live, &mut asked, &candidates, record).await?;
-        // 6. Usage that only we asked for is taken out again on the way.
+        // 7. Usage that only we asked for is taken out again on the way.
         let strip_usage = endpoint.stream_usage && !asked.envelope.asks_for_stream_usage();
         Ok((begun, strip_usage))
     }
@@ -206,7 +236,7 @@ impl Asked<'_> {
     fn mock<'a>(&'a self, deployment: &'a Deployment) -> Option<Option<&'a str>> {
         let canned = self.envelope.mock_response.as_deref();
         let canned = canned.or(deployment.mock_response.as_deref());
-        (deployment.provider.format == Format::Mock || canned.is_some()).then_some(canned)
+        (deployment.provider.is_mock() || canned.is_some()).then_some(canned)
     }
 }
 
@@ -241,7 +271,7 @@ fn scope(live: &Live, caller: &Caller, name: &str) -> Result<Vec<Candidate>, Fau
 
 /// How an answer that flows is to be relayed.
 fn manner(live: &Live, headers: &HeaderMap, flow: Flow, strip_usage: bool) -> Manner {
-    let events = flow == Flow::Events;
+    let events = flow.is_events();
     let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
     Manner {
         flow,
@@ -257,21 +287,37 @@ fn respond(live: &Live, begun: Begun, strip_usage: bool, mut record: Record) -> 
     let times = record.begin_answer(200);
     let mut headers = passed_back(&begun.headers);
     gateway_headers(&mut headers, &record, times);
+    if !begun.losses.is_empty() {
+        record.note_losses(&begun.losses);
+        if let Ok(paths) = HeaderValue::try_from(begun.losses.paths()) {
+            headers.insert(LOSS, paths);
+        }
+    }
     let body = match begun.content {
         Content::Whole(bytes) => {
             record.note_content();
             record.note_tap(&begun.tap);
             record.note_sent(&bytes);
             record.end();
+            if let Some(keeper) = begun.keeper {
+                keeper.keep(begun.tap.response_id.as_deref(), begun.kept.as_ref());
+            }
             Outgoing::Whole(bytes)
         }
         Content::Flowing { first, rest, flow } => {
-            if flow == Flow::Events {
+            if flow.is_events() {
                 headers.insert(NO_BUFFERING, HeaderValue::from_static("no"));
                 headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
             }
             let manner = manner(live, &begun.headers, flow, strip_usage);
-            Outgoing::Relay(Box::new(Relay::new(first, rest, manner, begun.tap, record)))
+            Outgoing::Relay(Box::new(Relay::new(
+                first,
+                rest,
+                manner,
+                begun.tap,
+                begun.keeper,
+                record,
+            )))
         }
     };
     let mut response = Response::new(body);
@@ -279,14 +325,15 @@ fn respond(live: &Live, begun: Begun, strip_usage: bool, mut record: Record) -> 
     response
 }
 
-/// A fault as an answer, in OpenAI's shape.
-fn refuse(fault: &Fault, mut record: Record) -> Response<Outgoing> {
+/// A fault as an answer, in the words of the client's format.
+fn refuse(endpoint: &Endpoint, fault: Fault, mut record: Record) -> Response<Outgoing> {
+    let fault = &fault;
     if fault.kind == Kind::Bug {
         tracing::error!(request_id = %record.id(), message = %fault.message, "internal fault");
     }
-    let times = record.begin_answer(fault.status());
+    let mut response = fault_response_to(endpoint, fault);
+    let times = record.begin_answer(response.status().as_u16());
     record.note_fault(fault);
-    let mut response = fault_response(fault);
     gateway_headers(response.headers_mut(), &record, times);
     if let Outgoing::Whole(bytes) = response.body() {
         record.note_sent(bytes);
@@ -295,11 +342,28 @@ fn refuse(fault: &Fault, mut record: Record) -> Response<Outgoing> {
     response
 }
 
-/// A fault as an answer, without a request's identity: what the router says, too.
+/// A fault as an answer to a request of an endpoint, in the shape its clients read.
+pub fn fault_response_to(endpoint: &Endpoint, fault: &Fault) -> Response<Outgoing> {
+    match endpoint.client() {
+        Some(client) => fault_response_as(client, fault),
+        None => fault_response(fault),
+    }
+}
+
+/// A fault as an answer in the words of one format.
+pub fn fault_response_as(client: &ClientHalf, fault: &Fault) -> Response<Outgoing> {
+    shaped(fault, (client.error)(fault), formats::status(client, fault))
+}
+
+/// A fault as an answer, in OpenAI's shape: what the router says, too.
 pub fn fault_response(fault: &Fault) -> Response<Outgoing> {
-    let mut response = Response::new(Outgoing::Whole(openai_error::body(fault)));
+    shaped(fault, openai_error::body(fault), fault.status())
+}
+
+fn shaped(fault: &Fault, body: Bytes, status: u16) -> Response<Outgoing> {
+    let mut response = Response::new(Outgoing::Whole(body));
     *response.status_mut() =
-        http::StatusCode::from_u16(fault.status()).unwrap_or(http::StatusCode::BAD_GATEWAY);
+        http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::BAD_GATEWAY);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let mut add = |name: &str, value: &str| {

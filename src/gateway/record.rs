@@ -13,9 +13,10 @@ use super::endpoint::Endpoint;
 use super::load::Permit;
 use super::route::Candidate;
 use crate::config::snapshot::Prices;
+use crate::conversation::Losses;
 use crate::ground::fault::{Fault, Kind};
 use crate::journal::Recorder;
-use crate::journal::entry::{Attempt, Entry, Payload, Status, UsageSource};
+use crate::journal::entry::{self, Attempt, Entry, Payload, Status, UsageSource};
 use crate::wire::tap::Tap;
 
 /// Longest text taken over from a header or a message.
@@ -24,7 +25,7 @@ const MAX_TEXT: usize = 512;
 pub(super) const MAX_PAYLOAD: usize = 256 * 1024;
 
 /// One request on its way to a row.
-pub struct Record {
+pub(super) struct Record {
     /// Boxed, as records are moved about and rows are wide.
     entry: Box<Entry>,
     begun: Instant,
@@ -37,13 +38,18 @@ pub struct Record {
 
 /// How long the head of an answer took, in microseconds: altogether, and without the provider's share.
 #[derive(Clone, Copy, Debug)]
-pub struct Times {
-    pub whole_us: u64,
-    pub ours_us: u64,
+pub(super) struct Times {
+    pub(super) whole_us: u64,
+    pub(super) ours_us: u64,
 }
 
 impl Record {
-    pub fn open(recorder: Recorder, endpoint: &Endpoint, generation: u64, client: IpAddr) -> Self {
+    pub(super) fn open(
+        recorder: Recorder,
+        endpoint: &Endpoint,
+        generation: u64,
+        client: IpAddr,
+    ) -> Self {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let entry = Box::new(Entry {
             request_id: request_id(since),
@@ -66,20 +72,16 @@ impl Record {
         }
     }
 
-    pub fn hold(&mut self, permit: Permit) {
+    pub(super) fn hold(&mut self, permit: Permit) {
         self._permit = Some(permit);
     }
 
-    pub fn id(&self) -> Uuid {
+    pub(super) fn id(&self) -> Uuid {
         self.entry.request_id
     }
 
-    pub fn elapsed(&self) -> Duration {
-        self.begun.elapsed()
-    }
-
     /// Labels that clients send about their users and sessions; labels only, nothing is decided by them.
-    pub fn note_headers(&mut self, headers: &HeaderMap) {
+    pub(super) fn note_headers(&mut self, headers: &HeaderMap) {
         let entry = &mut self.entry;
         for (name, value) in headers {
             let label = match name.as_str() {
@@ -96,7 +98,7 @@ impl Record {
         }
     }
 
-    pub fn note_caller(&mut self, caller: &Caller) {
+    pub(super) fn note_caller(&mut self, caller: &Caller) {
         match caller {
             Caller::Master => self.entry.key_alias = Some("master".to_owned()),
             Caller::Anyone => {}
@@ -110,7 +112,7 @@ impl Record {
         }
     }
 
-    pub fn note_model(&mut self, model: &str, stream: bool, user: Option<&str>) {
+    pub(super) fn note_model(&mut self, model: &str, stream: bool, user: Option<&str>) {
         self.entry.model_requested = cut(model);
         self.entry.stream = stream;
         if let Some(user) = user {
@@ -118,19 +120,19 @@ impl Record {
         }
     }
 
-    pub fn note_received(&mut self, bytes: u64) {
+    pub(super) fn note_received(&mut self, bytes: u64) {
         self.entry.bytes_in += bytes;
     }
 
     /// Keeps the client's body, where the configuration wants prompts stored.
-    pub fn keep_request(&mut self, body: &Bytes) {
+    pub(super) fn keep_request(&mut self, body: &Bytes) {
         let payload = self.entry.payload.get_or_insert_default();
         payload.request_truncated = body.len() > MAX_PAYLOAD;
         payload.request = body.get(..body.len().min(MAX_PAYLOAD)).unwrap_or_default().to_vec();
     }
 
     /// A deployment is about to be called.
-    pub fn try_candidate(&mut self, candidate: &Candidate, group: &str) {
+    pub(super) fn try_candidate(&mut self, candidate: &Candidate, group: &str) {
         self.upstream_begun.get_or_insert_with(Instant::now);
         let deployment = &candidate.deployment;
         self.prices = deployment.prices;
@@ -143,22 +145,31 @@ impl Record {
         entry.fallback_from = candidate.is_fallback.then(|| group.to_owned());
     }
 
-    pub fn note_mock(&mut self) {
-        self.entry.lane = "mock";
+    /// What became of the body on its way to the deployment.
+    pub(super) fn note_lane(&mut self, lane: &'static str) {
+        self.entry.lane = lane;
     }
 
-    pub fn note_attempt(&mut self, attempt: Attempt) {
+    /// What of the request did not reach the provider.
+    pub(super) fn note_losses(&mut self, losses: &Losses) {
+        self.entry.losses = losses
+            .iter()
+            .map(|loss| entry::Loss { path: cut(&loss.path), why: cut(&loss.why) })
+            .collect();
+    }
+
+    pub(super) fn note_attempt(&mut self, attempt: Attempt) {
         self.entry.attempts.push(attempt);
     }
 
-    pub fn note_upstream_request(&mut self, headers: &HeaderMap) {
+    pub(super) fn note_upstream_request(&mut self, headers: &HeaderMap) {
         let id = headers.get("x-request-id").or_else(|| headers.get("request-id"));
         self.entry.upstream_request_id =
             id.map(|value| cut(&String::from_utf8_lossy(value.as_bytes())));
     }
 
     /// The head of the answer is about to leave: its status, and the times both sides took so far.
-    pub fn begin_answer(&mut self, status: u16) -> Times {
+    pub(super) fn begin_answer(&mut self, status: u16) -> Times {
         let whole = self.begun.elapsed();
         let upstream = self.upstream_begun.map(|begun| begun.elapsed()).unwrap_or_default();
         let (whole_us, ours_us) = (micros(whole), micros(whole.saturating_sub(upstream)));
@@ -168,18 +179,18 @@ impl Record {
         Times { whole_us, ours_us }
     }
 
-    pub fn deployment(&self) -> Option<&str> {
+    pub(super) fn deployment(&self) -> Option<&str> {
         self.entry.deployment.as_deref()
     }
 
     /// Something of the answer itself has come.
-    pub fn note_content(&mut self) {
+    pub(super) fn note_content(&mut self) {
         let elapsed = micros(self.begun.elapsed());
         self.entry.ttft_us.get_or_insert(elapsed);
     }
 
     /// Bytes of the answer left for the client.
-    pub fn note_sent(&mut self, bytes: &[u8]) {
+    pub(super) fn note_sent(&mut self, bytes: &[u8]) {
         self.entry.bytes_out += bytes.len() as u64;
         if let Some(Payload { response, response_truncated, .. }) = &mut self.entry.payload {
             let room = MAX_PAYLOAD - response.len().min(MAX_PAYLOAD);
@@ -189,7 +200,7 @@ impl Record {
     }
 
     /// What the tap saw of the answer.
-    pub fn note_tap(&mut self, tap: &Tap) {
+    pub(super) fn note_tap(&mut self, tap: &Tap) {
         let entry = &mut self.entry;
         entry.finish_reason = tap.finish_reason.as_deref().map(cut);
         if let Some(usage) = tap.usage {
@@ -205,7 +216,7 @@ impl Record {
     }
 
     /// The request failed; the row will say so.
-    pub fn note_fault(&mut self, fault: &Fault) {
+    pub(super) fn note_fault(&mut self, fault: &Fault) {
         let entry = &mut self.entry;
         entry.http_status = fault.status();
         entry.error_type = Some(fault.code().unwrap_or(fault.class()).to_owned());
@@ -224,14 +235,14 @@ impl Record {
     }
 
     /// The answer had begun and broke off: the status is told already, the row says what happened.
-    pub fn note_broken(&mut self, fault: &Fault) {
+    pub(super) fn note_broken(&mut self, fault: &Fault) {
         let status = self.entry.http_status;
         self.note_fault(fault);
         self.entry.http_status = status;
     }
 
     /// The answer is complete, or the fault told: nothing is missing.
-    pub fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         self.ended = true;
         let upstream = self.upstream_begun.map(|begun| begun.elapsed());
         self.entry.upstream_us = upstream.map(micros);

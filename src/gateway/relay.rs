@@ -13,8 +13,12 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 
 use super::record::Record;
+use super::responses::Keeper;
+use super::translation::Translation;
+use crate::conversation::Reply;
 use crate::ground::fault::{Fault, Kind};
 use crate::provider::ReplyBody;
+use crate::wire::codec::broke_off;
 use crate::wire::sse::Cutter;
 use crate::wire::tap::Tap;
 
@@ -57,6 +61,8 @@ pub struct Relay {
     /// Bytes still owed, where the length was announced.
     owed: Option<u64>,
     silence: Silence,
+    /// What wants the answer once it is complete.
+    keeper: Option<Keeper>,
     record: Record,
 }
 
@@ -66,6 +72,8 @@ enum Shape {
         cutter: Cutter,
         strip_usage: bool,
     },
+    /// Events in another format than the provider's.
+    Translated(Box<Translation>),
     /// Anything else, with the last bytes kept where they may hold usage.
     Bytes {
         tail: Option<Vec<u8>>,
@@ -73,24 +81,30 @@ enum Shape {
 }
 
 /// What flows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flow {
+pub(super) enum Flow {
     Events,
+    /// Events that become other events.
+    Translated(Box<Translation>),
     /// A reply too large to be held, whose end may hold usage.
     Json,
     Bytes,
 }
 
+impl Flow {
+    pub(super) fn is_events(&self) -> bool {
+        matches!(self, Self::Events | Self::Translated(_))
+    }
+}
+
 /// How a relay is to behave.
-#[derive(Clone, Copy, Debug)]
-pub struct Manner {
-    pub flow: Flow,
+pub(super) struct Manner {
+    pub(super) flow: Flow,
     /// The usage chunk was our wish, not the client's: take it out again.
-    pub strip_usage: bool,
-    pub length: Option<u64>,
-    pub ping_interval: Duration,
+    pub(super) strip_usage: bool,
+    pub(super) length: Option<u64>,
+    pub(super) ping_interval: Duration,
     /// Longest silence of the provider.
-    pub idle: Duration,
+    pub(super) idle: Duration,
 }
 
 struct Silence {
@@ -102,17 +116,19 @@ struct Silence {
 }
 
 impl Relay {
-    pub fn new(
+    pub(super) fn new(
         first: VecDeque<Bytes>,
         rest: ReplyBody,
         manner: Manner,
         tap: Tap,
+        keeper: Option<Keeper>,
         record: Record,
     ) -> Self {
         let shape = match manner.flow {
             Flow::Events => {
                 Shape::Events { cutter: Cutter::default(), strip_usage: manner.strip_usage }
             }
+            Flow::Translated(translation) => Shape::Translated(translation),
             Flow::Json => Shape::Bytes { tail: Some(Vec::new()) },
             Flow::Bytes => Shape::Bytes { tail: None },
         };
@@ -134,10 +150,17 @@ impl Relay {
             closed: false,
             owed: manner.length,
             silence,
+            keeper,
             record,
         };
         for bytes in first {
             relay.take(bytes);
+        }
+        if let Shape::Translated(translation) = &mut relay.shape {
+            relay.ready.extend(translation.take());
+            if relay.tap.has_content {
+                relay.record.note_content();
+            }
         }
         relay
     }
@@ -151,6 +174,18 @@ impl Relay {
                 }
                 self.record.note_content();
                 self.ready.push_back(bytes);
+            }
+            Shape::Translated(translation) => {
+                let had_content = self.tap.has_content;
+                let read = translation.push(bytes, &mut self.tap);
+                self.ready.extend(translation.take());
+                let failed = translation.failed().cloned();
+                if self.tap.has_content && !had_content {
+                    self.record.note_content();
+                }
+                if let Some(fault) = failed.or(read.err()) {
+                    self.break_off(&fault);
+                }
             }
             Shape::Events { cutter, strip_usage } => {
                 let tap = &mut self.tap;
@@ -167,19 +202,41 @@ impl Relay {
                 if self.tap.has_content && !had_content {
                     self.record.note_content();
                 }
+                // Before the last event leaves: the client may go on from it at once.
+                if self.tap.is_terminated() && self.tap.error.is_none() {
+                    self.keep(None);
+                }
             }
+        }
+    }
+
+    fn keep(&mut self, reply: Option<&Reply>) {
+        if let Some(keeper) = self.keeper.take() {
+            keeper.keep(self.tap.response_id.as_deref(), reply);
         }
     }
 
     /// The provider closed the stream properly.
     fn finish(&mut self) {
         match &mut self.shape {
+            Shape::Translated(translation) => {
+                translation.end(&mut self.tap);
+                self.ready.extend(translation.take());
+                let (failed, reply) = (translation.failed().cloned(), translation.kept());
+                match failed {
+                    Some(fault) => self.break_off(&fault),
+                    None => {
+                        self.keep(reply.as_ref());
+                        self.ended = true;
+                    }
+                }
+            }
             Shape::Bytes { tail } => {
                 if let Some(tail) = tail {
                     self.tap.tail(tail);
                 }
                 if self.owed.is_some_and(|owed| owed > 0) {
-                    self.break_off(&broken());
+                    self.break_off(&broke_off());
                     return;
                 }
                 self.ended = true;
@@ -192,7 +249,7 @@ impl Relay {
                     keep = !(self.tap.event(&rest).usage_only && *strip_usage);
                 }
                 if !self.tap.is_complete() {
-                    self.break_off(&broken());
+                    self.break_off(&broke_off());
                     return;
                 }
                 if keep && !rest.is_empty() {
@@ -208,8 +265,13 @@ impl Relay {
     /// The answer cannot be completed: say so where the format has a way, else cut the connection.
     fn break_off(&mut self, fault: &Fault) {
         self.record.note_broken(fault);
-        if matches!(self.shape, Shape::Events { .. }) {
-            self.ready.push_back(self.tap.broken(fault));
+        match &mut self.shape {
+            Shape::Events { .. } => self.ready.push_back(self.tap.broken(fault)),
+            Shape::Translated(translation) => {
+                translation.fail(fault);
+                self.ready.extend(translation.take());
+            }
+            Shape::Bytes { .. } => {}
         }
         self.ended = true;
         self.broke_off = true;
@@ -224,7 +286,7 @@ impl Relay {
                 Poll::Ready(())
             }
             Poll::Ready(Some(Err(_))) => {
-                self.break_off(&broken());
+                self.break_off(&broke_off());
                 Poll::Ready(())
             }
             Poll::Ready(None) => {
@@ -237,15 +299,15 @@ impl Relay {
 
     /// Nothing has come. The timer is only moved when it fires, so that it costs nothing per chunk.
     fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let terminated = self.is_terminated();
         let silence = &mut self.silence;
         loop {
             let next_ping = silence.heard.max(silence.pinged) + silence.ping_interval;
-            let terminated = self.tap.is_terminated();
             // Behind the last event there is nothing to wait for but the end of the connection, which is
             // worth a moment, as it can be used again.
             let idle = if terminated { LINGER.min(silence.idle) } else { silence.idle };
             let end = silence.heard + idle;
-            let pings = matches!(self.shape, Shape::Events { .. }) && !terminated;
+            let pings = !matches!(self.shape, Shape::Bytes { .. }) && !terminated;
             let due = if pings { next_ping.min(end) } else { end };
             let at = tokio::time::Instant::from_std(due);
             let timer = silence.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
@@ -270,10 +332,13 @@ impl Relay {
                 continue;
             }
             silence.pinged = now;
-            if let Shape::Events { cutter, .. } = &self.shape
-                && cutter.is_between_events()
-            {
-                self.ready.push_back(Bytes::from_static(PING));
+            let ping = match &self.shape {
+                Shape::Events { cutter, .. } => cutter.is_between_events().then_some(PING),
+                Shape::Translated(translation) => Some(translation.ping()),
+                Shape::Bytes { .. } => None,
+            };
+            if let Some(ping) = ping {
+                self.ready.push_back(Bytes::from_static(ping));
                 return Poll::Ready(());
             }
         }
@@ -328,6 +393,14 @@ impl Relay {
         }
     }
 
+    /// The stream's own last event has passed.
+    fn is_terminated(&self) -> bool {
+        match &self.shape {
+            Shape::Translated(translation) => translation.is_terminated(),
+            Shape::Events { .. } | Shape::Bytes { .. } => self.tap.is_terminated(),
+        }
+    }
+
     /// The answer is broken and its format has no way to say so.
     fn must_cut(&self) -> bool {
         self.broke_off && matches!(self.shape, Shape::Bytes { .. })
@@ -379,13 +452,6 @@ impl Body for Outgoing {
             Self::Relay(relay) => relay.size_hint(),
         }
     }
-}
-
-fn broken() -> Fault {
-    Fault::new(
-        Kind::UpstreamGarbage,
-        "The provider's stream broke off before it was complete. What came so far may be cut short.",
-    )
 }
 
 fn keep_tail(tail: &mut Vec<u8>, bytes: &[u8]) {

@@ -109,28 +109,13 @@ fn of_group(found: &Match, ward: &Ward, tries: usize, is_fallback: bool) -> Vec<
 mod tests {
     use super::*;
     use crate::config::snapshot::Group;
-    use crate::ground::names::Pattern;
-    use crate::wire::catalogue;
 
     fn deployment(id: &str, weight: f64, order: i64) -> Arc<Deployment> {
-        let (provider, _) = catalogue::find("openai/*", true).expect("openai");
         Arc::new(Deployment {
             id: id.into(),
-            group: "g".into(),
-            provider,
-            model: Pattern::new("m-*"),
-            base: "http://127.0.0.1:1/v1".parse().expect("a URL"),
-            api_version: None,
-            api_key: None,
-            headers: Vec::new(),
-            extra_body: serde_json::Map::new(),
             weight,
             order,
-            timeout: None,
-            stream_timeout: None,
-            mock_response: None,
-            prices: Default::default(),
-            info: serde_json::Map::new(),
+            ..Deployment::sample("openai/m-*", "http://127.0.0.1:1/v1")
         })
     }
 

@@ -6,7 +6,7 @@ use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 use http_body::Body;
 
 use super::admit::Caller;
@@ -20,7 +20,6 @@ use super::{Live, body, scope};
 use crate::ground::fault::{Fault, Kind};
 use crate::provider::client::{ClientBodyBroken, Upstreams};
 use crate::provider::{Call, Content};
-use crate::wire::catalogue::Format;
 use crate::wire::multipart::{Follower, ModelPart};
 
 /// An upload as it arrives.
@@ -118,7 +117,7 @@ where
         record: &mut Record,
     ) -> Result<Begun, Miss> {
         let deployment = &candidate.deployment;
-        if deployment.provider.format == Format::Mock || deployment.mock_response.is_some() {
+        if deployment.provider.is_mock() || deployment.mock_response.is_some() {
             return Err(Miss::refusal(Fault::new(
                 Kind::Unsupported,
                 "The mock model takes no uploads. Send this to a model of a real provider.",
@@ -141,9 +140,17 @@ where
         let stream = futures_util::stream::try_unfold(flow, Flow::next);
         let timeout = deployment.timeout.unwrap_or(live.snapshot.routing.timeout);
         let body = Content::Flow(reqwest::Body::wrap_stream(stream));
-        let call = Call { path: self.endpoint.path, model, headers, body, timeout };
+        let call = Call {
+            method: Method::POST,
+            path: self.endpoint.path.into(),
+            is_native: false,
+            model,
+            headers,
+            body,
+            timeout,
+        };
         let expected = Expected { family: self.endpoint.family, stream: false };
-        attempt::call(live, self.upstreams, deployment, call, expected, record).await
+        attempt::call_verbatim(live, self.upstreams, deployment, call, expected, record).await
     }
 }
 

@@ -26,6 +26,8 @@ pub enum Kind {
     RouteDenied,
     /// No such model in the configuration.
     ModelNotFound,
+    /// No such stored response of this key.
+    ResponseNotFound,
     /// No such path.
     RouteNotFound,
     /// The path exists, the method does not.
@@ -104,6 +106,7 @@ impl Kind {
             Self::ModelDenied => (403, "key_model_access_denied", Some("model_access_denied")),
             Self::RouteDenied => (403, "permission_error", Some("route_access_denied")),
             Self::ModelNotFound => (404, "invalid_request_error", Some("model_not_found")),
+            Self::ResponseNotFound => (404, "invalid_request_error", Some("response_not_found")),
             Self::RouteNotFound => (404, "invalid_request_error", Some("unknown_url")),
             Self::MethodNotAllowed => (405, "invalid_request_error", Some("method_not_allowed")),
             Self::RequestTimeout => (408, "invalid_request_error", Some("request_timeout")),

@@ -6,6 +6,7 @@ mod cors;
 mod router;
 pub mod server;
 pub mod status;
+mod websocket;
 mod workers;
 
 pub use router::{Door, Side};

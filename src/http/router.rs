@@ -7,23 +7,31 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::cors;
 use super::status::{self, Status};
+use super::websocket;
 use crate::gateway::endpoint::{ENDPOINTS, Endpoint};
+use crate::gateway::models::{self, View};
 use crate::gateway::relay::Outgoing;
-use crate::gateway::{Gate, admit, body, fault_response, models};
+use crate::gateway::responses::Question;
+use crate::gateway::{
+    Gate, Live, admit, body, fault_response, fault_response_as, fault_response_to,
+};
 use crate::ground::fault::{Fault, Kind};
 use crate::provider::client::Upstreams;
+use crate::wire::formats;
 
 /// What a path leads to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 enum Route {
     Model(&'static Endpoint),
+    /// Something asked of a stored response.
+    Stored(Question),
     Models,
     OneModel,
     Front,
@@ -139,25 +147,54 @@ impl Door {
         };
         let route = *matched.value;
         let reads = matches!(request.method, Method::GET | Method::HEAD);
-        let posts = matches!(route, Route::Model(_) | Route::AdminReload);
-        let fits = if posts { request.method == Method::POST } else { reads };
+        let posts =
+            matches!(route, Route::Model(_) | Route::AdminReload | Route::Stored(Question::Cancel));
+        let fits = match route {
+            Route::Stored(Question::Retrieve) => reads || request.method == Method::DELETE,
+            _ if posts => request.method == Method::POST,
+            _ => reads,
+        };
+        if let Route::Model(endpoint) = route
+            && endpoint.has_websocket
+            && websocket::is_asked_for(request)
+        {
+            return self.with_key(request, endpoint, || websocket::welcome(request));
+        }
         if !fits && request.headers.contains_key(header::UPGRADE) {
             return upgrade_refused();
         }
         if !fits {
-            return wrong_method(&request.method, if posts { "POST" } else { "GET, HEAD" });
+            return wrong_method(
+                &request.method,
+                match route {
+                    Route::Stored(Question::Retrieve) => "GET, HEAD, DELETE",
+                    _ if posts => "POST",
+                    _ => "GET, HEAD",
+                },
+            );
         }
         match route {
             Route::Model(endpoint) => {
                 let headers = &request.headers;
                 self.gate.handle(endpoint, headers, body, client, &self.upstreams).await
             }
+            Route::Stored(question) => {
+                let deletes = request.method == Method::DELETE;
+                let question = if deletes { Question::Delete } else { question };
+                let id = percent_decoded(matched.params.get("id").unwrap_or_default());
+                let (query, headers) = (request.uri.query(), &request.headers);
+                let asked =
+                    self.gate.stored_response(question, &id, query, headers, &self.upstreams);
+                asked.await.map_or_else(|fault| fault_response(&fault), json_reply)
+            }
             Route::Models => {
-                self.with_key(request, |gate, caller| Ok(models::list(&gate.live(), caller)))
+                self.show_models(request, |live, caller, view| Ok(models::list(live, caller, view)))
             }
             Route::OneModel => {
                 let name = percent_decoded(matched.params.get("model").unwrap_or_default());
-                self.with_key(request, |gate, caller| models::retrieve(&gate.live(), caller, &name))
+                self.show_models(request, |live, caller, view| {
+                    models::retrieve(live, caller, &name, view)
+                })
             }
             Route::Front => text(status::front_page()),
             Route::Health => reply(200, &self.status.health(&self.gate)),
@@ -176,17 +213,57 @@ impl Door {
         }
     }
 
+    /// What all requests share.
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// A request to `/v1/responses` that did not come over HTTP.
+    pub(super) async fn ask_responses<B>(
+        &self,
+        headers: &HeaderMap,
+        body: &mut Option<B>,
+        client: IpAddr,
+    ) -> Response<Outgoing>
+    where
+        B: Body<Data = Bytes, Error: Error + Send + 'static> + Send + Unpin + 'static,
+    {
+        let mut endpoints = ENDPOINTS.iter();
+        match endpoints.find(|endpoint| endpoint.has_websocket) {
+            Some(endpoint) => {
+                self.gate.handle(endpoint, headers, body, client, &self.upstreams).await
+            }
+            None => fault_response(&Fault::bug("no endpoint has a WebSocket")),
+        }
+    }
+
+    /// Shows models to whom a key lets in.
+    fn show_models(
+        &self,
+        request: &Parts,
+        answer: impl FnOnce(&Live, &admit::Caller, View) -> Result<Value, Fault>,
+    ) -> Response<Outgoing> {
+        let live = self.gate.live();
+        let view = View::of(&request.headers, request.uri.query());
+        let answered = admit::identify(&live.snapshot.keys, &request.headers)
+            .and_then(|caller| answer(&live, &caller, view));
+        match answered {
+            Ok(body) => reply(200, &body),
+            Err(fault) if view == View::Anthropic => fault_response_as(&formats::MESSAGES, &fault),
+            Err(fault) => fault_response(&fault),
+        }
+    }
+
     fn with_key(
         &self,
         request: &Parts,
-        answer: impl FnOnce(&Gate, &admit::Caller) -> Result<Value, Fault>,
+        endpoint: &Endpoint,
+        answer: impl FnOnce() -> Response<Outgoing>,
     ) -> Response<Outgoing> {
         let live = self.gate.live();
-        let answered = admit::identify(&live.snapshot.keys, &request.headers)
-            .and_then(|caller| answer(&self.gate, &caller));
-        match answered {
-            Ok(body) => reply(200, &body),
-            Err(fault) => fault_response(&fault),
+        match admit::identify(&live.snapshot.keys, &request.headers) {
+            Ok(_) => answer(),
+            Err(fault) => fault_response_to(endpoint, &fault),
         }
     }
 
@@ -218,6 +295,14 @@ fn table(side: Side) -> matchit::Router<Route> {
         for endpoint in ENDPOINTS {
             add(endpoint.surface, Route::Model(endpoint));
             add(endpoint.surface.trim_start_matches("/v1"), Route::Model(endpoint));
+        }
+        for (path, question) in [
+            ("", Question::Retrieve),
+            ("/cancel", Question::Cancel),
+            ("/input_items", Question::InputItems),
+        ] {
+            add(&format!("/v1/responses/{{id}}{path}"), Route::Stored(question));
+            add(&format!("/responses/{{id}}{path}"), Route::Stored(question));
         }
         for prefix in ["/v1", ""] {
             add(&format!("{prefix}/models"), Route::Models);
@@ -286,15 +371,20 @@ fn wrong_method(method: &Method, allowed: &'static str) -> Response<Outgoing> {
 fn upgrade_refused() -> Response<Outgoing> {
     let mut response = fault_response(&Fault::new(
         Kind::MethodNotAllowed,
-        "This endpoint is served over HTTP: send a POST; WebSockets are not supported.",
+        "This endpoint is served over HTTP: send a POST. Only /v1/responses has a WebSocket, of version 13.",
     ));
     *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
     response
 }
 
 fn reply(status: u16, body: &Value) -> Response<Outgoing> {
-    let mut response = Response::new(Outgoing::Whole(Bytes::from(body.to_string())));
+    let mut response = json_reply(Bytes::from(body.to_string()));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+    response
+}
+
+fn json_reply(body: Bytes) -> Response<Outgoing> {
+    let mut response = Response::new(Outgoing::Whole(body));
     let kind = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response

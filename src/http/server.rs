@@ -3,17 +3,21 @@
 
 use std::convert::Infallible;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use http::{HeaderMap, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use super::Door;
+use super::{Door, websocket};
+use crate::gateway::relay::Outgoing;
 
 /// Room for a header block, and the most read at once of a body.
 const MAX_BUFFER: usize = 32 * 1024;
@@ -73,10 +77,14 @@ pub async fn converse(stream: TcpStream, peer: IpAddr, door: Arc<Door>, stop: Ca
             }
         }
     };
-    let service = service_fn(move |request| {
-        asked.store(true, Ordering::Relaxed);
-        let door = door.clone();
-        async move { Ok::<_, Infallible>(door.answer(request, peer).await) }
+    let switched: Arc<Mutex<Option<Switched>>> = Arc::default();
+    let service = service_fn({
+        let (door, switched) = (door.clone(), switched.clone());
+        move |request: Request<Incoming>| {
+            asked.store(true, Ordering::Relaxed);
+            let (door, switched) = (door.clone(), switched.clone());
+            async move { Ok::<_, Infallible>(answer(request, &door, peer, &switched).await) }
+        }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
@@ -90,7 +98,7 @@ pub async fn converse(stream: TcpStream, peer: IpAddr, door: Arc<Door>, stop: Ca
         .max_concurrent_streams(100)
         .max_header_list_size(32 * 1024)
         .keep_alive_interval(Duration::from_secs(30));
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,
@@ -103,4 +111,35 @@ pub async fn converse(stream: TcpStream, peer: IpAddr, door: Arc<Door>, stop: Ca
     if let Err(error) = outcome {
         tracing::debug!(error = %error, "a connection ended early");
     }
+    let switched = switched.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(Switched { upgrade, headers }) = switched
+        && let Ok(upgraded) = upgrade.await
+    {
+        websocket::converse(upgraded, headers, &door, peer, &stop).await;
+    }
+}
+
+/// A connection that goes on as a WebSocket.
+struct Switched {
+    upgrade: OnUpgrade,
+    headers: HeaderMap,
+}
+
+async fn answer(
+    mut request: Request<Incoming>,
+    door: &Door,
+    peer: IpAddr,
+    switched: &Mutex<Option<Switched>>,
+) -> Response<Outgoing> {
+    if !request.headers().contains_key(header::UPGRADE) {
+        return door.answer(request, peer).await;
+    }
+    let upgrade = hyper::upgrade::on(&mut request);
+    let headers = request.headers().clone();
+    let response = door.answer(request, peer).await;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let wanted = Switched { upgrade, headers };
+        *switched.lock().unwrap_or_else(PoisonError::into_inner) = Some(wanted);
+    }
+    response
 }

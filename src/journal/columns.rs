@@ -75,6 +75,7 @@ pub(super) const REQUESTS: &[(&str, Kind)] = &[
     ("instance", Kind::Plain),
     ("bytes_in", Kind::Plain),
     ("bytes_out", Kind::Plain),
+    ("losses", Kind::Json),
 ];
 
 /// The same for payload rows.
@@ -169,7 +170,8 @@ pub(super) fn bind(
     row.count(Some(entry.config_generation))?;
     row.put(instance)?;
     row.count(Some(entry.bytes_in))?;
-    row.count(Some(entry.bytes_out))
+    row.count(Some(entry.bytes_out))?;
+    row.some(losses(entry))
 }
 
 /// Appends the row as a JSON object; the statement must have selected `columns` in this order.
@@ -282,6 +284,22 @@ fn trail(entry: &Entry) -> Option<String> {
         })
         .collect();
     serde_json::to_string(&tries).ok()
+}
+
+fn losses(entry: &Entry) -> Option<String> {
+    if entry.losses.is_empty() {
+        return None;
+    }
+    let losses: Vec<_> = entry
+        .losses
+        .iter()
+        .take(LIST_LIMIT)
+        .map(|loss| super::entry::Loss {
+            path: clean(&loss.path, TEXT_LIMIT).into_owned(),
+            why: clean(&loss.why, TEXT_LIMIT).into_owned(),
+        })
+        .collect();
+    serde_json::to_string(&losses).ok()
 }
 
 fn write_value(value: ValueRef<'_>, kind: Kind, out: &mut String) {

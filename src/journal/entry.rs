@@ -44,6 +44,13 @@ pub struct Attempt {
     pub duration_us: u64,
 }
 
+/// One thing of a request that its provider's format could not carry.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Loss {
+    pub path: String,
+    pub why: String,
+}
+
 /// What was said, kept only with `store_prompts_in_spend_logs: true`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Payload {
@@ -95,8 +102,10 @@ pub struct Entry {
     pub provider: Option<&'static str>,
     pub model_upstream: Option<String>,
     pub api_base: Option<String>,
-    /// `verbatim` or `mock`.
+    /// `verbatim`, `hub`, `mock` or `count`.
     pub lane: &'static str,
+    /// What did not reach the provider.
+    pub losses: Vec<Loss>,
     pub attempts: Vec<Attempt>,
     /// The group that was asked for, when another one answered.
     pub fallback_from: Option<String>,

@@ -15,6 +15,7 @@ mod postgres;
 pub mod query;
 mod queue;
 mod reader;
+pub mod responses;
 mod retention;
 mod show;
 mod spool;
@@ -42,6 +43,7 @@ pub use spool::SpoolError;
 
 use drain::{Drainer, Target};
 use queue::{Bounds, Command, Shared};
+use responses::Responses;
 use spool::Spool;
 
 /// Kept back from `close`'s deadline for the file, whatever PostgreSQL does.
@@ -60,6 +62,7 @@ pub struct Journal {
     /// End now.
     ended: CancellationToken,
     writer: Mutex<Option<JoinHandle<()>>>,
+    responses: Responses,
 }
 
 /// What `/health` and the metrics show.
@@ -139,6 +142,7 @@ impl Journal {
             closing: CancellationToken::new(),
             ended: CancellationToken::new(),
             writer: Mutex::new(Some(writer)),
+            responses: Responses::open(&settings.path, settings.disabled),
         };
         let drainer = Drainer {
             shared: journal.shared.clone(),
@@ -155,6 +159,11 @@ impl Journal {
         let work = async move { _ = until.run_until_cancelled(retention).await };
         journal.tasks.spawn_on(work, &runtime);
         Ok(journal)
+    }
+
+    /// Where responses are kept that clients go on from.
+    pub fn responses(&self) -> Responses {
+        self.responses.clone()
     }
 
     /// What the request path records with.

@@ -40,8 +40,10 @@ pub(super) const TABLES: [&str; 2] = ["request_logs", "request_payloads"];
 
 /// Every step of the schema: number, name, text. A step that was released is never edited: its digest
 /// is kept beside it.
-const MIGRATIONS: &[(i32, &str, &str)] =
-    &[(1, "request_logs", include_str!("migrations/postgres_0001_request_logs.sql"))];
+const MIGRATIONS: &[(i32, &str, &str)] = &[
+    (1, "request_logs", include_str!("migrations/postgres_0001_request_logs.sql")),
+    (2, "losses", include_str!("migrations/postgres_0002_losses.sql")),
+];
 
 static INSERT_REQUESTS: LazyLock<String> = LazyLock::new(|| insert("request_logs", REQUESTS));
 static INSERT_PAYLOADS: LazyLock<String> = LazyLock::new(|| insert("request_payloads", PAYLOADS));

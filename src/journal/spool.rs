@@ -20,7 +20,10 @@ const BODY_LIMIT: usize = 256 * 1024;
 /// Most rows kept for a person to look at after PostgreSQL refused them; the oldest go first.
 const DEAD_LETTER_LIMIT: u32 = 10_000;
 /// Every step of the schema, oldest first; `user_version` says how many were taken.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/sqlite_0001_request_logs.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/sqlite_0001_request_logs.sql"),
+    include_str!("migrations/sqlite_0002_losses.sql"),
+];
 
 /// Why the file cannot be used.
 #[derive(Debug)]

@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use reqwest::redirect::Policy;
 use url::Url;
 
+use super::auth::Authority;
 use super::{Call, Content, Failure, Reply, ReplyBody, pieces};
 use crate::config::snapshot::Deployment;
 use crate::wire::catalogue::{Auth, Layout};
@@ -38,6 +39,7 @@ pub struct Upstreams {
     kept: Clients,
     /// A new connection for each call, for what must not meet one that is just being closed.
     fresh: Clients,
+    authority: Authority,
 }
 
 /// One client for each scheme.
@@ -50,8 +52,8 @@ struct Clients {
 impl Upstreams {
     /// # Errors
     /// The TLS client could not be made.
-    pub fn build() -> Result<Self, reqwest::Error> {
-        Ok(Self { kept: Clients::build(usize::MAX)?, fresh: Clients::build(0)? })
+    pub fn build(authority: Authority) -> Result<Self, reqwest::Error> {
+        Ok(Self { kept: Clients::build(usize::MAX)?, fresh: Clients::build(0)?, authority })
     }
 
     /// Makes one call and waits for the head of the answer, for the call's timeout at most. A call whose
@@ -60,17 +62,29 @@ impl Upstreams {
     ///
     /// # Errors
     /// See [`Failure`]. Any answer with a status is a `Reply`, errors of the provider too.
-    pub async fn send(&self, deployment: &Deployment, call: Call<'_>) -> Result<Reply, Failure> {
-        let address = address(deployment, call.path, call.model).ok_or(Failure::Unsendable)?;
-        let headers = headers(deployment, call.headers)?;
+    pub async fn send(
+        &self,
+        deployment: &Deployment,
+        mut call: Call<'_>,
+    ) -> Result<Reply, Failure> {
+        let address = address(deployment, &call).ok_or(Failure::Unsendable)?;
+        let mut headers = headers(deployment, call.is_native, std::mem::take(&mut call.headers));
+        let client = &self.kept.secure;
+        self.authority.sign(deployment, &call, &address, &mut headers, client).await?;
+        // The operator's own headers count more than the gateway's.
+        for (name, value) in &deployment.headers {
+            headers.insert(name, value.clone());
+        }
+        let method = call.method;
         let sent = async {
             match call.body {
-                Content::Flow(body) => self.fresh.send(&address, headers, body).await,
+                Content::Flow(body) => self.fresh.send(method, &address, headers, body).await,
                 Content::Pieces(pieces) => {
                     let body = pieces::body(pieces.clone());
-                    match self.kept.send(&address, headers.clone(), body).await {
+                    let kept = self.kept.send(method.clone(), &address, headers.clone(), body);
+                    match kept.await {
                         Err(Failure::Lost) => {
-                            self.fresh.send(&address, headers, pieces::body(pieces)).await
+                            self.fresh.send(method, &address, headers, pieces::body(pieces)).await
                         }
                         outcome => outcome,
                     }
@@ -103,25 +117,27 @@ impl Clients {
 
     async fn send(
         &self,
+        method: Method,
         address: &str,
         headers: HeaderMap,
         body: reqwest::Body,
     ) -> Result<Reply, Failure> {
         if address.starts_with("http:") {
-            self.send_plain(address, headers, body).await
+            self.send_plain(method, address, headers, body).await
         } else {
-            self.send_secure(address, headers, body).await
+            self.send_secure(method, address, headers, body).await
         }
     }
 
     async fn send_plain(
         &self,
+        method: Method,
         address: &str,
         headers: HeaderMap,
         body: reqwest::Body,
     ) -> Result<Reply, Failure> {
         let mut request = Request::new(body);
-        *request.method_mut() = Method::POST;
+        *request.method_mut() = method;
         *request.uri_mut() = Uri::try_from(address).map_err(|_| Failure::Unsendable)?;
         *request.headers_mut() = headers;
         let sent = self.plain.request(request).await;
@@ -132,12 +148,13 @@ impl Clients {
 
     async fn send_secure(
         &self,
+        method: Method,
         address: &str,
         headers: HeaderMap,
         body: reqwest::Body,
     ) -> Result<Reply, Failure> {
         let url = Url::parse(address).map_err(|_| Failure::Unsendable)?;
-        let mut request = reqwest::Request::new(Method::POST, url);
+        let mut request = reqwest::Request::new(method, url);
         *request.headers_mut() = headers;
         *request.body_mut() = Some(body);
         let sent = self.secure.execute(request).await.map_err(|error| {
@@ -163,16 +180,26 @@ fn secure(most_idle: usize) -> reqwest::ClientBuilder {
         .http2_adaptive_window(true)
 }
 
-/// Where an endpoint of a deployment is.
-fn address(deployment: &Deployment, path: &str, model: &str) -> Option<String> {
+/// Where a call goes.
+fn address(deployment: &Deployment, call: &Call<'_>) -> Option<String> {
     let base = deployment.base.as_str().trim_end_matches('/');
+    let path = &*call.path;
+    if call.is_native {
+        return Some([base, path].concat());
+    }
     let versioned = base.ends_with("/v1") || base.contains("/openai/deployments/");
     if deployment.provider.layout == Layout::Plain || versioned {
-        return Some([base, path].concat());
+        return Some([base, deployment.provider.beside, path].concat());
     }
     // https://learn.microsoft.com/azure/ai-services/openai/reference: the deployment is in the path.
     let mut url = deployment.base.clone();
-    url.path_segments_mut().ok()?.pop_if_empty().extend(["openai", "deployments", model]);
+    let mut segments = url.path_segments_mut().ok()?;
+    segments.pop_if_empty().push("openai");
+    // Responses are not below a deployment there: the model is in the body.
+    if !path.starts_with("/responses") {
+        segments.extend(["deployments", call.model]);
+    }
+    drop(segments);
     let version = deployment.api_version.as_deref().unwrap_or("2024-10-21");
     let path = format!("{}{path}", url.path());
     url.set_path(&path);
@@ -180,23 +207,16 @@ fn address(deployment: &Deployment, path: &str, model: &str) -> Option<String> {
     Some(url.into())
 }
 
-fn headers(deployment: &Deployment, mut headers: HeaderMap) -> Result<HeaderMap, Failure> {
-    if let Some(key) = &deployment.api_key {
-        let (name, value) = match deployment.provider.auth {
-            Auth::Bearer => (header::AUTHORIZATION, format!("Bearer {}", key.expose())),
-            Auth::ApiKeyHeader => (HeaderName::from_static("api-key"), key.expose().to_owned()),
-        };
-        let mut value = HeaderValue::try_from(value).map_err(|_| Failure::Unsendable)?;
-        value.set_sensitive(true);
-        headers.insert(name, value);
-    }
-    for (name, value) in &deployment.headers {
-        headers.insert(name, value.clone());
+fn headers(deployment: &Deployment, is_native: bool, mut headers: HeaderMap) -> HeaderMap {
+    if deployment.provider.auth == Auth::XApiKey && is_native {
+        // https://docs.anthropic.com/en/api/versioning
+        let version = HeaderValue::from_static("2023-06-01");
+        headers.entry("anthropic-version").or_insert(version);
     }
     headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
     // The answer is looked at on its way: it must come as it is.
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    Ok(headers)
+    headers
 }
 
 /// What an error of either client means.
@@ -231,29 +251,13 @@ impl std::error::Error for ClientBodyBroken {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ground::names::Pattern;
     use crate::ground::secret::Secret;
-    use crate::wire::catalogue;
 
     fn deployment(model: &str, base: &str) -> Deployment {
-        let (provider, model) = catalogue::find(model, true).expect("known");
         Deployment {
-            id: "id".into(),
-            group: "group".into(),
-            provider,
-            model: Pattern::new(model),
-            base: base.parse().expect("a URL"),
-            api_version: None,
             api_key: Some(Secret::new("sk-upstream")),
             headers: vec![(HeaderName::from_static("x-extra"), HeaderValue::from_static("1"))],
-            extra_body: serde_json::Map::new(),
-            weight: 1.0,
-            order: 0,
-            timeout: None,
-            stream_timeout: None,
-            mock_response: None,
-            prices: Default::default(),
-            info: serde_json::Map::new(),
+            ..Deployment::sample(model, base)
         }
     }
 
@@ -261,7 +265,16 @@ mod tests {
     fn check(model: &str, base: &str, expected: &str) {
         let deployment = deployment(model, base);
         let model = deployment.model.as_str();
-        let address = address(&deployment, "/chat/completions", model).expect("an address");
+        let call = Call {
+            method: Method::POST,
+            path: "/chat/completions".into(),
+            is_native: false,
+            model,
+            headers: HeaderMap::new(),
+            body: Content::Pieces(Vec::new()),
+            timeout: Duration::MAX,
+        };
+        let address = address(&deployment, &call).expect("an address");
         assert_eq!(address, expected);
     }
 
@@ -285,15 +298,39 @@ mod tests {
         );
     }
 
-    #[test]
-    fn the_key_goes_where_the_provider_wants_it() {
-        let sent =
-            headers(&deployment("openai/m", "http://h/v1"), HeaderMap::new()).expect("sendable");
-        assert_eq!(sent.get("authorization").expect("bearer"), "Bearer sk-upstream");
-        assert!(sent.get("authorization").expect("bearer").is_sensitive());
-        assert_eq!(sent.get("x-extra").expect("extra"), "1");
-        let sent = headers(&deployment("azure/m", "http://h"), HeaderMap::new()).expect("sendable");
-        assert_eq!(sent.get("api-key").expect("key"), "sk-upstream");
-        assert!(sent.get("authorization").is_none());
+    #[tokio::test]
+    async fn the_key_goes_where_the_provider_wants_it() {
+        let sent = async |model: &str, is_native| {
+            let deployment = deployment(model, "http://h/v1");
+            let call = Call {
+                method: Method::POST,
+                path: "/x".into(),
+                is_native,
+                model: "m",
+                headers: HeaderMap::new(),
+                body: Content::Pieces(Vec::new()),
+                timeout: Duration::MAX,
+            };
+            let mut sent = headers(&deployment, is_native, HeaderMap::new());
+            let _first = rustls::crypto::ring::default_provider().install_default();
+            let client = Clients::build(0).expect("a client").secure;
+            let authority = Authority::default();
+            let address = address(&deployment, &call).expect("an address");
+            authority.sign(&deployment, &call, &address, &mut sent, &client).await.expect("signed");
+            sent
+        };
+        let headers = sent("openai/m", false).await;
+        assert_eq!(headers.get("authorization").expect("bearer"), "Bearer sk-upstream");
+        assert!(headers.get("authorization").expect("bearer").is_sensitive());
+        let headers = sent("azure/m", false).await;
+        assert_eq!(headers.get("api-key").expect("key"), "sk-upstream");
+        assert!(headers.get("authorization").is_none());
+        let headers = sent("anthropic/m", true).await;
+        assert_eq!(headers.get("x-api-key").expect("key"), "sk-upstream");
+        assert_eq!(headers.get("anthropic-version").expect("version"), "2023-06-01");
+        let headers = sent("anthropic/m", false).await;
+        assert_eq!(headers.get("authorization").expect("bearer"), "Bearer sk-upstream");
+        let headers = sent("gemini/m", true).await;
+        assert_eq!(headers.get("x-goog-api-key").expect("key"), "sk-upstream");
     }
 }

@@ -2,24 +2,31 @@
 //! and for whom is decided above; here a call becomes HTTP (or Tidegate's own mock) and the answer
 //! becomes a head and a body that can be polled. Nothing here knows of keys of ours, or of clients.
 
+pub mod auth;
 pub mod client;
+pub mod google;
 pub mod mock;
 mod pieces;
+pub mod sigv4;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use http_body::Body;
 
 /// What a provider is asked for.
 #[derive(Debug)]
 pub struct Call<'c> {
-    /// Path below the base URL: `/chat/completions`.
-    pub path: &'static str,
+    pub method: Method,
+    /// Path below the base URL, with a query where it has one: `/chat/completions`.
+    pub path: Cow<'c, str>,
+    /// The path is one of the provider's own format, not one of OpenAI's beside it.
+    pub is_native: bool,
     /// The provider's name for the model.
     pub model: &'c str,
     /// `content-type` and the few client headers that may travel.
@@ -68,6 +75,8 @@ pub enum Failure {
     Broken,
     /// The client's own body broke off while it was being passed on.
     ClientBody,
+    /// The gateway has no credentials that the provider would take.
+    Credentials,
     /// The configuration gives an address or header that no request can be made of.
     Unsendable,
 }
@@ -81,6 +90,7 @@ impl Failure {
             Self::Timeout => "timeout",
             Self::Broken => "broken",
             Self::ClientBody => "client_body",
+            Self::Credentials => "credentials",
             Self::Unsendable => "unsendable",
         }
     }

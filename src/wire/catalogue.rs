@@ -4,14 +4,7 @@
 //!
 //! Prefixes and their customary base URLs are LiteLLM's (<https://docs.litellm.ai/docs/providers>).
 
-/// The request format a provider speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// OpenAI's: chat completions, embeddings and kin below one base URL that ends in `/v1`.
-    OpenAi,
-    /// Answered by Tidegate itself.
-    Mock,
-}
+use crate::conversation::Format;
 
 /// How a provider's key is shown to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +13,14 @@ pub enum Auth {
     Bearer,
     /// `api-key: KEY`, as Azure OpenAI wants it.
     ApiKeyHeader,
+    /// `x-api-key: KEY`, as Anthropic wants it; its OAuth tokens (`sk-ant-oat…`) go as a bearer.
+    XApiKey,
+    /// `x-goog-api-key: KEY`; the OpenAI-compatible endpoints beside it want a bearer.
+    GoogleKey,
+    /// An OAuth token of Google's, made from a service account.
+    GoogleToken,
+    /// Amazon's signature, version 4; a Bedrock API key goes as a bearer.
+    Amazon,
 }
 
 /// Where the path of an endpoint goes below the base URL.
@@ -39,19 +40,26 @@ pub struct Provider {
     pub name: &'static str,
     /// What may stand before the first `/` of `litellm_params.model`.
     pub prefixes: &'static [&'static str],
-    pub format: Format,
+    /// What it speaks; the first is what other formats are translated to. None: Tidegate answers itself.
+    pub formats: &'static [Format],
     pub auth: Auth,
     pub layout: Layout,
     /// Where the provider lives when `api_base` is absent; `None`: `api_base` is required.
     pub base: Option<&'static str>,
     /// The environment variable LiteLLM reads the key from when `api_key` is absent.
     pub key_variable: Option<&'static str>,
-    /// Appended to an `api_base` that has no path of its own (`http://host:11434` → `…/v1`).
+    /// Appended to an `api_base` that has no path of its own (`http://host:8000` → `…/v1`).
     pub base_suffix: &'static str,
+    /// Where the endpoints in OpenAI's shape are below the base, where the provider has its own format too.
+    pub beside: &'static str,
     /// Whether a chat stream may be asked for usage (`stream_options.include_usage`); the others
     /// refuse the field or send usage unasked.
     pub stream_usage: bool,
 }
+
+const CHAT: &[Format] = &[Format::OpenAiChat];
+/// Those that also serve `/responses` with all that its clients send.
+const CHAT_AND_RESPONSES: &[Format] = &[Format::OpenAiChat, Format::OpenAiResponses];
 
 const fn row(
     prefixes: &'static [&'static str],
@@ -64,30 +72,79 @@ const fn row(
             None => "",
         },
         prefixes,
-        format: Format::OpenAi,
+        formats: CHAT,
         auth: Auth::Bearer,
         layout: Layout::Plain,
         base,
         key_variable,
         base_suffix: "/v1",
+        beside: "",
         stream_usage: true,
     }
 }
 
 /// The table. OpenAI comes first: it is also what a model without a known prefix means.
 pub static PROVIDERS: &[Provider] = &[
-    row(
-        &["openai", "text-completion-openai", "custom_openai"],
-        Some("https://api.openai.com/v1"),
-        Some("OPENAI_API_KEY"),
-    ),
     Provider {
+        formats: CHAT_AND_RESPONSES,
+        ..row(
+            &["openai", "text-completion-openai", "custom_openai"],
+            Some("https://api.openai.com/v1"),
+            Some("OPENAI_API_KEY"),
+        )
+    },
+    Provider {
+        formats: CHAT_AND_RESPONSES,
         auth: Auth::ApiKeyHeader,
         layout: Layout::Azure,
         base_suffix: "",
         ..row(&["azure"], None, Some("AZURE_API_KEY"))
     },
-    row(&["ollama", "ollama_chat"], Some("http://127.0.0.1:11434/v1"), None),
+    Provider {
+        formats: &[Format::Anthropic],
+        auth: Auth::XApiKey,
+        base_suffix: "",
+        // https://docs.anthropic.com/en/api/openai-sdk
+        beside: "/v1",
+        ..row(&["anthropic"], Some("https://api.anthropic.com"), Some("ANTHROPIC_API_KEY"))
+    },
+    Provider {
+        formats: &[Format::Gemini],
+        auth: Auth::GoogleKey,
+        base_suffix: "/v1beta",
+        // https://ai.google.dev/gemini-api/docs/openai
+        beside: "/openai",
+        ..row(
+            &["gemini"],
+            Some("https://generativelanguage.googleapis.com/v1beta"),
+            Some("GEMINI_API_KEY"),
+        )
+    },
+    Provider {
+        formats: &[Format::Gemini],
+        auth: Auth::GoogleToken,
+        base_suffix: "",
+        ..row(&["vertex_ai", "vertex_ai_beta"], None, None)
+    },
+    Provider {
+        formats: &[Format::Bedrock],
+        auth: Auth::Amazon,
+        base_suffix: "",
+        ..row(&["bedrock", "bedrock_converse"], None, Some("AWS_BEARER_TOKEN_BEDROCK"))
+    },
+    Provider {
+        formats: &[Format::Ollama],
+        base_suffix: "",
+        beside: "/v1",
+        ..row(&["ollama", "ollama_chat"], Some("http://127.0.0.1:11434"), Some("OLLAMA_API_KEY"))
+    },
+    Provider {
+        formats: &[Format::Cohere],
+        base_suffix: "",
+        // https://docs.cohere.com/docs/compatibility-api
+        beside: "/compatibility/v1",
+        ..row(&["cohere", "cohere_chat"], Some("https://api.cohere.com"), Some("COHERE_API_KEY"))
+    },
     row(&["hosted_vllm", "vllm"], None, Some("HOSTED_VLLM_API_KEY")),
     row(&["lm_studio"], Some("http://127.0.0.1:1234/v1"), Some("LM_STUDIO_API_KEY")),
     row(&["llamafile", "llama.cpp", "llama_cpp"], Some("http://127.0.0.1:8080/v1"), None),
@@ -113,19 +170,15 @@ pub static PROVIDERS: &[Provider] = &[
     row(&["nvidia_nim"], Some("https://integrate.api.nvidia.com/v1"), Some("NVIDIA_NIM_API_KEY")),
     row(&["cerebras"], Some("https://api.cerebras.ai/v1"), Some("CEREBRAS_API_KEY")),
     row(&["huggingface"], Some("https://router.huggingface.co/v1"), Some("HUGGINGFACE_API_KEY")),
-    // Both vendors offer OpenAI's chat format beside their own:
-    // https://docs.anthropic.com/en/api/openai-sdk, https://ai.google.dev/gemini-api/docs/openai.
-    row(&["anthropic"], Some("https://api.anthropic.com/v1"), Some("ANTHROPIC_API_KEY")),
-    Provider {
-        base_suffix: "",
-        ..row(
-            &["gemini"],
-            Some("https://generativelanguage.googleapis.com/v1beta/openai"),
-            Some("GEMINI_API_KEY"),
-        )
-    },
-    Provider { format: Format::Mock, ..row(&["mock-response", "mock"], Some("mock:"), None) },
+    Provider { formats: &[], ..row(&["mock-response", "mock"], Some("mock:"), None) },
 ];
+
+impl Provider {
+    /// Whether Tidegate answers for it.
+    pub fn is_mock(&self) -> bool {
+        self.formats.is_empty()
+    }
+}
 
 /// Splits `provider/model` and finds the row. A name without a known prefix is a model of `openai`
 /// only when it has no `/` at all or when an `api_base` says where to send it, as in LiteLLM;
@@ -140,7 +193,7 @@ pub fn find(model: &str, has_api_base: bool) -> Option<(&'static Provider, &str)
         return has_api_base.then(|| PROVIDERS.first().map(|openai| (openai, model))).flatten();
     }
     match by_prefix(model) {
-        Some(provider) if provider.format == Format::Mock => Some((provider, model)),
+        Some(provider) if provider.is_mock() => Some((provider, model)),
         _ => PROVIDERS.first().map(|openai| (openai, model)),
     }
 }

@@ -11,6 +11,7 @@ use crate::conversation::{Ask, Event, Format, Json, Losses, Reply};
 use crate::ground::fault::{Fault, Kind};
 
 /// The half that faces clients.
+#[derive(Clone, Copy)]
 pub struct ClientHalf {
     pub format: Format,
     /// Reads a request body.
@@ -18,7 +19,9 @@ pub struct ClientHalf {
     /// Errors: `InvalidRequest` with the path of the field and what it must be.
     pub request: fn(body: &[u8]) -> Result<Asked, Fault>,
     /// Writes a whole answer.
-    pub reply: fn(reply: &Reply, echo: &Echo, stamp: &Stamp) -> Vec<u8>,
+    ///
+    /// Errors: `UpstreamGarbage` where what the provider answered is no answer to this request.
+    pub reply: fn(reply: &Reply, echo: &Echo, stamp: &Stamp) -> Result<Vec<u8>, Fault>,
     /// Begins a streamed answer.
     pub stream: fn(echo: Echo, stamp: Stamp) -> Box<dyn Encode>,
     /// Writes a failure that comes before the answer.
@@ -131,6 +134,8 @@ pub struct ReplyContext {
     pub ids: Ids,
     /// As in [`Outbound`].
     pub json_tool: Option<String>,
+    /// The provider's name for the model, as in [`Target`]; empty where nobody said.
+    pub model: String,
 }
 
 /// Ids for calls whose provider gives none: unique among all requests, and the same in every try.
@@ -229,6 +234,13 @@ pub fn write_data(out: &mut Vec<u8>, data: &impl serde::Serialize) {
         out.truncate(start);
         out.extend_from_slice(b"null");
     }
+    // JSON that is carried as text may be spread over lines, and a line end would end the field. Within strings it
+    // is escaped, so here it is a blank like any other.
+    for byte in out.get_mut(start..).unwrap_or_default() {
+        if matches!(byte, b'\n' | b'\r') {
+            *byte = b' ';
+        }
+    }
     out.extend_from_slice(b"\n\n");
 }
 
@@ -243,5 +255,13 @@ mod tests {
         assert_ne!(one, two);
         assert!(one.len() <= 40 && one.starts_with("call_"));
         assert_ne!(Ids::default().call(), "");
+    }
+
+    #[test]
+    fn json_over_several_lines_is_one_line_of_an_event() {
+        let json = Json::parse("{\n  \"a\":\r\n \"b\\n\"}").expect("valid");
+        let mut out = Vec::new();
+        write_event(&mut out, "x", &json);
+        assert_eq!(out, b"event: x\ndata: {   \"a\":   \"b\\n\"}\n\n");
     }
 }

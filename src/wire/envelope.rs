@@ -143,23 +143,37 @@ impl Envelope {
         mut splices: Splices,
         extra: &Map<String, Value>,
     ) -> Vec<Bytes> {
-        let mut present = Vec::new();
-        let _checked = json::scan_object(body, |Member { key, value }| {
-            let key = body.get(key).unwrap_or_default();
-            if let Some((name, wanted)) = extra.iter().find(|(name, _)| is_key(key, name)) {
-                present.push(name.as_str());
-                splices.replace(value, wanted.to_string());
-            } else if is_key(key, "mock_response") {
-                splices.replace(value, "null".to_owned());
-            }
-        });
-        for (name, value) in extra {
-            if !present.contains(&name.as_str()) {
-                splices.append(name, &value.to_string());
-            }
-        }
+        splices.overlay(body, extra, Some("mock_response"));
         splices.apply(body, self.end)
     }
+}
+
+/// A JSON object that is not empty, with fields laid over its own, in pieces.
+pub fn overlay(body: &Bytes, extra: &Map<String, Value>) -> Vec<Bytes> {
+    if extra.is_empty() {
+        return vec![body.clone()];
+    }
+    let mut splices = Splices::default();
+    splices.overlay(body, extra, None);
+    let end = body.iter().rposition(|&byte| byte == b'}').unwrap_or_default();
+    splices.apply(body, end)
+}
+
+/// A JSON object that is not empty, with the value of one member replaced, or the member added.
+pub fn replace(body: &Bytes, name: &str, value: &str) -> Vec<Bytes> {
+    let mut splices = Splices::default();
+    let mut found = false;
+    let _checked = json::scan_object(body, |member| {
+        if is_key(body.get(member.key).unwrap_or_default(), name) {
+            found = true;
+            splices.replace(member.value, value.to_owned());
+        }
+    });
+    if !found {
+        splices.append(name, value);
+    }
+    let end = body.iter().rposition(|&byte| byte == b'}').unwrap_or_default();
+    splices.apply(body, end)
 }
 
 /// Reads the value of a watched field as what it must be.
@@ -198,6 +212,25 @@ impl Splices {
     fn replace(&mut self, at: Range<usize>, text: String) {
         self.replacements.retain(|(other, _)| *other != at);
         self.replacements.push((at, text));
+    }
+
+    /// Replaces the members that `extra` has too and appends the others; `hidden` becomes null.
+    fn overlay(&mut self, body: &Bytes, extra: &Map<String, Value>, hidden: Option<&str>) {
+        let mut present = Vec::new();
+        let _checked = json::scan_object(body, |Member { key, value }| {
+            let key = body.get(key).unwrap_or_default();
+            if let Some((name, wanted)) = extra.iter().find(|(name, _)| is_key(key, name)) {
+                present.push(name.as_str());
+                self.replace(value, wanted.to_string());
+            } else if hidden.is_some_and(|hidden| is_key(key, hidden)) {
+                self.replace(value, "null".to_owned());
+            }
+        });
+        for (name, value) in extra {
+            if !present.contains(&name.as_str()) {
+                self.append(name, &value.to_string());
+            }
+        }
     }
 
     fn append(&mut self, name: &str, value: &str) {

@@ -3,6 +3,7 @@
 //! client can mend it, or passed over, where a provider sent it.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
@@ -224,6 +225,9 @@ pub fn as_string(raw: &RawValue) -> Option<String> {
     raw.get().starts_with('"').then(|| serde_json::from_str(raw.get()).ok()).flatten()
 }
 
+/// Names that are compared one by one.
+const FEW: usize = 32;
+
 struct Members;
 
 impl<'de> Visitor<'de> for Members {
@@ -235,10 +239,26 @@ impl<'de> Visitor<'de> for Members {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut members: Self::Value = Vec::with_capacity(8);
-        while let Some((name, value)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
-            match members.iter_mut().find(|(known, _)| *known == name.0) {
+        // A few names are compared, many are looked up: a body of a million names must not cost their square.
+        let mut places: HashMap<Cow<'de, str>, usize> = HashMap::new();
+        while let Some((Name(name), value)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
+            let known = if members.len() <= FEW {
+                members.iter().position(|(known, _)| *known == name)
+            } else {
+                if places.is_empty() {
+                    let named = members.iter().enumerate();
+                    places = named.map(|(at, (name, _))| (name.clone(), at)).collect();
+                }
+                places.get(&name).copied()
+            };
+            match known.and_then(|at| members.get_mut(at)) {
                 Some(known) => known.1 = value,
-                None => members.push((name.0, value)),
+                None => {
+                    if !places.is_empty() {
+                        places.insert(name.clone(), members.len());
+                    }
+                    members.push((name, value));
+                }
             }
         }
         Ok(members)
@@ -271,6 +291,16 @@ mod tests {
         assert_eq!(rest.of(Format::Gemini).len(), 1);
         assert!(rest.of(Format::Ollama).is_empty());
         assert_eq!(rest.foreign_to(Format::Ollama).collect::<Vec<_>>(), ["z"]);
+    }
+
+    #[test]
+    fn of_a_repeated_name_the_last_one_counts_among_many_too() {
+        let names = (0..200).map(|n| format!("\"n{}\":{n}", n % 100));
+        let text = format!("{{{}}}", names.collect::<Vec<_>>().join(","));
+        let mut fields = Fields::read(&text).expect("an object");
+        assert_eq!(fields.iter().count(), 100);
+        assert_eq!(fields.whole("n0"), Some(100));
+        assert_eq!(fields.whole("n99"), Some(199));
     }
 
     #[test]

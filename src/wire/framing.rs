@@ -3,6 +3,7 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::bedrock::event_stream;
 use super::codec::Frame;
 use super::sse::{self, Cutter, MAX_EVENT};
 
@@ -26,13 +27,15 @@ pub struct Unreadable(pub &'static str);
 pub enum Frames {
     Events(Cutter),
     Lines(BytesMut),
+    Amazon(event_stream::Messages),
 }
 
 impl Frames {
     pub fn new(framing: Framing) -> Self {
         match framing {
             Framing::Events => Self::Events(Cutter::default()),
-            Framing::Lines | Framing::Amazon => Self::Lines(BytesMut::new()),
+            Framing::Lines => Self::Lines(BytesMut::new()),
+            Framing::Amazon => Self::Amazon(event_stream::Messages::default()),
         }
     }
 
@@ -65,6 +68,7 @@ impl Frames {
                 }
                 if partial.len() > MAX_EVENT { Err(TOO_LONG) } else { Ok(()) }
             }
+            Self::Amazon(messages) => messages.push(bytes, each),
         }
     }
 
@@ -78,6 +82,8 @@ impl Frames {
                 }
             }
             Self::Lines(partial) => show_line(&partial.split(), &mut each),
+            // Every message has an end of its own: what is left is the beginning of one that never came.
+            Self::Amazon(_) => {}
         }
     }
 }

@@ -3,13 +3,16 @@
 //! golden files.
 
 pub mod anthropic;
+mod anthropic_usage;
 pub mod bedrock;
 pub mod catalogue;
 pub mod codec;
 pub mod cohere;
+pub mod drop_params;
 pub mod embeddings;
 pub mod envelope;
 pub mod fields;
+pub mod formats;
 pub mod framing;
 pub mod gemini;
 pub mod json;

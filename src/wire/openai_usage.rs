@@ -67,6 +67,11 @@ pub(super) struct RawUsage {
     /// DeepSeek's name for cached input.
     #[serde(deserialize_with = "lenient")]
     prompt_cache_hit_tokens: Option<u64>,
+    /// Moonshot's.
+    #[serde(deserialize_with = "lenient")]
+    cached_tokens: Option<u64>,
+    #[serde(deserialize_with = "lenient")]
+    total_tokens: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -124,24 +129,33 @@ impl Account<'_> {
 }
 
 impl RawUsage {
-    fn read(&self) -> Usage {
+    pub(super) fn read(&self) -> Usage {
         let input = self.prompt_tokens_details.as_ref();
         let output = self.completion_tokens_details.as_ref();
-        Usage {
+        let mut usage = Usage {
             input: self.prompt_tokens,
             output: self.completion_tokens,
             cache_read: input
                 .and_then(|details| details.cached_tokens)
-                .or(self.prompt_cache_hit_tokens),
+                .or(self.prompt_cache_hit_tokens)
+                .or(self.cached_tokens),
             cache_write: input.and_then(|details| details.cache_write_tokens),
             reasoning: output.and_then(|details| details.reasoning_tokens),
+        };
+        // xAI counts reasoning beside the output, which the total gives away
+        // (https://docs.x.ai/docs/guides/reasoning).
+        let reasoning = usage.reasoning.unwrap_or_default();
+        let all = usage.total().saturating_add(reasoning);
+        if reasoning > 0 && self.total_tokens == Some(all) {
+            usage.output = usage.output.map(|output| output.saturating_add(reasoning));
         }
+        usage
     }
 }
 
 /// The value where it has the wanted type; `None` where it is null or something else. The raw text is
 /// looked at first, as the alternative would be to build a tree of whatever else it may be.
-fn lenient<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
+pub(super) fn lenient<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de>,

@@ -42,6 +42,14 @@ pub fn wrap(reasoning: &Reasoning, carrier: Format) -> Option<String> {
     Some(format!("{MARK}{}", URL_SAFE_NO_PAD.encode(text)))
 }
 
+/// Thoughts that nothing proves as an opaque text: for a provider that wants them back, through a client that
+/// echoes nothing else.
+pub fn wrap_text(text: &str) -> String {
+    let carried = Carried { text: text.to_owned(), ..Carried::default() };
+    let text = serde_json::to_vec(&carried).unwrap_or_default();
+    format!("{MARK}{}", URL_SAFE_NO_PAD.encode(text))
+}
+
 /// What an opaque text of the format `carrier` stands for: the reasoning that was wrapped (its `id` and
 /// summary are the carrier's to add), or a seal of that format itself. An empty text is no seal.
 pub fn unwrap(text: &str, carrier: Format) -> Reasoning {
@@ -76,6 +84,8 @@ mod tests {
         assert_eq!(openai.seal, Some(expected));
         assert_eq!(wrap(&Reasoning::default(), Format::Anthropic), None);
         assert_eq!(unwrap("", Format::Anthropic), Reasoning::default());
+        let plain = Reasoning { text: "hm".into(), ..Reasoning::default() };
+        assert_eq!(unwrap(&wrap_text("hm"), Format::OpenAiResponses), plain);
         assert_eq!(unwrap("tidegate1.%%", Format::Anthropic), Reasoning::default());
     }
 }

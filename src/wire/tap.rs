@@ -8,11 +8,12 @@ use bytes::Bytes;
 use memchr::memmem::Finder;
 use serde_json::{Map, Value};
 
+use super::anthropic_usage::{self, MessageAccount, MessageEvent, MessageUsage};
 use super::json::{self, Member};
 use super::openai_error;
 use super::openai_usage::Account;
 use super::sse;
-use crate::conversation::usage::Usage;
+use crate::conversation::{Delta, Event, Finish, Reply, Usage};
 use crate::ground::fault::Fault;
 
 /// How streams of an endpoint begin, end and fail.
@@ -22,6 +23,8 @@ pub enum Family {
     Chat,
     /// Responses: typed events, one of three terminal ones.
     Responses,
+    /// Anthropic's messages: typed events, `message_stop` at the end.
+    Messages,
     /// Anything else: bytes or events that simply end.
     Other,
 }
@@ -33,6 +36,8 @@ pub struct Tap {
     pub usage: Option<Usage>,
     pub finish_reason: Option<String>,
     pub model: Option<String>,
+    /// The response's own id, of the responses family.
+    pub response_id: Option<String>,
     /// Something of the answer itself has passed.
     pub has_content: bool,
     /// The provider reported an error inside the stream: its message.
@@ -42,6 +47,8 @@ pub struct Tap {
     sequence_number: u64,
     /// The response object as the stream opened with it, to be closed with if the stream breaks.
     opened: Option<Map<String, Value>>,
+    /// Anthropic's counts so far: they come in two parts.
+    message_usage: Option<MessageUsage>,
 }
 
 /// What the tap saw in one event.
@@ -64,11 +71,13 @@ impl Tap {
             usage: None,
             finish_reason: None,
             model: None,
+            response_id: None,
             has_content: false,
             error: None,
             terminated: false,
             sequence_number: 0,
             opened: None,
+            message_usage: None,
         }
     }
 
@@ -91,9 +100,14 @@ impl Tap {
                 self.sequence_number += 1;
                 !self.has_content || !is_delta(&data)
             }
+            Family::Messages => !self.has_content || !is_block_delta(&data),
             Family::Other => has_value(&USAGE, &data) || ERROR.find(&data).is_some(),
         };
         if !worth_parsing {
+            return Seen::default();
+        }
+        if self.family == Family::Messages {
+            self.take_message_event(&data);
             return Seen::default();
         }
         let Ok(account) = serde_json::from_slice::<Account<'_>>(&data) else {
@@ -106,12 +120,18 @@ impl Tap {
     /// Looks at a whole reply; says whether it is a JSON object at all. Only the few small fields that
     /// are accounted for are parsed, the answer itself is passed over.
     pub fn reply(&mut self, body: &[u8]) -> bool {
+        if self.family == Family::Messages {
+            return self.take_message(body);
+        }
         let (mut account, mut choices) = (Account::default(), None);
         let scanned = json::scan_object(body, |Member { key, value }| {
             let value = body.get(value).unwrap_or_default();
             match body.get(key).unwrap_or_default() {
                 b"model" => account.model = serde_json::from_slice(value).ok(),
                 b"usage" => account.usage = serde_json::from_slice(value).ok(),
+                b"id" if self.family == Family::Responses => {
+                    self.response_id = serde_json::from_slice(value).ok();
+                }
                 b"status" => account.status = serde_json::from_slice(value).ok(),
                 b"error" => account.error = serde_json::from_slice(value).ok(),
                 b"choices" => choices = Some(value),
@@ -150,7 +170,7 @@ impl Tap {
     pub fn is_complete(&self) -> bool {
         match self.family {
             Family::Chat => self.terminated || self.finish_reason.is_some() || self.error.is_some(),
-            Family::Responses => self.terminated || self.error.is_some(),
+            Family::Responses | Family::Messages => self.terminated || self.error.is_some(),
             Family::Other => true,
         }
     }
@@ -165,8 +185,15 @@ impl Tap {
     /// The event that tells a client in its own format that the stream broke off: never an ending
     /// that looks like a complete answer.
     pub fn broken(&self, fault: &Fault) -> Bytes {
-        if self.family != Family::Responses {
-            return Bytes::from(format!("data: {}\n\n", openai_error::object(fault)));
+        match self.family {
+            Family::Responses => {}
+            Family::Messages => {
+                let error = anthropic_usage::error(fault);
+                return Bytes::from(format!("event: error\ndata: {error}\n\n"));
+            }
+            Family::Chat | Family::Other => {
+                return Bytes::from(format!("data: {}\n\n", openai_error::object(fault)));
+            }
         }
         // Codex and the SDKs ignore a bare `error` event; `response.failed` ends the turn.
         let mut response = self.opened.clone().unwrap_or_else(|| {
@@ -186,6 +213,69 @@ impl Tap {
             "response": response,
         });
         Bytes::from(format!("event: response.failed\ndata: {event}\n\n"))
+    }
+
+    /// Takes note of an event of an answer that is being translated.
+    pub fn observe(&mut self, event: &Event) {
+        match event {
+            Event::Begin(head) if self.model.is_none() => self.model.clone_from(&head.model),
+            Event::Begin(_) | Event::Close { .. } | Event::Open { .. } => {}
+            Event::Delta { delta, .. } => {
+                self.has_content |= !matches!(delta, Delta::Seal(_));
+            }
+            Event::Finish { finish, .. } => self.finish_reason = Some(finish_word(finish)),
+            Event::Usage(usage) => self.usage.get_or_insert_default().learn(*usage),
+            Event::Fail(fault) => self.error = Some(fault.message.to_string()),
+        }
+    }
+
+    /// The same for a whole answer.
+    pub fn observe_reply(&mut self, reply: &Reply) {
+        self.model.clone_from(&reply.head.model);
+        self.has_content = true;
+        self.usage = reply.usage;
+        let finish = reply.choices.iter().find_map(|choice| choice.finish.as_ref());
+        self.finish_reason = finish.map(finish_word);
+    }
+
+    fn take_message_event(&mut self, data: &[u8]) {
+        let Ok(event) = serde_json::from_slice::<MessageEvent<'_>>(data) else { return };
+        let account = event.message.as_ref().unwrap_or(&event.account);
+        self.take_message_account(account);
+        match event.kind.as_deref() {
+            Some("content_block_delta") => self.has_content = true,
+            Some("message_delta") => {
+                let delta = event.delta.as_ref();
+                let reason = delta.and_then(|delta| delta.stop_reason.clone());
+                self.finish_reason = reason.or(self.finish_reason.take());
+            }
+            Some("message_stop") => self.terminated = true,
+            Some("error") => {
+                let message = event.error.and_then(|error| error.message);
+                let unsaid = || "the provider reported an error".to_owned();
+                self.error = Some(message.unwrap_or_else(unsaid));
+            }
+            _ => {}
+        }
+    }
+
+    fn take_message(&mut self, body: &[u8]) -> bool {
+        let Ok(account) = serde_json::from_slice::<MessageAccount>(body) else { return false };
+        self.has_content = true;
+        self.take_message_account(&account);
+        self.finish_reason = account.stop_reason;
+        true
+    }
+
+    fn take_message_account(&mut self, account: &MessageAccount) {
+        if let Some(usage) = &account.usage {
+            let known = self.message_usage.get_or_insert_default();
+            known.learn(usage);
+            self.usage = Some(known.read());
+        }
+        if self.model.is_none() {
+            self.model.clone_from(&account.model);
+        }
     }
 
     fn take(&mut self, account: &Account<'_>) {
@@ -235,6 +325,8 @@ impl Tap {
                 self.opened.clone_from(&account.response);
                 let model = account.response.as_ref().and_then(|open| open.get("model")?.as_str());
                 self.model = model.map(str::to_owned);
+                let id = account.response.as_ref().and_then(|open| open.get("id")?.as_str());
+                self.response_id = id.map(str::to_owned);
             }
             _ => {}
         }
@@ -256,6 +348,24 @@ fn has_value(key: &Finder<'_>, data: &[u8]) -> bool {
         let rest = data.get(at + key.needle().len()..).unwrap_or_default().trim_ascii_start();
         rest.strip_prefix(b":").is_some_and(|value| !value.trim_ascii_start().starts_with(b"null"))
     })
+}
+
+/// OpenAI's word for why an answer ended, which rows hold for every format that is translated.
+fn finish_word(finish: &Finish) -> String {
+    let word = match finish {
+        Finish::Stop | Finish::StopSequence(_) | Finish::Pause => "stop",
+        Finish::Length | Finish::ContextWindow => "length",
+        Finish::ToolCalls => "tool_calls",
+        Finish::Filtered(_) => "content_filter",
+        Finish::Fault(word) => word,
+    };
+    word.to_owned()
+}
+
+/// Whether a message's event says near its beginning that it is a block's delta.
+fn is_block_delta(data: &[u8]) -> bool {
+    let head = data.get(..data.len().min(96)).unwrap_or_default();
+    memchr::memmem::find(head, b"\"content_block_delta\"").is_some()
 }
 
 /// Whether the event says near its beginning that it is a delta.

@@ -4,6 +4,7 @@
 
 mod keys;
 mod models;
+mod provider;
 mod routing;
 mod servers;
 mod settings;
@@ -13,7 +14,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 
 use super::file::File;
-use super::file::value::At;
+use super::file::value::{At, OnLoss};
 use super::node::Node;
 use super::problem::{Findings, Place, Severity, show};
 use super::resolve::Origins;
@@ -56,6 +57,15 @@ pub(super) fn check(
     let (models, access_groups) = models::models(
         file.model_list.unwrap_or_default(),
         file.credential_list.unwrap_or_default(),
+        models::General {
+            drop_params: litellm.value.drop_params,
+            modify_params: litellm.value.modify_params,
+            refuse_losses: litellm
+                .value
+                .on_loss
+                .as_ref()
+                .is_some_and(|at| at.value == OnLoss::Refuse),
+        },
         root.place,
         &mut checker,
     );

@@ -5,40 +5,33 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 use sha2::{Digest, Sha256};
-use url::Url;
 
 use super::super::file::models::{
     Credential, CredentialValues, LitellmParams, ModelEntry, ModelInfo,
 };
-use super::super::file::value::At;
-use super::super::problem::{Place, Severity};
+use super::super::file::value::{At, OnLoss};
+use super::super::problem::Place;
 use super::super::snapshot::{Deployment, Group, Models, Prices};
+use super::provider::{self, Found, Said};
 use super::routing::time;
 use super::{Checker, Unenforced, place_of};
-use crate::ground::names::{Pattern, closest};
-use crate::ground::secret::Secret;
-use crate::wire::catalogue::{self, Format, Layout, Provider};
+use crate::ground::names::Pattern;
+use crate::wire::codec::Options;
 
 /// Access group → names of the groups whose entries carry it.
 pub(super) type AccessGroups = BTreeMap<String, Vec<String>>;
 
-/// Paths that belong to an endpoint and not to the base that all endpoints share.
-const ENDPOINTS: &[&str] = &[
-    "/chat/completions",
-    "/completions",
-    "/embeddings",
-    "/responses",
-    "/models",
-    "/moderations",
-    "/images/generations",
-    "/audio/transcriptions",
-    "/audio/speech",
-    "/rerank",
-];
-
 /// Headers that describe the message and are the gateway's to write.
 const FRAMING: &[&str] =
     &["connection", "content-length", "host", "te", "trailer", "transfer-encoding", "upgrade"];
+
+/// What `litellm_settings` says for all models.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct General {
+    pub(super) drop_params: Option<bool>,
+    pub(super) modify_params: Option<bool>,
+    pub(super) refuse_losses: bool,
+}
 
 /// A deployment whose share is not settled yet: that takes the whole group.
 struct Draft {
@@ -49,6 +42,7 @@ struct Draft {
 pub(super) fn models(
     list: Vec<At<ModelEntry>>,
     credentials: Vec<At<Credential>>,
+    general: General,
     root: Place,
     checker: &mut Checker<'_, '_>,
 ) -> (Models, AccessGroups) {
@@ -63,7 +57,8 @@ pub(super) fn models(
     for entry in list {
         unenforced.note(&unenforced_keys(&entry.value));
         let name = entry.value.model_name.as_ref().map(|name| Pattern::new(name.value.clone()));
-        let Some((name, draft)) = draft(entry, &credentials, &mut access_groups, checker) else {
+        let Some((name, draft)) = draft(entry, &credentials, general, &mut access_groups, checker)
+        else {
             match name {
                 Some(name) => checker.faulty_models.push(name),
                 None => checker.models_unknown = true,
@@ -111,6 +106,7 @@ fn unenforced_keys(entry: &ModelEntry) -> Vec<(&'static str, Option<Place>)> {
 fn draft(
     entry: At<ModelEntry>,
     credentials: &HashMap<String, CredentialValues>,
+    general: General,
     access_groups: &mut AccessGroups,
     checker: &mut Checker<'_, '_>,
 ) -> Option<(String, Draft)> {
@@ -138,16 +134,19 @@ fn draft(
             &empty
         })
     });
-    let api_base = params.api_base.as_ref().or(credential.api_base.as_ref());
-    let (provider, upstream) = provider(params, model, api_base.is_some(), checker)?;
+    let said = Said { params, credential };
+    let Found { provider, formats, model: upstream } =
+        provider::provider(params, model, said.api_base().is_some(), checker)?;
     stars(name, model, upstream, checker);
-    let base = base(provider, params, api_base, model.place, checker)?;
+    let base = provider::base(provider, &said, model.place, checker)?;
     let url = base
         .parse()
         .map_err(|error| checker.error(model.place, format!("no address can be made: {error}")))
         .ok()?;
     let key_was_lost = checker.damaged.contains(&params_at.place);
-    let api_key = api_key(provider, params, credential, model.place, &base, key_was_lost, checker);
+    let api_key = provider::api_key(provider, &said, model.place, &base, key_was_lost, checker);
+    let has_key = api_key.is_some() || key_was_lost || params.mock_response.is_some();
+    let cloud = provider::cloud(provider, &said, has_key, model.place, checker);
     let organization = params.organization.as_ref().or(credential.organization.as_ref());
     let headers = headers(params, organization, checker);
     let api_version = params.api_version.as_ref().or(credential.api_version.as_ref());
@@ -174,10 +173,17 @@ fn draft(
         id: String::new(),
         group: name.value.clone(),
         provider,
+        formats,
         model: Pattern::new(upstream),
         base: url,
         api_version: api_version.map(|version| version.value.clone()),
         api_key,
+        cloud,
+        options: options(params, general),
+        refuse_losses: params
+            .on_loss
+            .as_ref()
+            .map_or(general.refuse_losses, |on_loss| on_loss.value == OnLoss::Refuse),
         headers,
         extra_body: params.extra_body.clone().unwrap_or_default(),
         weight: 1.0,
@@ -192,52 +198,22 @@ fn draft(
     Some((name.value.clone(), Draft { deployment, shares }))
 }
 
+fn options(params: &LitellmParams, general: General) -> Options {
+    let names = |list: Option<&Vec<At<String>>>| {
+        list.into_iter().flatten().map(|name| name.value.clone()).collect()
+    };
+    Options {
+        drop_params: params.drop_params.or(general.drop_params),
+        additional_drop_params: names(params.additional_drop_params.as_ref()),
+        allowed_openai_params: names(params.allowed_openai_params.as_ref()),
+        modify_params: params.modify_params.or(general.modify_params),
+        merge_reasoning_content_in_choices: params.merge_reasoning_content_in_choices == Some(true),
+    }
+}
+
 #[expect(clippy::cast_precision_loss, reason = "a share of requests")]
 fn share(capacity: &At<u64>) -> f64 {
     capacity.value.max(1) as f64
-}
-
-fn provider<'p>(
-    params: &'p LitellmParams,
-    model: &'p At<String>,
-    has_base: bool,
-    checker: &mut Checker<'_, '_>,
-) -> Option<(&'static Provider, &'p str)> {
-    if let Some(prefix) = &params.custom_llm_provider {
-        let Some((provider, _)) = by_prefix(&prefix.value) else {
-            checker.dangling(prefix, "not a provider that Tidegate knows", catalogue::prefixes());
-            return None;
-        };
-        let rest = model.value.strip_prefix(&prefix.value).and_then(|rest| rest.strip_prefix('/'));
-        return Some((provider, rest.unwrap_or(&model.value)));
-    }
-    let found = catalogue::find(&model.value, has_base);
-    match found {
-        Some((_, "")) => checker.error(model.place, "`model` has no name after its provider"),
-        Some((_, "*")) if model.value == "*" => {
-            let message = "`*` has no provider: every name goes to `openai`, write `provider/*`";
-            checker.warning(model.place, message);
-        }
-        Some(_) => {}
-        None => {
-            let prefix = model.value.split('/').next().unwrap_or_default();
-            let suggestion = closest(prefix, catalogue::prefixes())
-                .filter(|_| !model.hidden)
-                .map(|prefix| format!("{prefix}/…"));
-            let message = format!(
-                "{}: no provider has this prefix (any OpenAI-compatible one is `openai/…` with an \
-                 `api_base`)",
-                model.show()
-            );
-            checker.findings.add(model.place, Severity::Error, message, suggestion);
-        }
-    }
-    found
-}
-
-fn by_prefix(prefix: &str) -> Option<(&'static Provider, ())> {
-    let row = catalogue::PROVIDERS.iter().find(|provider| provider.prefixes.contains(&prefix));
-    row.map(|row| (row, ()))
 }
 
 /// A `*` in the provider's name takes what a `*` of the public name stood for: there must be one.
@@ -248,129 +224,6 @@ fn stars(name: &At<String>, model: &At<String>, upstream: &str, checker: &mut Ch
     }
     if name.value.is_empty() {
         checker.error(name.place, "`model_name` is empty");
-    }
-}
-
-/// The base URL, or `None` after an error.
-fn base(
-    provider: &Provider,
-    params: &LitellmParams,
-    api_base: Option<&At<String>>,
-    place: Place,
-    checker: &mut Checker<'_, '_>,
-) -> Option<String> {
-    let Some(api_base) = api_base else {
-        if params.mock_response.is_none() && provider.base.is_none() {
-            let message =
-                format!("`api_base` is missing: `{}` has no address of its own", provider.name);
-            checker.error(place, message);
-            return None;
-        }
-        return Some(provider.base.unwrap_or("mock:").to_owned());
-    };
-    if provider.format == Format::Mock {
-        return Some(provider.base.unwrap_or("mock:").to_owned());
-    }
-    let url = match http_url(&api_base.value) {
-        Ok(url) => url,
-        Err(message) => {
-            checker.error(api_base.place, format!("`api_base`: {message}"));
-            return None;
-        }
-    };
-    let mut base = url.as_str().trim_end_matches('/').to_owned();
-    if let Some(endpoint) = ENDPOINTS.iter().find(|endpoint| base.ends_with(**endpoint)) {
-        base.truncate(base.len() - endpoint.len());
-        let message = format!(
-            "`api_base` is the address below which endpoints are: `{endpoint}` was removed"
-        );
-        checker.warning(api_base.place, message);
-    }
-    if url.path() == "/" {
-        base.push_str(provider.base_suffix);
-    }
-    if provider.layout == Layout::Azure
-        && params.api_version.is_none()
-        && !base.ends_with("/openai/v1")
-    {
-        let message =
-            "`api_version` is missing: Azure wants one, unless `api_base` ends in `/openai/v1`";
-        checker.warning(api_base.place, message);
-    }
-    Some(base)
-}
-
-/// An address that requests can be sent to. The error does not hold it.
-pub(super) fn http_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text.trim())
-        .map_err(|error| format!("not a URL such as `http://host:8000/v1` ({error})"))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err("a URL must begin with `http://` or `https://`".to_owned());
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(
-            "a user or password within a URL would be logged; send it as a header".to_owned()
-        );
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err("a base URL has no `?` and no `#`".to_owned());
-    }
-    Ok(url)
-}
-
-/// The provider's key: the entry's, the credential's, or the provider's customary variable. That
-/// variable is shown to the provider's own address only: LiteLLM sends `OPENAI_API_KEY` to any
-/// `openai/` entry with an `api_base`, also to a stranger's.
-fn api_key(
-    provider: &Provider,
-    params: &LitellmParams,
-    credential: &CredentialValues,
-    place: Place,
-    base: &str,
-    key_was_lost: bool,
-    checker: &mut Checker<'_, '_>,
-) -> Option<Secret> {
-    if let Some(key) = params.api_key.as_ref().or(credential.api_key.as_ref()) {
-        if HeaderValue::from_str(key.value.expose()).is_err() {
-            checker.error(key.place, "`api_key` has characters that no header may have");
-        }
-        return Some(key.value.clone());
-    }
-    if params.mock_response.is_some() || key_was_lost {
-        return None;
-    }
-    let variable = provider.key_variable?;
-    let value = checker.variable(variable, place).map(|value| Secret::new(value.as_str()));
-    let own = provider.base.is_none_or(|own| same_host(own, base));
-    match (own, value) {
-        (true, Some(key)) => return Some(key),
-        (true, None) => {
-            // A server of one's own may well want no key.
-            if provider.base.is_some_and(|base| base.starts_with("https:")) {
-                let message = format!(
-                    "no `api_key`, and the variable `{variable}` is not set: no key is sent"
-                );
-                checker.warning(place, message);
-            }
-        }
-        (false, Some(_)) => {
-            let message = format!(
-                "no `api_key`: `{variable}` is not sent to an `api_base` of another host \
-                 (write `api_key: os.environ/{variable}` if it should be, `api_key: none` if not)"
-            );
-            checker.warning(place, message);
-        }
-        (false, None) => {}
-    }
-    None
-}
-
-fn same_host(one: &str, other: &str) -> bool {
-    let host = |text: &str| Url::parse(text).ok().and_then(|url| url.host_str().map(str::to_owned));
-    match (host(one), host(other)) {
-        // eu.api.openai.com belongs to whom api.openai.com belongs to.
-        (Some(one), Some(other)) => other == one || other.ends_with(&format!(".{one}")),
-        (one, other) => one == other,
     }
 }
 

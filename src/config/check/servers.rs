@@ -12,7 +12,7 @@ use super::super::problem::{Place, show};
 use super::super::snapshot::{McpServer, Models};
 use super::Checker;
 use super::keys::{Names, digest};
-use super::models::http_url;
+use super::provider::http_url;
 use super::routing::{must_exist, time};
 use crate::ground::names::Pattern;
 use crate::ground::secret::{KeyHash, Secret};

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::value::{At, Length};
+use super::value::{At, Length, OnLoss};
 use crate::ground::secret::Secret;
 
 /// One deployment of a model. Deployments with the same `model_name` form a group.
@@ -45,6 +45,40 @@ pub(in crate::config) struct LitellmParams {
     pub(in crate::config) organization: Option<At<String>>,
     /// An entry of `credential_list`, for what is not said here.
     pub(in crate::config) litellm_credential_name: Option<At<String>>,
+    /// Speak chat completions to this deployment also where its provider has responses. Default: false.
+    pub(in crate::config) use_chat_completions_api: Option<bool>,
+    /// `false`: a parameter that the provider does not take is an error. Default: it is left out and
+    /// reported (LiteLLM: an error).
+    pub(in crate::config) drop_params: Option<bool>,
+    /// Parameters that are never sent: names, or paths such as `tools[*].function.strict`.
+    pub(in crate::config) additional_drop_params: Option<Vec<At<String>>>,
+    /// Parameters that are sent as they are, though the provider is not known to take them.
+    pub(in crate::config) allowed_openai_params: Option<Vec<At<String>>>,
+    /// `false`: what the provider would refuse is not mended first. Default: true (LiteLLM: false).
+    pub(in crate::config) modify_params: Option<bool>,
+    /// Put the model's thoughts into the text, between `<think>` and `</think>`. Default: false.
+    pub(in crate::config) merge_reasoning_content_in_choices: Option<bool>,
+    /// What happens to a request of which the provider's format cannot carry all: `report` it in the
+    /// header `x-tidegate-loss` and in the row, or `refuse` it. Default: `litellm_settings.on_loss`.
+    pub(in crate::config) on_loss: Option<At<OnLoss>>,
+    /// Google's project, for `vertex_ai`. Default: the variable `VERTEXAI_PROJECT`.
+    pub(in crate::config) vertex_project: Option<At<String>>,
+    /// Google's location, for `vertex_ai`. Default: the variable `VERTEXAI_LOCATION`, else
+    /// `us-central1`.
+    pub(in crate::config) vertex_location: Option<At<String>>,
+    /// The JSON of a service account, or the path of a file with it. Default: the file that the
+    /// variable `GOOGLE_APPLICATION_CREDENTIALS` names.
+    pub(in crate::config) vertex_credentials: Option<At<Secret>>,
+    /// Amazon's region, for `bedrock`. Default: the variable `AWS_REGION_NAME`, else `AWS_REGION`.
+    pub(in crate::config) aws_region_name: Option<At<String>>,
+    /// Default: the variable `AWS_ACCESS_KEY_ID`.
+    pub(in crate::config) aws_access_key_id: Option<At<Secret>>,
+    /// Default: the variable `AWS_SECRET_ACCESS_KEY`.
+    pub(in crate::config) aws_secret_access_key: Option<At<Secret>>,
+    /// Default: the variable `AWS_SESSION_TOKEN`.
+    pub(in crate::config) aws_session_token: Option<At<Secret>>,
+    /// Another address of Bedrock, as `api_base`.
+    pub(in crate::config) aws_bedrock_runtime_endpoint: Option<At<String>>,
     /// Headers sent with every request, over the gateway's own.
     pub(in crate::config) extra_headers: Option<BTreeMap<String, At<Secret>>>,
     /// Fields added to every JSON body, over the client's own.
@@ -122,4 +156,18 @@ pub(in crate::config) struct CredentialValues {
     pub(in crate::config) api_version: Option<At<String>>,
     /// As in `litellm_params`.
     pub(in crate::config) organization: Option<At<String>>,
+    /// As in `litellm_params`.
+    pub(in crate::config) vertex_project: Option<At<String>>,
+    /// As in `litellm_params`.
+    pub(in crate::config) vertex_location: Option<At<String>>,
+    /// As in `litellm_params`.
+    pub(in crate::config) vertex_credentials: Option<At<Secret>>,
+    /// As in `litellm_params`.
+    pub(in crate::config) aws_region_name: Option<At<String>>,
+    /// As in `litellm_params`.
+    pub(in crate::config) aws_access_key_id: Option<At<Secret>>,
+    /// As in `litellm_params`.
+    pub(in crate::config) aws_secret_access_key: Option<At<Secret>>,
+    /// As in `litellm_params`.
+    pub(in crate::config) aws_session_token: Option<At<Secret>>,
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::value::{Address, At, Length, Target};
+use super::value::{Address, At, Length, OnLoss, Target};
 use crate::ground::secret::Secret;
 
 /// A list of mappings from a model's name to the names to try after it.
@@ -34,6 +34,13 @@ pub(in crate::config) struct LitellmSettings {
     pub(in crate::config) default_fallbacks: Option<Vec<At<String>>>,
     /// Other names for MCP servers: alias → name in `mcp_servers`.
     pub(in crate::config) mcp_aliases: Option<BTreeMap<String, At<String>>>,
+    /// As in `litellm_params`, for all models.
+    pub(in crate::config) drop_params: Option<bool>,
+    /// As in `litellm_params`, for all models.
+    pub(in crate::config) modify_params: Option<bool>,
+    /// What happens to a request of which a provider's format cannot carry all: `report` it in the
+    /// header `x-tidegate-loss` and in the row, or `refuse` it. Default: `report`.
+    pub(in crate::config) on_loss: Option<At<OnLoss>>,
     /// Seconds of silence after which a stream gets an SSE comment, so that proxies in between keep
     /// it open. Default: 15 (LiteLLM: none).
     pub(in crate::config) sse_keepalive_ping_interval_seconds: Option<At<Length>>,

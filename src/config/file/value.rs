@@ -41,6 +41,13 @@ pub(in crate::config) struct Expiry(pub(in crate::config) Timestamp);
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::config) struct Address(pub(in crate::config) SocketAddr);
 
+/// What happens to a request of which a provider's format cannot carry all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) enum OnLoss {
+    Report,
+    Refuse,
+}
+
 /// A model that an alias stands for: its name, or LiteLLM's `{model: NAME, hidden: true}`.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::config) struct Target {
@@ -164,6 +171,16 @@ from_text!(
     parse_address,
     "an address and a port: `127.0.0.1:4000`, `[::1]:4000` or `0.0.0.0:4000`",
     { "type": "string", "title": "address" }
+);
+from_text!(
+    OnLoss,
+    |text| match text {
+        "report" => Some(OnLoss::Report),
+        "refuse" => Some(OnLoss::Refuse),
+        _ => None,
+    },
+    "`report` or `refuse`",
+    { "enum": ["report", "refuse"] }
 );
 from_text!(Secret, |text| Some(Secret::new(text)), "a text", { "type": ["string", "number"], "title": "secret" });
 

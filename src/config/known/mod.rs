@@ -67,7 +67,6 @@ const HINTS: &[(&str, &str)] = &[
     ("allowed_fails", "a deployment is passed over after one failure, while its group has others"),
     ("no_docs", "there is no documentation page to switch off"),
     ("store_model_in_db", "models come from this file alone, which is reloaded when it changes"),
-    ("drop_params", "fields of a request are passed on as they are"),
     ("redis_host", "Tidegate is one process and keeps its state in it"),
     ("redis_password", "Tidegate is one process and keeps its state in it"),
     ("redis_port", "Tidegate is one process and keeps its state in it"),

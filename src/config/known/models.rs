@@ -5,20 +5,13 @@ pub(super) const MODEL_ENTRY: &[&str] =
     &["model_id", "guardrails", "default_api_key_rpm_limit", "default_api_key_tpm_limit"];
 
 pub(super) const LITELLM_PARAMS: &[&str] = &[
-    "additional_drop_params",
-    "allowed_openai_params",
     "auto_router_config",
     "auto_router_config_path",
     "auto_router_default_model",
     "auto_router_embedding_model",
-    "aws_access_key_id",
-    "aws_bedrock_runtime_endpoint",
     "aws_profile_name",
-    "aws_region_name",
     "aws_role_name",
-    "aws_secret_access_key",
     "aws_session_name",
-    "aws_session_token",
     "aws_sts_endpoint",
     "aws_web_identity_token",
     "azure_ad_token",
@@ -33,7 +26,6 @@ pub(super) const LITELLM_PARAMS: &[&str] = &[
     "default_api_key_rpm_limit",
     "default_api_key_tpm_limit",
     "deployment_id",
-    "drop_params",
     "fallbacks",
     "guardrails",
     "headers",
@@ -45,7 +37,6 @@ pub(super) const LITELLM_PARAMS: &[&str] = &[
     "max_agentic_loops",
     "max_file_size_mb",
     "max_retries",
-    "merge_reasoning_content_in_choices",
     "model_info",
     "num_retries",
     "otpm",
@@ -60,12 +51,8 @@ pub(super) const LITELLM_PARAMS: &[&str] = &[
     "tags",
     "tenant_id",
     "tpd",
-    "use_chat_completions_api",
     "use_in_pass_through",
     "use_litellm_proxy",
-    "vertex_credentials",
-    "vertex_location",
-    "vertex_project",
     "watsonx_region_name",
 ];
 
@@ -105,11 +92,4 @@ pub(super) const REQUEST_FIELDS: &[&str] = &[
 
 pub(super) const CREDENTIAL: &[&str] = &["credential_info"];
 
-pub(super) const CREDENTIAL_VALUES: &[&str] = &[
-    "aws_access_key_id",
-    "aws_region_name",
-    "aws_secret_access_key",
-    "vertex_credentials",
-    "vertex_location",
-    "vertex_project",
-];
+pub(super) const CREDENTIAL_VALUES: &[&str] = &[];

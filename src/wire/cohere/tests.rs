@@ -18,7 +18,11 @@ macro_rules! golden {
 }
 
 fn context() -> ReplyContext {
-    ReplyContext { ids: Ids::new("0123456789abcdef0123456789abcdef"), json_tool: None }
+    ReplyContext {
+        ids: Ids::new("0123456789abcdef0123456789abcdef"),
+        json_tool: None,
+        ..ReplyContext::default()
+    }
 }
 
 /// The events of a stream that comes in these pieces.

@@ -114,7 +114,7 @@ impl History {
     }
 
     fn assistant(&mut self, fields: &mut Fields<'_>) -> Result<Vec<Part>, Fault> {
-        let (mut parts, seals) = reasoning::of_history(fields);
+        let (mut parts, mut seals) = reasoning::of_history(fields);
         parts.extend(parts::content(fields)?.unwrap_or_default());
         let refusal = fields.string("refusal")?.filter(|text| !text.is_empty());
         parts.extend(refusal.map(|text| Part::new(Content::Refusal(text))));
@@ -127,8 +127,7 @@ impl History {
         }
         for part in &mut parts {
             let Content::ToolCall(call) = &mut part.content else { continue };
-            let seal = seals.iter().find(|(id, _)| *id == call.id).map(|(_, seal)| seal);
-            call.seal = call.seal.take().or_else(|| seal.cloned());
+            call.seal = call.seal.take().or_else(|| seals.remove(&call.id));
         }
         // What answers hold beside the message itself: for display, or kept in another form above; `parsed`
         // is the Python SDK's own.

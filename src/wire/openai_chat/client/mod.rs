@@ -19,19 +19,19 @@ use crate::wire::codec::ClientHalf;
 use crate::wire::openai_error;
 
 /// `/v1/chat/completions`.
-pub static CLIENT: ClientHalf = ClientHalf {
+pub const CLIENT: ClientHalf = ClientHalf {
     format: Format::OpenAiChat,
     request: request::read,
-    reply: reply::write,
+    reply: |reply, echo, stamp| Ok(reply::write(reply, echo, stamp)),
     stream: stream::begin,
     error: openai_error::body,
 };
 
 /// The legacy `/v1/completions`.
-pub static COMPLETIONS: ClientHalf = ClientHalf {
+pub const COMPLETIONS: ClientHalf = ClientHalf {
     format: Format::OpenAiChat,
     request: completions::read,
-    reply: completions::write,
+    reply: |reply, echo, stamp| Ok(completions::write(reply, echo, stamp)),
     stream: completions::begin,
     error: openai_error::body,
 };

@@ -4,7 +4,10 @@
 //! echoes its messages returns `thinking_blocks`; Open WebUI, in its tool loops, returns `reasoning_details`
 //! alone. So what a provider sealed goes out in both, and is read back from either.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::CHAT;
 use crate::conversation::{Content, Format, Json, Part, Reasoning, Seal};
@@ -113,7 +116,7 @@ pub(super) fn redacted(fields: &mut Fields<'_>) -> Part {
 
 /// What an assistant's message in a history says of reasoning, and the seals of its calls by their ids. What
 /// is no reasoning is passed over: it is an echo, and nobody can mend it any more.
-pub(super) fn of_history(fields: &mut Fields<'_>) -> (Vec<Part>, Vec<(String, Seal)>) {
+pub(super) fn of_history(fields: &mut Fields<'_>) -> (Vec<Part>, HashMap<String, Seal>) {
     let mut blocks = Vec::new();
     for block in fields.items("thinking_blocks") {
         let Some(mut block) = Fields::read(block.get()) else { continue };
@@ -128,53 +131,60 @@ pub(super) fn of_history(fields: &mut Fields<'_>) -> (Vec<Part>, Vec<(String, Se
     }
     // Each of these holds the same thoughts again, in plain text.
     let names = ["reasoning_content", "reasoning", "thinking"];
-    let texts = names.map(|name| fields.text(name).unwrap_or_default());
-    if blocks.is_empty() {
-        let text = texts.into_iter().find(|text| !text.is_empty());
-        blocks.extend(text.map(|text| Part::reasoning(Reasoning { text, ..Reasoning::default() })));
+    let plain = names.map(|name| fields.text(name).unwrap_or_default());
+    let text = plain.into_iter().find(|text| !text.is_empty()).unwrap_or(details.text);
+    let text = if blocks.is_empty() { text } else { String::new() };
+    if !text.is_empty() || details.foreign.is_some() {
+        let seal = details.foreign;
+        blocks.push(Part::reasoning(Reasoning { text, seal, ..Reasoning::default() }));
     }
     (blocks, details.calls)
 }
 
-/// What `reasoning_details` in a history hold for other providers than OpenRouter.
+/// What `reasoning_details` in a history hold.
 #[derive(Default)]
 struct Details {
+    /// Anthropic's blocks, where they are ours.
     blocks: Vec<Part>,
-    calls: Vec<(String, Seal)>,
+    /// The seals of calls.
+    calls: HashMap<String, Seal>,
+    /// All of the list as it came, where it is not ours: it goes back to where it came from.
+    foreign: Option<Seal>,
+    /// Its thoughts.
+    text: String,
 }
 
 impl Details {
-    /// Reads them. Where all of them are ours they are taken out; else they stay among the fields, to ride
-    /// along to the one they came from.
     fn read(fields: &mut Fields<'_>) -> Self {
         let mut details = Self::default();
-        let list: Vec<&serde_json::value::RawValue> = fields
-            .peek("reasoning_details")
-            .and_then(|raw| serde_json::from_str(raw.get()).ok())
-            .unwrap_or_default();
-        let mut ours = true;
+        let Some(raw) = fields.take("reasoning_details") else { return details };
+        let list: Vec<&RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
         for detail in list {
             let Some(mut detail) = Fields::read(detail.get()) else { continue };
-            ours &= detail.text("origin").as_deref() == Some(ORIGIN);
+            if detail.text("origin").as_deref() != Some(ORIGIN) {
+                let seal = || Seal { format: CHAT, data: raw.get().to_owned() };
+                details.foreign.get_or_insert_with(seal);
+            }
             details.add(&mut detail);
         }
-        if ours {
-            fields.take("reasoning_details");
+        if details.foreign.is_some() {
+            details.blocks.clear();
         }
         details
     }
 
     fn add(&mut self, detail: &mut Fields<'_>) {
         let format = detail.text("format").unwrap_or_default();
-        let (text, signature) = (detail.text("text"), detail.text("signature").unwrap_or_default());
-        let (data, id) = (detail.text("data"), detail.text("id"));
-        match (&*format, data, id) {
+        let text = detail.text("text").or(detail.text("summary")).unwrap_or_default();
+        self.text.push_str(&text);
+        let signature = detail.text("signature").unwrap_or_default();
+        match (&*format, detail.text("data"), detail.text("id")) {
             (GEMINI, Some(data), Some(id)) => {
-                self.calls.push((id, Seal { format: Format::Gemini, data }));
+                self.calls.insert(id, Seal { format: Format::Gemini, data });
             }
             (ANTHROPIC, Some(data), _) => self.blocks.push(Part::reasoning(hidden(&data))),
             (ANTHROPIC, None, _) if !signature.is_empty() => {
-                self.blocks.push(Part::reasoning(signed(text.unwrap_or_default(), &signature)));
+                self.blocks.push(Part::reasoning(signed(text, &signature)));
             }
             _ => {}
         }

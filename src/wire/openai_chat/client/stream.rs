@@ -222,7 +222,8 @@ impl Chat {
                 writer.call(number, block.call, piece, *legacy, out);
             }
             (Content::ToolCall(call), Delta::Seal(seal)) => {
-                let piece = Call::default().sealed(Some(&seal));
+                // The Python SDK wants a function in every piece of a call.
+                let piece = Call::piece(call.kind, None, "").sealed(Some(&seal));
                 if piece.extra_content.is_some() && !*legacy {
                     writer.call(number, block.call, piece, false, out);
                 }

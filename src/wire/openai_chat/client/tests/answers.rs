@@ -53,7 +53,7 @@ fn called(call: ToolCall) -> Part {
 }
 
 fn whole(reply: &Reply, echo: &Echo) -> Value {
-    serde_json::from_slice(&(CLIENT.reply)(reply, echo, &stamp())).expect("JSON")
+    serde_json::from_slice(&(CLIENT.reply)(reply, echo, &stamp()).expect("written")).expect("JSON")
 }
 
 fn message(reply: &Reply) -> Value {
@@ -110,6 +110,14 @@ fn add(into: &mut Map<String, Value>, delta: &Map<String, Value>) {
     }
 }
 
+/// The Python SDK asserts it of every piece of a call.
+fn has_a_function(piece: &Value) -> bool {
+    let calls = piece["delta"]["tool_calls"].as_array();
+    calls.into_iter().flatten().all(|call| {
+        call.get("function").is_some_and(Value::is_object) || call.get("custom").is_some()
+    })
+}
+
 /// What an SDK makes of a stream.
 fn accumulated(chunks: &[Value]) -> Value {
     assert_eq!(chunks.last(), Some(&Value::from("[DONE]")));
@@ -124,6 +132,7 @@ fn accumulated(chunks: &[Value]) -> Value {
                 assert_eq!(piece["delta"]["role"], "assistant", "the role comes first");
                 choices.push(json!({"message": {}, "finish_reason": null, "logprobs": null}));
             }
+            assert!(has_a_function(piece));
             let choice = &mut choices[at];
             assert!(choice["finish_reason"].is_null(), "nothing follows the finish");
             let message = choice["message"].as_object_mut().expect("object");
@@ -297,6 +306,7 @@ fn openrouters_own_details_pass() {
     let said = message(&reply);
     assert_eq!(said["reasoning_details"].to_string(), details);
     assert!(said.get("thinking_blocks").is_none());
+    check_return(&said, &reply.choices[0].parts);
     check(reply);
 }
 

@@ -10,7 +10,11 @@ use crate::wire::codec::{Asked, Echo, Stamp};
 
 macro_rules! fixture {
     ($name:literal) => {
-        include_str!(concat!("../../../../../tests/golden/requests/openai_chat/", $name, ".json"))
+        include_str!(concat!(
+            "../../../../../tests/golden/requests/openai_completions/",
+            $name,
+            ".json"
+        ))
     };
 }
 
@@ -39,7 +43,7 @@ fn stamp() -> Stamp {
 
 #[test]
 fn a_prompt_is_a_message() {
-    let (ask, echo) = read(fixture!("completion"));
+    let (ask, echo) = read(fixture!("plain"));
     assert_eq!((ask.turns.len(), ask.turns[0].role), (1, Role::User));
     assert_eq!(ask.turns[0].text(), "Once upon a");
     assert_eq!(ask.max_tokens, Some(16));
@@ -47,7 +51,7 @@ fn a_prompt_is_a_message() {
     let names: Vec<&str> = ask.extras.of(CHAT).iter().map(|(name, _)| &**name).collect();
     assert_eq!(names, ["suffix"]);
     assert_eq!(echo.get("prompt").map(Json::as_str), Some("\"Once upon a\""));
-    let (ask, echo) = read(fixture!("completion_stream"));
+    let (ask, echo) = read(fixture!("stream"));
     assert!(ask.stream && echo.include_usage && echo.fields.is_empty());
     assert_eq!((ask.sampling.n, ask.turns[0].text()), (Some(2), "Once upon a".into()));
 }
@@ -71,9 +75,10 @@ fn other_prompts_are_refused_with_advice() {
 
 #[test]
 fn a_whole_answer() {
-    let (_, echo) = read(fixture!("completion"));
+    let (_, echo) = read(fixture!("plain"));
     let written: Value =
-        serde_json::from_slice(&(COMPLETIONS.reply)(&reply(), &echo, &stamp())).expect("JSON");
+        serde_json::from_slice(&(COMPLETIONS.reply)(&reply(), &echo, &stamp()).expect("written"))
+            .expect("JSON");
     assert_eq!(
         written,
         json!({
@@ -99,7 +104,7 @@ fn a_whole_answer() {
 
 #[test]
 fn a_streamed_answer() {
-    let (_, mut echo) = read(fixture!("completion"));
+    let (_, mut echo) = read(fixture!("plain"));
     echo.include_usage = true;
     let mut encoder = (COMPLETIONS.stream)(echo, stamp());
     let mut out = Vec::new();

@@ -231,7 +231,9 @@ fn thoughts_come_back_with_their_seals() {
 
     let openrouter = ask(fixture!("reasoning_details_openrouter"));
     assert_eq!(thoughts(&openrouter.turns[1])[0].text, "A summary.");
-    assert!(openrouter.turns[1].extras.get("reasoning_details").is_some());
+    let own = thoughts(&openrouter.turns[1])[0].seal.as_ref().expect("sealed");
+    assert!(own.format == CHAT && own.data.contains("gAAAA"));
+    assert!(openrouter.turns[1].extras.is_empty());
 
     let signed = ask(fixture!("gemini_signatures"));
     assert_eq!(call(&signed.turns[1], 0).seal, gemini("CoYBAfKpE"));

@@ -1,0 +1,125 @@
+//! What becomes of a request's body on its way to one deployment: one ordered table, the first match wins,
+//! and the row says which lane was taken. Where client and provider speak the same format and nothing must
+//! look inside, bytes pass as they are; else the request is translated. Nothing here reads or writes a format.
+
+use super::attempt::Miss;
+use super::begin::Begun;
+use super::endpoint::Work;
+use super::{Asked, hub};
+use crate::config::snapshot::Deployment;
+use crate::conversation::Format;
+use crate::wire::codec::ClientHalf;
+use crate::wire::openai_chat::quirks;
+use crate::wire::rerank::Dialect;
+
+/// The way a request goes.
+#[derive(Clone, Copy)]
+pub(super) enum Lane {
+    /// Tidegate's own model answers, in the client's format.
+    Mock,
+    /// The same format on both sides: the body stays bytes.
+    Verbatim,
+    /// Read in the client's format, written in the provider's.
+    Hub { client: &'static ClientHalf, format: Format },
+    /// Embeddings for a provider with a format of its own.
+    Embeddings(Format),
+    /// The same for rerank.
+    Rerank(Dialect),
+    /// Tokens are counted here: the provider has no endpoint for it.
+    Count { client: &'static ClientHalf },
+}
+
+/// Texts that only a gateway puts into a conversation. A provider that gets them back would refuse them, so
+/// the request has to be read: a conversation may move from one model to another.
+const MARKS: [&[u8]; 3] =
+    [b"\"tidegate1.", b"\"provider_specific_fields\"", b"\"thinking_blocks\""];
+
+impl Lane {
+    /// The word in rows.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Mock => "mock",
+            Self::Verbatim => "verbatim",
+            Self::Hub { .. } | Self::Embeddings(_) | Self::Rerank(_) => "hub",
+            Self::Count { .. } => "count",
+        }
+    }
+}
+
+/// Chooses the lane to one deployment.
+pub(super) fn choose(asked: &Asked<'_>, deployment: &Deployment, model: &str) -> Lane {
+    let own = deployment.formats.first().copied();
+    let is_mock = asked.mock(deployment).is_some();
+    let client = match asked.endpoint.work {
+        Work::Conversation(client) => client,
+        Work::Count(client) => {
+            let same = !is_mock && deployment.formats.contains(&client.format);
+            let known = same && is_own_address(deployment);
+            return if known { Lane::Verbatim } else { Lane::Count { client } };
+        }
+        Work::Embeddings if !is_mock => return own.map_or(Lane::Verbatim, embeddings),
+        Work::Rerank if !is_mock => {
+            // Behind Hugging Face's name are its own inference servers.
+            return match (own, deployment.provider.name) {
+                (Some(Format::Cohere), _) => Lane::Rerank(Dialect::Cohere),
+                (_, "huggingface") => Lane::Rerank(Dialect::Tei),
+                _ => Lane::Verbatim,
+            };
+        }
+        Work::Embeddings | Work::Rerank | Work::Other => {
+            return if is_mock { Lane::Mock } else { Lane::Verbatim };
+        }
+    };
+    let hub = |format| Lane::Hub { client, format };
+    if is_mock {
+        // The mock speaks OpenAI's formats; for others it is a provider of chat.
+        let speaks = matches!(client.format, Format::OpenAiChat | Format::OpenAiResponses);
+        return if speaks && asked.endpoint.mocked { Lane::Mock } else { hub(Format::OpenAiChat) };
+    }
+    let same = deployment.formats.contains(&client.format);
+    if same && asked.endpoint.verbatim && !must_look_inside(asked, deployment, client, model) {
+        return Lane::Verbatim;
+    }
+    hub(if same { client.format } else { own.unwrap_or(Format::OpenAiChat) })
+}
+
+fn embeddings(format: Format) -> Lane {
+    match format {
+        Format::Ollama | Format::Cohere | Format::Gemini => Lane::Embeddings(format),
+        _ => Lane::Verbatim,
+    }
+}
+
+/// Whether something in the body has to be read, though both sides speak one format.
+fn must_look_inside(
+    asked: &Asked<'_>,
+    deployment: &Deployment,
+    client: &ClientHalf,
+    model: &str,
+) -> bool {
+    asked.needs_hub
+        || deployment.options.merge_reasoning_content_in_choices
+        || (client.format == Format::OpenAiChat
+            && quirks::wants_mending(&hub::target(asked, deployment, model), &asked.body))
+        || MARKS.iter().any(|mark| memchr::memmem::find(&asked.body, mark).is_some())
+}
+
+/// Whether requests go to the provider's own address, not to a server of somebody else.
+pub(super) fn is_own_address(deployment: &Deployment) -> bool {
+    let own = deployment.provider.base.and_then(|base| url::Url::parse(base).ok());
+    own.is_some_and(|own| own.host_str() == deployment.base.host_str())
+}
+
+/// The half to translate with, where a server behind OpenAI's format turned out to have no responses: many
+/// have only chat (litellm#13130).
+pub(super) fn without_responses(
+    asked: &Asked<'_>,
+    deployment: &Deployment,
+    outcome: &Result<Begun, Miss>,
+) -> Option<&'static ClientHalf> {
+    let client = asked.endpoint.client()?;
+    let missing = outcome.as_ref().is_err_and(Miss::is_no_such_path);
+    let has_chat = deployment.formats.contains(&Format::OpenAiChat);
+    let asks = client.format == Format::OpenAiResponses;
+    (missing && has_chat && asks && !is_own_address(deployment)).then_some(client)
+}

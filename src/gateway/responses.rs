@@ -1,0 +1,362 @@
+//! Responses that outlive their request: going on from one by `previous_response_id`, references to items, and
+//! what is asked of a stored one by its id. Where the provider keeps responses itself, only the way back to it
+//! is stored here; else the whole is. A response belongs to the key that made it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, header};
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::admit::Caller;
+use super::attempt;
+use super::route::Candidate;
+use super::{Gate, admit};
+use crate::conversation::{Json, Reply};
+use crate::ground::fault::{Fault, Kind};
+use crate::journal::responses::{Responses, Stored};
+use crate::provider::client::Upstreams;
+use crate::provider::{Call, Content};
+use crate::wire::codec::{ClientHalf, Echo, Stamp};
+use crate::wire::envelope;
+use crate::wire::fields::Fields;
+use crate::wire::openai_responses::client::input_items;
+
+/// Most items of one page of `input_items`.
+const MOST_ITEMS: usize = 100;
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The thread that a request goes on with, and what is to be kept of it.
+pub(super) struct Thread {
+    responses: Responses,
+    owner: String,
+    /// The client wants the response kept (which is the default).
+    store: bool,
+    previous: Option<String>,
+    /// The request's own items, before those of the thread were put in front.
+    input: Vec<Json>,
+    /// The deployment that keeps the previous response.
+    pub(super) deployment: Option<String>,
+    /// The client names a previous response that is not known here: only a provider may know it.
+    pub(super) is_unknown: bool,
+}
+
+/// Keeps a response once it is complete.
+pub(super) enum Keeper {
+    /// The provider keeps it: the way there.
+    Way { thread: Thread, deployment: String },
+    /// All of it.
+    Whole { thread: Thread, client: &'static ClientHalf, echo: Echo, stamp: Stamp },
+}
+
+/// Whoever a response belongs to.
+pub(super) fn owner(caller: &Caller) -> String {
+    match caller {
+        Caller::Master => "master".to_owned(),
+        Caller::Anyone => String::new(),
+        Caller::Key(key) => key.id.clone(),
+    }
+}
+
+/// Reads what a request says of threads. With a known one, the body comes back with all that was said before
+/// in its `input`. `seed` makes ids for items that have none.
+///
+/// # Errors
+/// `InvalidRequest`: a field has the wrong type, or asks for a conversation object.
+pub(super) async fn follow(
+    responses: &Responses,
+    caller: &Caller,
+    body: &Bytes,
+    seed: &str,
+) -> Result<(Thread, Option<Bytes>), Fault> {
+    let mut fields = Fields::of_bytes(body)
+        .ok_or_else(|| Fault::bug("a body that was an object is none any more"))?;
+    let mut thread = Thread {
+        responses: responses.clone(),
+        owner: owner(caller),
+        store: fields.boolean("store")?.unwrap_or(true),
+        previous: fields.string("previous_response_id")?,
+        input: Vec::new(),
+        deployment: None,
+        is_unknown: false,
+    };
+    if fields.has("conversation") {
+        return Err(Fault::new(
+            Kind::Unsupported,
+            "Conversation objects are not kept here. Go on with `previous_response_id`, or send the \
+             whole input.",
+        )
+        .with_param("conversation"));
+    }
+    let (own, has_references) = thread.refer(input_items(body, seed)).await;
+    let before = match &thread.previous {
+        None => Vec::new(),
+        Some(id) => thread.responses.chain(id, &thread.owner).await,
+    };
+    thread.is_unknown = thread.previous.is_some() && before.is_empty();
+    thread.deployment = before.last().and_then(|last| last.deployment.clone());
+    let is_kept_here = !before.is_empty() && thread.deployment.is_none();
+    let expanded = if is_kept_here || has_references {
+        let said = before.iter().flat_map(said);
+        let input: Vec<Json> = said.chain(own.iter().cloned()).collect();
+        Some(with_input(body, &input))
+    } else {
+        None
+    };
+    thread.input = own;
+    Ok((thread, expanded))
+}
+
+/// What a stored response adds to a conversation: its request's items and its own.
+fn said(stored: &Stored) -> Vec<Json> {
+    let mut items: Vec<Json> = serde_json::from_str(&stored.input).unwrap_or_default();
+    let mut response = Fields::read(&stored.response).unwrap_or_default();
+    items.extend(response.items("output").into_iter().map(Json::of_raw));
+    items
+}
+
+/// The body with another `input`, and without the name of the previous response.
+fn with_input(body: &Bytes, input: &[Json]) -> Bytes {
+    let mut over = Map::new();
+    over.insert("previous_response_id".to_owned(), Value::Null);
+    let body = Bytes::from(envelope::overlay(body, &over).concat());
+    Bytes::from(envelope::replace(&body, "input", Json::of(&input).as_str()).concat())
+}
+
+impl Thread {
+    /// Puts the items in place that the client only refers to; whether there were any.
+    async fn refer(&self, items: Vec<Json>) -> (Vec<Json>, bool) {
+        let mut found_any = false;
+        let mut out = Vec::with_capacity(items.len());
+        for item in items {
+            let reference = item.as_str().contains("item_reference").then(|| {
+                let mut fields = Fields::read(item.as_str())?;
+                let is_reference = fields.text("type").as_deref() == Some("item_reference");
+                is_reference.then(|| fields.text("id")).flatten()
+            });
+            let found = match reference.flatten() {
+                Some(id) => self.responses.item(&id, &self.owner).await.and_then(Json::parse),
+                None => None,
+            };
+            found_any |= found.is_some();
+            out.push(found.unwrap_or(item));
+        }
+        (out, found_any)
+    }
+
+    /// The candidates, those first that keep the previous response.
+    ///
+    /// # Errors
+    /// No candidate has it.
+    pub(super) fn arrange(&self, candidates: &mut Vec<Candidate>) -> Result<(), Fault> {
+        let Some(keeps) = &self.deployment else { return Ok(()) };
+        candidates.retain(|candidate| candidate.deployment.id == *keeps);
+        if candidates.is_empty() {
+            return Err(no_such_previous(self.previous.as_deref().unwrap_or_default()));
+        }
+        Ok(())
+    }
+
+    /// A previous response that nobody here knows cannot be gone on from where the request is translated.
+    pub(super) fn check(&self) -> Result<(), Fault> {
+        match &self.previous {
+            Some(id) if self.is_unknown || self.deployment.is_some() => Err(no_such_previous(id)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The client wants the response kept.
+    pub(super) fn store(&self) -> bool {
+        self.store
+    }
+
+    fn keep_way(self, response_id: &str, deployment: String) {
+        self.responses.put(Stored {
+            response_id: response_id.to_owned(),
+            owner: self.owner,
+            created_us: Timestamp::now().as_microsecond(),
+            deployment: Some(deployment),
+            previous: self.previous.filter(|_| !self.is_unknown),
+            ..Stored::default()
+        });
+    }
+
+    fn keep_whole(self, response: String) {
+        let mut fields = Fields::read(&response).unwrap_or_default();
+        let id = fields.text("id").unwrap_or_default();
+        let output = fields.items("output").into_iter().map(Json::of_raw);
+        let items = self.input.iter().cloned().chain(output).filter_map(|item| {
+            let id = Fields::read(item.as_str())?.text("id")?;
+            Some((id, item.as_str().to_owned()))
+        });
+        self.responses.put(Stored {
+            response_id: id,
+            owner: self.owner,
+            created_us: Timestamp::now().as_microsecond(),
+            deployment: None,
+            previous: self.previous,
+            items: items.collect(),
+            input: Json::of(&self.input).as_str().to_owned(),
+            response,
+        });
+    }
+}
+
+impl Keeper {
+    /// The response is complete. `response_id` is what the provider called it, `reply` all of it, where it was
+    /// translated.
+    pub(super) fn keep(self, response_id: Option<&str>, reply: Option<&Reply>) {
+        match (self, response_id, reply) {
+            (Self::Way { thread, deployment }, Some(id), _) => thread.keep_way(id, deployment),
+            (Self::Whole { thread, client, echo, stamp }, _, Some(reply)) => {
+                let response = (client.reply)(reply, &echo, &stamp).ok();
+                if let Some(response) = response.and_then(|bytes| String::from_utf8(bytes).ok()) {
+                    thread.keep_whole(response);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What can be asked of a stored response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    Retrieve,
+    Delete,
+    Cancel,
+    InputItems,
+}
+
+impl Gate {
+    /// Answers a question about a stored response; status and JSON body.
+    ///
+    /// # Errors
+    /// No such response of this key; what the provider that keeps it says.
+    pub async fn stored_response(
+        &self,
+        question: Question,
+        id: &str,
+        query: Option<&str>,
+        headers: &HeaderMap,
+        upstreams: &Upstreams,
+    ) -> Result<Bytes, Fault> {
+        let live = self.live();
+        let caller = admit::identify(&live.snapshot.keys, headers)?;
+        let owner = owner(&caller);
+        let mut chain = self.responses.chain(id, &owner).await;
+        let stored = chain.pop().ok_or_else(|| not_found(id))?;
+        if let Some(deployment) = &stored.deployment {
+            let mut all = live.snapshot.models.deployments();
+            let deployment =
+                all.find(|known| known.id == *deployment).ok_or_else(|| not_found(id))?;
+            let (method, suffix) = match question {
+                Question::Retrieve => (Method::GET, ""),
+                Question::Delete => (Method::DELETE, ""),
+                Question::Cancel => (Method::POST, "/cancel"),
+                Question::InputItems => (Method::GET, "/input_items"),
+            };
+            let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+            let call = Call {
+                method,
+                path: format!("/responses/{id}{suffix}{query}").into(),
+                is_native: false,
+                model: deployment.model.as_str(),
+                headers: json_headers(),
+                body: Content::Pieces(Vec::new()),
+                timeout: TIMEOUT,
+            };
+            let answer = attempt::fetch(upstreams, deployment, call).await?;
+            if question == Question::Delete {
+                self.responses.delete(id, &owner).await;
+            }
+            return Ok(answer);
+        }
+        match question {
+            Question::Retrieve => Ok(Bytes::from(stored.response)),
+            Question::Delete => {
+                self.responses.delete(id, &owner).await;
+                let gone = json!({ "id": id, "object": "response", "deleted": true });
+                Ok(Bytes::from(gone.to_string()))
+            }
+            Question::Cancel => Err(Fault::invalid(
+                "Only responses made with `background: true` can be cancelled, and this one was not.",
+            )),
+            Question::InputItems => {
+                let items: Vec<Json> = chain
+                    .iter()
+                    .flat_map(said)
+                    .chain(serde_json::from_str::<Vec<Json>>(&stored.input).unwrap_or_default())
+                    .collect();
+                page(items, query)
+            }
+        }
+    }
+}
+
+fn json_headers() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers
+}
+
+/// One page of items (<https://platform.openai.com/docs/api-reference/responses/input-items>): the newest
+/// first, unless `order=asc`.
+fn page(mut items: Vec<Json>, query: Option<&str>) -> Result<Bytes, Fault> {
+    let pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+    let (mut limit, mut after) = (20, None);
+    let mut descending = true;
+    for (name, value) in pairs {
+        match name {
+            "limit" => {
+                limit = value
+                    .parse()
+                    .ok()
+                    .filter(|limit| (1..=MOST_ITEMS).contains(limit))
+                    .ok_or_else(|| {
+                        Fault::invalid("`limit` must be a number from 1 to 100.")
+                            .with_param("limit")
+                    })?;
+            }
+            "order" => descending = value != "asc",
+            "after" => after = Some(value),
+            _ => {}
+        }
+    }
+    let id = |item: &Json| Fields::read(item.as_str()).and_then(|mut fields| fields.text("id"));
+    if descending {
+        items.reverse();
+    }
+    if let Some(after) = after {
+        let at = items.iter().position(|item| id(item).as_deref() == Some(after));
+        items.drain(..at.map_or(0, |at| at + 1));
+    }
+    let has_more = items.len() > limit;
+    items.truncate(limit);
+    let (first, last) = (items.first().and_then(id), items.last().and_then(id));
+    let head =
+        json!({ "object": "list", "first_id": first, "last_id": last, "has_more": has_more });
+    let body = Bytes::from(head.to_string());
+    Ok(Bytes::from(envelope::replace(&body, "data", Json::of(&items).as_str()).concat()))
+}
+
+/// OpenAI's words for a response that is not there.
+fn not_found(id: &str) -> Fault {
+    Fault::new(Kind::ResponseNotFound, gone(id))
+}
+
+/// The same for one that a request wants to go on from.
+fn no_such_previous(id: &str) -> Fault {
+    let mut fault = Fault::invalid(gone(id)).with_param("previous_response_id");
+    fault.details_mut().code = Some("previous_response_not_found".to_owned());
+    fault
+}
+
+fn gone(id: &str) -> String {
+    let shown: String = id.chars().filter(|c| !c.is_control()).take(80).collect();
+    format!(
+        "Response with id '{shown}' not found. It was not stored, has expired, or belongs to another key. \
+         Send the whole input instead."
+    )
+}

@@ -1,0 +1,229 @@
+//! Tries whose answer is translated: waiting until it is known to have begun, and turning it, whole or as
+//! it comes, into the client's format. What comes from a provider is bounded before it is held.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, header};
+
+use super::attempt::Miss;
+use super::begin::{Begun, Content};
+use super::hub::Written;
+use super::relay::Flow;
+use super::translation::Translation;
+use crate::conversation::think::{self, Think};
+use crate::conversation::{Event, Fold, Format, Reply};
+use crate::ground::fault::Fault;
+use crate::provider::{self, Failure, ReplyBody};
+use crate::wire::codec::{ClientHalf, Echo, Frame, Stamp};
+use crate::wire::framing::{Frames, Framing};
+use crate::wire::tap::{Family, Tap};
+
+/// A whole reply of a provider is held to be translated; a larger one is refused.
+const MAX_REPLY: usize = 64 * 1024 * 1024;
+
+/// What shapes the answer.
+pub(super) struct Shape<'a> {
+    pub(super) client: &'static ClientHalf,
+    pub(super) echo: &'a Echo,
+    pub(super) stamp: Stamp,
+    /// The client wants a stream.
+    pub(super) stream: bool,
+    /// Thoughts go into the text.
+    pub(super) merge_reasoning: bool,
+    /// The whole answer is wanted when it is there.
+    pub(super) keep: bool,
+}
+
+/// How long may be waited.
+#[derive(Clone, Copy)]
+pub(super) struct Patience {
+    /// For a whole answer, or the beginning of a streamed one.
+    pub(super) timeout: Duration,
+    /// A stream that stays silent this long is begun all the same.
+    pub(super) ping_interval: Duration,
+}
+
+/// Waits until the answer is known to have begun.
+pub(super) async fn begin(
+    reply: provider::Reply,
+    written: Written,
+    shape: Shape<'_>,
+    patience: Patience,
+) -> Result<Begun, Miss> {
+    let provider::Reply { headers, body, .. } = reply;
+    let is_stream = is_stream(&headers, written.provider.framing)?;
+    let mut begun = if shape.stream && is_stream {
+        streamed(body, &written, shape, patience).await?
+    } else {
+        let wait = whole(body, &written, is_stream);
+        let reply = tokio::time::timeout(patience.timeout, wait).await;
+        told(reply.unwrap_or(Err(Miss::of_failure(Failure::Timeout)))?, &written, shape)?
+    };
+    begun.losses = written.losses;
+    for (name, value) in &headers {
+        if name != header::CONTENT_TYPE {
+            begun.headers.append(name, value.clone());
+        }
+    }
+    Ok(begun)
+}
+
+/// Whether the provider answers with a stream, by what it calls its answer and what its format has.
+fn is_stream(headers: &HeaderMap, framing: Framing) -> Result<bool, Miss> {
+    let kind = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes()).unwrap_or_default();
+    let is = |name: &[u8]| kind.get(..name.len()).is_some_and(|k| k.eq_ignore_ascii_case(name));
+    if is(b"text/html") {
+        return Err(Miss::garbage("The provider answered with a web page, not with an answer."));
+    }
+    Ok(match framing {
+        Framing::Events => !is(b"application/json"),
+        Framing::Lines => is(b"application/x-ndjson") || is(b"application/ndjson"),
+        Framing::Amazon => is(b"application/vnd.amazon.eventstream"),
+    })
+}
+
+/// The beginning of a stream: something of the answer itself, or a first silence.
+async fn streamed(
+    mut body: ReplyBody,
+    written: &Written,
+    shape: Shape<'_>,
+    patience: Patience,
+) -> Result<Begun, Miss> {
+    let mut tap = Tap::new(Family::Other);
+    let mut translation = translation(written, &shape);
+    let until = Instant::now() + patience.timeout.min(patience.ping_interval);
+    while !translation.has_begun() {
+        let left = until.saturating_duration_since(Instant::now());
+        match tokio::time::timeout(left, body.next()).await {
+            Err(_silent) => break,
+            Ok(Some(Ok(bytes))) => translation.push(bytes, &mut tap).map_err(Miss::of_fault)?,
+            Ok(Some(Err(failure))) => return Err(Miss::of_failure(failure)),
+            Ok(None) => {
+                translation.end(&mut tap);
+                body = ReplyBody::Local(VecDeque::new());
+                break;
+            }
+        }
+    }
+    // Nothing has left for the client yet: another deployment may do better.
+    if let Some(fault) = translation.failed() {
+        return Err(Miss::of_fault(fault.clone()));
+    }
+    let flow = Flow::Translated(Box::new(translation));
+    let first = VecDeque::new();
+    let content = Content::Flowing { first, rest: body, flow };
+    Ok(Begun::new(stream_headers(), content, tap))
+}
+
+fn translation(written: &Written, shape: &Shape<'_>) -> Translation {
+    let half = written.provider;
+    Translation::new(
+        Frames::new(half.framing),
+        (half.stream)(written.context.clone()),
+        written.names.restorer(),
+        shape.merge_reasoning.then(Think::default),
+        (shape.client.stream)(shape.echo.clone(), shape.stamp.clone()),
+        shape.keep,
+    )
+}
+
+/// A whole reply, whether it came as one or as a stream that nobody asked for.
+async fn whole(mut body: ReplyBody, written: &Written, is_stream: bool) -> Result<Reply, Miss> {
+    let bytes = read(&mut body).await?;
+    let half = written.provider;
+    let mut context = written.context.clone();
+    let reply = if is_stream && looks_streamed(&bytes) {
+        let mut fold = Fold::default();
+        let mut events = Vec::new();
+        let mut frames = Frames::new(half.framing);
+        let mut decoder = (half.stream)(context);
+        let read = frames.push(bytes, |frame: Frame<'_>| decoder.frame(frame, &mut events));
+        read.map_err(|unreadable| Miss::garbage(unreadable.0))?;
+        frames.end(|frame| decoder.frame(frame, &mut events));
+        decoder.end(&mut events);
+        events.into_iter().for_each(|event: Event| fold.push(event));
+        fold.finish().map_err(Miss::of_fault)?
+    } else {
+        (half.reply)(&bytes, &mut context).map_err(Miss::of_fault)?
+    };
+    Ok(reply)
+}
+
+/// Some servers send JSON without saying so.
+fn looks_streamed(bytes: &[u8]) -> bool {
+    !bytes.trim_ascii_start().starts_with(b"{")
+}
+
+pub(super) async fn read(body: &mut ReplyBody) -> Result<Bytes, Miss> {
+    let mut whole = BytesMut::new();
+    while let Some(bytes) = body.next().await {
+        whole.extend_from_slice(&bytes.map_err(Miss::of_failure)?);
+        if whole.len() > MAX_REPLY {
+            return Err(Miss::garbage("The provider's answer is larger than 64 MiB."));
+        }
+    }
+    Ok(whole.freeze())
+}
+
+/// A whole reply, told as the client wants it.
+fn told(mut reply: Reply, written: &Written, shape: Shape<'_>) -> Result<Begun, Miss> {
+    let mut tap = Tap::new(Family::Other);
+    if shape.stream {
+        let mut translation = translation(written, &shape);
+        translation.tell(reply, &mut tap);
+        let whole = translation.take().unwrap_or_default();
+        let kept = translation.kept();
+        return Ok(Begun { kept, ..Begun::new(stream_headers(), Content::Whole(whole), tap) });
+    }
+    written.names.restore_reply(&mut reply);
+    tap.observe_reply(&reply);
+    if shape.merge_reasoning {
+        reply = think::merge_reply(reply);
+    }
+    let body = (shape.client.reply)(&reply, shape.echo, &shape.stamp).map_err(Miss::of_fault)?;
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let kept = shape.keep.then_some(reply);
+    let content = Content::Whole(Bytes::from(body));
+    Ok(Begun { kept, ..Begun::new(headers, content, tap) })
+}
+
+fn stream_headers() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let kind = HeaderValue::from_static("text/event-stream; charset=utf-8");
+    headers.insert(header::CONTENT_TYPE, kind);
+    headers
+}
+
+/// A whole reply that becomes another.
+pub(super) async fn convert(
+    reply: provider::Reply,
+    timeout: Duration,
+    read_reply: impl FnOnce(&[u8]) -> Result<Vec<u8>, Fault>,
+) -> Result<Begun, Miss> {
+    let mut body = reply.body;
+    let bytes = tokio::time::timeout(timeout, read(&mut body)).await;
+    let bytes = bytes.unwrap_or(Err(Miss::of_failure(Failure::Timeout)))?;
+    let body = Bytes::from(read_reply(&bytes).map_err(Miss::of_fault)?);
+    let mut tap = Tap::new(Family::Other);
+    tap.reply(&body);
+    let mut headers = reply.headers;
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(Begun::new(headers, Content::Whole(body), tap))
+}
+
+/// How many tokens a request has, in the client's words.
+pub(super) fn counted(format: Format, tokens: u64) -> Begun {
+    let body = match format {
+        Format::OpenAiResponses => {
+            serde_json::json!({ "object": "response.input_tokens", "input_tokens": tokens })
+        }
+        _ => serde_json::json!({ "input_tokens": tokens }),
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let body = Bytes::from(body.to_string());
+    Begun::new(headers, Content::Whole(body), Tap::new(Family::Other))
+}

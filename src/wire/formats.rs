@@ -1,0 +1,56 @@
+//! The tables of formats: which half faces the clients of an endpoint, which half faces a provider.
+
+use super::codec::{ClientHalf, ProviderHalf, Target};
+use super::{anthropic, bedrock, cohere, gemini, ollama, openai_chat, openai_responses};
+use crate::conversation::Format;
+use crate::conversation::stand_in::{Abilities, CallIds, IdCharset};
+use crate::ground::fault::Fault;
+
+pub static CHAT: ClientHalf = openai_chat::client::CLIENT;
+pub static COMPLETIONS: ClientHalf = openai_chat::client::COMPLETIONS;
+pub static RESPONSES: ClientHalf = openai_responses::client::CLIENT;
+pub static COMPACTION: ClientHalf = openai_responses::client::COMPACTION;
+pub static MESSAGES: ClientHalf = anthropic::client::CLIENT;
+
+static PROVIDERS: &[ProviderHalf] = &[
+    openai_chat::provider::PROVIDER,
+    openai_responses::provider::PROVIDER,
+    anthropic::provider::PROVIDER,
+    gemini::provider::PROVIDER,
+    bedrock::provider::PROVIDER,
+    ollama::provider::PROVIDER,
+    cohere::provider::PROVIDER,
+];
+
+/// The half that speaks a format to providers. Every format has one, which a test holds.
+pub fn provider(format: Format) -> Option<&'static ProviderHalf> {
+    PROVIDERS.iter().find(|half| half.format == format)
+}
+
+/// What tools and ids a provider takes as they are; all else is played by what it has.
+pub fn abilities(format: Format, target: &Target<'_>) -> Abilities {
+    let word = |length| CallIds { length, charset: IdCharset::Word, exact: false };
+    match format {
+        Format::OpenAiResponses => Abilities::RESPONSES,
+        Format::OpenAiChat => openai_chat::quirks::abilities(target),
+        // https://docs.anthropic.com/en/api/messages: ^[a-zA-Z0-9_-]+$, names up to 128.
+        Format::Anthropic => Abilities {
+            hosted: Some(Format::Anthropic),
+            name_length: 128,
+            call_id: word(128),
+            ..Abilities::FUNCTIONS
+        },
+        // https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolUseBlock.html
+        Format::Bedrock => Abilities { call_id: word(64), ..Abilities::FUNCTIONS },
+        Format::Gemini | Format::Ollama | Format::Cohere => Abilities::FUNCTIONS,
+    }
+}
+
+/// The HTTP status that a failure has for the clients of a half: Anthropic's have one of their own for an
+/// overloaded provider.
+pub fn status(client: &ClientHalf, fault: &Fault) -> u16 {
+    match client.format {
+        Format::Anthropic => anthropic::client::status(fault),
+        _ => fault.status(),
+    }
+}
