@@ -17,6 +17,7 @@ pub mod responses;
 pub mod route;
 mod translated;
 mod translation;
+mod tries;
 mod upload;
 
 use std::error::Error;

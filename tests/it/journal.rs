@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tidegate::config::snapshot::RequestLog;
 use tidegate::conversation::usage::Usage;
 use tidegate::ground::secret::Secret;
-use tidegate::journal::entry::{Attempt, Entry, Payload, Status, UsageSource};
+use tidegate::journal::entry::{Attempt, Entry, Loss, Payload, Status, UsageSource};
 use tidegate::journal::query::{self, LogQuery};
 use tidegate::journal::{Journal, JournalStatus, PostgresState, Recorder};
 use tokio::sync::mpsc;
@@ -397,6 +397,7 @@ async fn every_column_arrives_and_litellms_view_shows_it() {
         assert!(!value.is_null() || later.contains(&column.as_str()), "{column} is empty");
     }
     assert_eq!(row["tags"], serde_json::json!(["a \"b\"", "é"]));
+    assert_eq!(row["losses"][0]["path"], "logit_bias");
     assert_eq!(row["attempt_trail"][0]["error"], "connect");
     assert_eq!(row["client_ip"], "192.0.2.7");
     assert_eq!(row["cost_usd"], 0.0125);
@@ -706,6 +707,7 @@ fn full_entry() -> Entry {
     let answered =
         Attempt { deployment: "second".to_owned(), status: Some(200), error: None, duration_us: 9 };
     Entry {
+        losses: vec![Loss { path: "logit_bias".to_owned(), why: "no place for it".to_owned() }],
         duration_us: 2_000_000,
         upstream_us: Some(1_900_000),
         ttfb_us: Some(200_000),

@@ -1,3 +1,5 @@
+//! What providers say when they fail, and what becomes of it.
+
 use super::*;
 
 struct Expected {
