@@ -25,10 +25,13 @@ BINARY = ROOT / "target/debug/tidegate"
 PICTURE_URL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAEklEQVR4nGP4z8CAFWEXHbQSACj/P8Fu7N9hAAAAAElFTkSuQmCC"
 PICTURE = base64.b64decode(PICTURE_URL.partition(",")[2])
 
+# Servers behind OpenAI's prefix that have chat only: told so in the configuration, and found out.
+CHAT_ONLY = {"openai": "chat", "bare": "chat"}
 # How a model of each format is written in `litellm_params`: `{base}` is the scripted provider.
 PARAMS = {
     "chat": "{{model: groq/qwen-3-strict, api_base: {base}/openai/v1, api_key: sk-up}}",
     "openai": "{{model: openai/strict, api_base: {base}/v1, api_key: sk-up, use_chat_completions_api: true}}",
+    "bare": "{{model: openai/strict, api_base: {base}/v1, api_key: sk-up}}",
     "mistral": "{{model: mistral/magistral-strict, api_base: {base}/v1, api_key: sk-up}}",
     "deepseek": "{{model: deepseek/deepseek-reasoner, api_base: {base}, api_key: sk-up}}",
     "messages": "{{model: anthropic/claude-sonnet-4-5, api_base: {base}, api_key: sk-up}}",
@@ -81,7 +84,7 @@ def serving(models, binary=BINARY, more=""):
     """A gateway with these models (name → kind) and a scripted provider of every kind among them: (upstreams by
     kind, port, directory). The directory stays where a case ended in an exception."""
     directory = pathlib.Path(tempfile.mkdtemp(prefix="tidegate-clients-"))
-    upstreams = {kind: Upstream({"openai": "chat"}.get(kind, kind)) for kind in dict.fromkeys(models.values())}
+    upstreams = {kind: Upstream(CHAT_ONLY.get(kind, kind), probed=kind == "bare") for kind in dict.fromkeys(models.values())}
     entries = "".join(f"  - model_name: {name}\n    litellm_params: {PARAMS[kind].format(base=upstreams[kind].address)}\n"
                       for name, kind in models.items())
     (directory / "config.yaml").write_text(

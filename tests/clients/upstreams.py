@@ -22,18 +22,52 @@ from strict.responses import Responses
 
 # Odd sizes: characters, lines and events are all cut somewhere, and some pieces hold several events.
 SIZES = (1, 2, 3, 5, 7, 1, 211, 13, 1, 1, 89, 17, 1024, 3)
+
+
+class OpenAi:
+    """OpenAI has both its formats at one address."""
+
+    forgiving = False
+    stream_type = Responses.stream_type
+
+    def __init__(self):
+        self.halves = {"/responses": Responses(), "/chat/completions": Chat("openai")}
+
+    def half(self, path):
+        return next((half for end, half in self.halves.items() if path.endswith(end)), self.halves["/responses"])
+
+    def other(self, path, headers, body):
+        return self.half(path).other(path, headers, body)
+
+    def read(self, path, headers, body):
+        view = self.half(path).read(path, headers, body)
+        view.more["half"] = self.half(path)
+        return view
+
+    def whole(self, view, reply):
+        return view.more["half"].whole(view, reply)
+
+    def stream(self, view, reply):
+        return view.more["half"].stream(view, reply)
+
+    def error(self, refusal):
+        return self.halves["/responses"].error(refusal)
+
+
 FORMATS = {
     "chat": Chat, "mistral": lambda: Chat("mistral"), "deepseek": lambda: Chat("deepseek"), "messages": Messages,
-    "gemini": Gemini, "ollama": Ollama, "responses": Responses,
+    "gemini": Gemini,
+    "ollama": Ollama, "responses": OpenAi,
 }
 
 
 class Upstream:
     """`requests` holds (path, headers, body) in order; `violations` what a request must not have held;
-    `script` is asked for every answer, and may be changed between cases."""
+    `script` is asked for every answer, and may be changed between cases; `probed`: a path that is not there may be
+    asked for."""
 
-    def __init__(self, name, script=None):
-        self.format, self.script = FORMATS[name](), script
+    def __init__(self, name, script=None, probed=False):
+        self.format, self.script, self.probed = FORMATS[name](), script, probed
         self.lock = threading.Lock()
         self.fresh()
         upstream = self
@@ -75,7 +109,7 @@ class Upstream:
             self.requests.append((handler.path, dict(handler.headers), body))
         try:
             if other := self.format.other(path, handler.headers, body):
-                if other[0] == 404:
+                if other[0] == 404 and not self.probed:
                     self.violations.append(f"{handler.command} {path}: not a path of this provider")
                 return send(handler, *other)
             view = self.format.read(handler.path, handler.headers, json.loads(body or b"null"))

@@ -1,6 +1,7 @@
 """What the formats share: a conversation as a script sees it, an answer as a script gives it, and the ways to
 say no. A format reads a request strictly (`read`), and says a reply whole (`whole`) or as the bytes of its
-stream (`stream`)."""
+stream (`stream`). What the model thought before a call must come back as it was; `forgiving`: it may be missing, in
+the way that the real provider takes, as some clients keep nothing of it."""
 
 import json
 import re

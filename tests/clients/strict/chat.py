@@ -1,6 +1,7 @@
 """OpenAI's chat completions as those serve it who have nothing else: no /responses, no `developer`, functions
-only, no field beyond the documented ones. Three temperaments: `groq` (refuses reasoning in a history), `mistral`
-(ids of nine characters, no stream_options, 422), `deepseek` (wants its reasoning_content back in a tool loop).
+only, no field beyond the documented ones. The temperaments: `groq` (refuses reasoning in a history), `mistral`
+(ids of nine characters, no stream_options, 422), `deepseek` (wants its reasoning_content back in a tool loop);
+and `openai`, which knows more, shows no reasoning, and has /responses beside it.
 
 https://console.groq.com/docs/openai, https://docs.mistral.ai/api, https://api-docs.deepseek.com/guides/thinking_mode"""
 
@@ -13,12 +14,15 @@ KEYS = {"model", "messages", "stream", "tools", "tool_choice", "temperature", "t
         "presence_penalty", "frequency_penalty", "response_format", "parallel_tool_calls"}
 MORE = {"groq": {"stream_options", "seed", "reasoning_effort", "max_completion_tokens", "user"},
         "mistral": {"random_seed", "safe_prompt", "reasoning_effort"},
+        "openai": {"stream_options", "seed", "reasoning_effort", "max_completion_tokens", "user", "store", "metadata",
+                   "verbosity", "prompt_cache_key", "service_tier", "safety_identifier"},
         "deepseek": {"stream_options", "thinking", "reasoning_effort", "logprobs", "top_logprobs"}}
 MESSAGE = {"system": {"role", "content"}, "user": {"role", "content"}, "assistant": {"role", "content", "tool_calls"},
            "tool": {"role", "content", "tool_call_id"}}
 
 
 class Chat:
+    forgiving = False
     stream_type = "text/event-stream; charset=utf-8"
 
     def __init__(self, kind="groq"):
@@ -43,6 +47,8 @@ class Chat:
 
     def body(self, body):
         only(body, KEYS | MORE[self.kind], "body")
+        need(self.kind != "openai" or "max_tokens" not in body, "Unsupported parameter: 'max_tokens' is not supported with "
+                                                                "this model. Use 'max_completion_tokens' instead.")
         view = View(body["model"], body.get("stream", False), tools=self.tools(body))
         if "stream_options" in body:
             need(view.stream, "stream_options is only allowed with stream")
@@ -52,6 +58,8 @@ class Chat:
         waiting = {}
         for index, message in enumerate(body["messages"]):
             where = f"messages[{index}]"
+            if self.kind == "openai" and message.get("role") == "developer":
+                message["role"] = "system"
             need(message.get("role") in MESSAGE, f"{where}.role: {message.get('role')!r} is not known")
             allowed = MESSAGE[message["role"]] | ({"reasoning_content"} if self.kind == "deepseek" else set())
             only(message, allowed, where)
@@ -101,7 +109,8 @@ class Chat:
             need(isinstance(arguments, dict), f"{where}: arguments are no object")
             found[call["id"]] = Call(call["id"], call["function"]["name"], arguments)
             if self.kind == "deepseek" and call["id"] in self.reasons:
-                need(message.get("reasoning_content") == self.reasons[call["id"]],
+                back = message.get("reasoning_content")
+                need(back == self.reasons[call["id"]] or self.forgiving and isinstance(back, str),
                      "The `reasoning_content` in the thinking mode must be passed back to the API")
         return found
 
@@ -133,6 +142,8 @@ class Chat:
         return calls
 
     def reason(self, text):
+        if self.kind == "openai":
+            return {}
         if self.kind == "mistral":
             return {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": text}]}]}
         return {"reasoning_content" if self.kind == "deepseek" else "reasoning": text}

@@ -19,10 +19,13 @@ SCHEMA = {"type", "format", "title", "description", "nullable", "enum", "items",
           "required", "minimum", "maximum", "minLength", "maxLength", "pattern", "anyOf", "propertyOrdering", "default",
           "example", "minProperties", "maxProperties"}
 TYPES = {"STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "NULL"}
+# What says that a signature is lost.
+SKIP = "skip_thought_signature_validator"
 PATH = re.compile(r".*/models/([^/:]+):(generateContent|streamGenerateContent|countTokens)$")
 
 
 class Gemini:
+    forgiving = False
     stream_type = "text/event-stream"
 
     def __init__(self):
@@ -94,6 +97,10 @@ class Gemini:
                 if "functionResponse" in part:
                     only(part["functionResponse"], {"id", "name", "response", "parts"}, f"{where}.function_response")
                     need(isinstance(part["functionResponse"]["response"], dict), f"{where}: response is no object")
+                    for inner in part["functionResponse"].get("parts", []):
+                        only(inner, {"inlineData", "fileData"}, f"{where}.function_response.parts")
+                        need(view.model.startswith("gemini-3"), f"{where}: pictures in a response, before Gemini 3")
+                        view.pictures += "inlineData" in inner
                     answers.append(part["functionResponse"])
             if content["role"] == "user":
                 need(len(answers) == len(waiting), f"{where}: the number of function response parts ({len(answers)}) must "
@@ -122,7 +129,8 @@ class Gemini:
             if len(found) == 1:
                 signature = part.get("thoughtSignature")
                 need(signature, f"Function call is missing a thought_signature in functionCall parts: {where}")
-                need(self.signatures.get(signature) == found[0].name, f"{where}: thought signature is not valid")
+                need(self.signatures.get(signature) == found[0].name or self.forgiving and signature == SKIP,
+                     f"{where}: thought signature is not valid")
         return found
 
     def parts(self, view, reply):

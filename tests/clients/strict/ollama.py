@@ -1,5 +1,5 @@
 """Ollama's own /api/chat: lines of JSON, contents that are strings, arguments that are objects, results that name
-their tool, no ids, no tool_choice; no /v1.
+their tool, no tool_choice; no /v1. Ids of calls are taken, as newer versions do, and none are given out.
 
 https://docs.ollama.com/api/chat"""
 
@@ -11,10 +11,12 @@ KEYS = {"model", "messages", "tools", "stream", "format", "options", "keep_alive
 OPTIONS = {"num_predict", "temperature", "top_p", "top_k", "min_p", "stop", "seed", "presence_penalty",
            "frequency_penalty", "repeat_penalty", "num_ctx", "num_keep"}
 MESSAGE = {"system": {"role", "content"}, "user": {"role", "content", "images"},
-           "assistant": {"role", "content", "thinking", "tool_calls"}, "tool": {"role", "content", "tool_name"}}
+           "assistant": {"role", "content", "thinking", "tool_calls"},
+           "tool": {"role", "content", "tool_name", "tool_call_id"}}
 
 
 class Ollama:
+    forgiving = False
     stream_type = "application/x-ndjson"
 
     def other(self, path, headers, body):
@@ -48,6 +50,7 @@ class Ollama:
             if message["role"] == "tool":
                 need(waiting, f"{where}: a result without a call")
                 call = waiting.pop(0)
+                need(message.get("tool_call_id", call.id) == call.id, f"{where}: a result of another call")
                 need(message["tool_name"] == call.name, f"{where}: a result of {message['tool_name']} to {call.name}")
                 call.result = message["content"]
                 continue
@@ -65,10 +68,10 @@ class Ollama:
     def calls(self, message, where):
         found = []
         for call in message.get("tool_calls") or []:
-            only(call, {"function"}, f"{where}.tool_calls")
+            only(call, {"function", "id", "type"}, f"{where}.tool_calls")
             only(call["function"], {"name", "arguments", "index"}, f"{where}.tool_calls.function")
             need(isinstance(call["function"]["arguments"], dict), f"{where}: arguments must be an object")
-            found.append(Call("", call["function"]["name"], call["function"]["arguments"]))
+            found.append(Call(call.get("id", ""), call["function"]["name"], call["function"]["arguments"]))
         return found
 
     def line(self, view, message, **more):
