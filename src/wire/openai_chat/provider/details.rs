@@ -31,7 +31,9 @@ impl Details {
     /// All of them as a seal, where anything in them proves or hides something. Plain thoughts go back as
     /// text.
     pub(super) fn seal(&mut self) -> Option<Seal> {
-        let details = std::mem::take(&mut self.0);
+        let mut details = std::mem::take(&mut self.0);
+        // In whatever order the pieces brought them.
+        details.iter_mut().for_each(Map::sort_keys);
         let filled = |detail: &Map<String, Value>, name| {
             detail.get(name).and_then(Value::as_str).is_some_and(|text| !text.is_empty())
         };

@@ -119,7 +119,7 @@ impl<'a> History<'a> {
                 continue;
             }
             if writer.mends {
-                let path = format!("messages[{at}]");
+                let path = writer.turn(at);
                 writer.losses.add(path, "a result without its call is told as a user's text");
                 let said = content::orphan(writer, result, at)?;
                 self.push(writer, Message { role: "user", content: said, ..Message::default() });
