@@ -19,7 +19,8 @@ import scripts
 from gateway import BINARY, KEY, PARAMS, PICTURE, Case, gauges, npm, serving
 
 VERSION = "2.1.329"
-MODELS = ["claude-sonnet-4-5", "plain"]
+# What the program knows of a model decides what it sends; it knows nothing of `plain`.
+MODEL, NEWEST, PLAIN = "claude-sonnet-4-5", "claude-opus-4-8", "plain"
 TOOLS = "Bash Edit Read Write mcp__gauges__read_gauge"
 
 
@@ -29,6 +30,7 @@ class Turns:
     def __init__(self, claude, case, kind, upstream, port, directory):
         self.claude, self.case, self.kind, self.upstream = claude, case, kind, upstream
         self.port, self.directory = port, directory
+        self.model = NEWEST if kind == "messages-newest" else MODEL
 
     def run(self, arguments, prompt, variables):
         done = subprocess.run(
@@ -39,7 +41,7 @@ class Turns:
                  "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "CLAUDE_CODE_MAX_RETRIES": "1"} | variables)
         return done.returncode, done.stdout + done.stderr
 
-    def turn(self, what, script, said=scripts.END, wanted=0, file=scripts.BEFORE, model="claude-sonnet-4-5",
+    def turn(self, what, script, said=scripts.END, wanted=0, file=scripts.BEFORE, model=None,
              prompt="Complete the tide table.", arguments=(), fresh=True, **variables):
         """One turn: what was said, the exit code, the file worked on, no violation at the provider."""
         began = time.monotonic()
@@ -52,7 +54,7 @@ class Turns:
         (work / "gauge.png").write_bytes(PICTURE)
         self.upstream.fresh()
         self.upstream.script = script
-        code, words = self.run(["--model", model, *arguments], prompt, variables)
+        code, words = self.run(["--model", model or self.model, *arguments], prompt, variables)
         found = (work / scripts.FILE).read_text()
         good = code == wanted and said in words and not self.upstream.violations and (file is None or found == file)
         seen = [path for path, _, _ in self.upstream.requests]
@@ -78,12 +80,12 @@ def cases(turns, mcp):
     """What each format must do, in the order it is tried: (what, the turn)."""
     server = json.dumps({"mcpServers": {"gauges": {"type": "http", "url": f"http://127.0.0.1:{mcp}/mcp"}}})
     task = scripts.claude_code(turns.directory / "work")
-    counted = {"model": "claude-sonnet-4-5", "messages": [{"role": "user", "content": "How high is the water?"}],
+    counted = {"model": turns.model, "messages": [{"role": "user", "content": "How high is the water?"}],
                "tools": [{"name": "look", "description": "Looks", "input_schema": {"type": "object"}}]}
     yield "task", lambda what: turns.turn(what, task, file=scripts.AFTER)
     yield "task goes on in a second turn", lambda what: turns.turn(
         what, task, file=scripts.AFTER, prompt="And now?", arguments=["--continue"], fresh=False)
-    yield "task, unknown model", lambda what: turns.turn(what, task, file=scripts.AFTER, model="plain")
+    yield "task, unknown model", lambda what: turns.turn(what, task, file=scripts.AFTER, model=PLAIN)
     yield "task with a thinking budget", lambda what: turns.turn(
         what, task, file=scripts.AFTER, MAX_THINKING_TOKENS="4000", CLAUDE_CODE_DISABLE_ADAPTIVE_THINKING="1")
     yield "task without thinking", lambda what: turns.turn(what, task, file=scripts.AFTER, MAX_THINKING_TOKENS="0")
@@ -99,14 +101,14 @@ def cases(turns, mcp):
         what, "/v1/messages/count_tokens?beta=true", counted, lambda answer: answer["input_tokens"] > 0)
     yield "list of models", lambda what: turns.ask(
         what, "/v1/models?limit=1000", None,
-        lambda answer: {"claude-sonnet-4-5", "plain"} <= {m["id"] for m in answer["data"] if m["display_name"]})
+        lambda answer: {MODEL, PLAIN} <= {m["id"] for m in answer["data"] if m["display_name"]})
 
 
 def main(kinds, binary, only):
     claude, case = npm("@anthropic-ai/claude-code", VERSION, "claude"), Case()
     server = gauges()
     for kind in kinds:
-        with serving(dict.fromkeys(MODELS, kind), binary) as (upstreams, port, directory):
+        with serving(dict.fromkeys([MODEL, NEWEST, PLAIN], kind), binary) as (upstreams, port, directory):
             turns = Turns(claude, case, kind, upstreams[kind], port, directory)
             for what, turn in cases(turns, server):
                 if only in what:

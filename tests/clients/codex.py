@@ -13,7 +13,7 @@ import subprocess
 import time
 
 import scripts
-from gateway import BINARY, KEY, PARAMS, PICTURE, Case, gauges, npm, serving
+from gateway import BINARY, KEY, PARAMS, PICTURE, Case, Tap, gauges, npm, serving
 
 VERSION = "0.169.0"
 # `gpt-5.5` has a patch tool of free text, a search for tools and reasoning; `gpt-6-sol` has code mode; Codex
@@ -40,13 +40,13 @@ class Turns:
 
     def __init__(self, codex, case, kind, upstream, port, directory):
         self.codex, self.case, self.kind, self.upstream = codex, case, kind, upstream
-        self.port, self.directory = port, directory
+        self.port, self.directory, self.tap = port, directory, Tap(port)
 
     def settings(self, model, top="", provider="", tables=""):
         home = self.directory / "home/.codex"
         home.mkdir(parents=True, exist_ok=True)
         (home / "config.toml").write_text(
-            SETTINGS.format(model=model, port=self.port, top=top, provider=provider, tables=tables))
+            SETTINGS.format(model=model, port=self.tap.port, top=top, provider=provider, tables=tables))
 
     def run(self, *arguments):
         done = subprocess.run(
@@ -56,7 +56,7 @@ class Turns:
         return done.returncode, done.stdout + done.stderr
 
     def turn(self, what, script, said=scripts.END, wanted=0, file=scripts.BEFORE, model="gpt-5.5", unsaid="\0",
-             requests=None, arguments=("Complete the tide table.",), fresh=True, **settings):
+             requests=None, first=None, arguments=("Complete the tide table.",), fresh=True, **settings):
         """One turn: what Codex said, its exit code, the file it worked on, no violation at the provider."""
         began = time.monotonic()
         work = self.directory / "work"
@@ -68,13 +68,16 @@ class Turns:
         self.settings(model, **settings)
         self.upstream.fresh()
         self.upstream.script = script
+        self.tap.lines.clear()
         code, words = self.run(*arguments)
         found = (work / scripts.FILE).read_text()
         seen = [path for path, _, _ in self.upstream.requests if not (self.upstream.probed and "/responses" in path)]
         good = (code == wanted and said in words and unsaid not in words and not self.upstream.violations
+                and first in (None, self.tap.lines[:2])
                 and (file is None or found == file) and (requests is None or len(seen) == requests))
         notes = [f"exit {code}, {len(seen)} requests, file {found!r}" if file and found != file else
-                 f"exit {code}, {len(seen)} requests", *self.upstream.violations[:3], words[-1500:]]
+                 f"exit {code}, {len(seen)} requests", *self.tap.lines, *self.upstream.violations[:3],
+                 words[-1500:]]
         self.case.report(f"codex, {self.kind}: {what}", good, began, *notes)
 
 
@@ -105,7 +108,15 @@ def cases(turns, mcp):
     yield "catalogue", lambda what: turns.turn(
         what, scripts.codex, file=scripts.AFTER, model="plain", unsaid="metadata for", provider=catalogue)
     yield "WebSocket", lambda what: turns.turn(
-        what, scripts.codex, file=scripts.AFTER, unsaid="alling back", provider="supports_websockets = true")
+        what, scripts.codex, file=scripts.AFTER, unsaid="alling back", provider="supports_websockets = true",
+        first=["GET /v1/responses HTTP/1.1", "HTTP/1.1 101 Switching Protocols"])
+    yield "compaction by WebSocket", lambda what: turns.turn(
+        what, scripts.long_talk(9000), provider="supports_websockets = true",
+        top="model_auto_compact_token_limit = 8000\nmodel_context_window = 20000")
+    yield "broken stream by WebSocket, once", lambda what: turns.turn(
+        what, scripts.broken(1), provider="supports_websockets = true")
+    yield "context overflow by WebSocket", lambda what: turns.turn(
+        what, scripts.overflow, "context window", 1, provider="supports_websockets = true")
 
 
 def main(kinds, binary, only):

@@ -7,6 +7,7 @@ import json
 import pathlib
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -25,8 +26,9 @@ BINARY = ROOT / "target/debug/tidegate"
 PICTURE_URL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAEklEQVR4nGP4z8CAFWEXHbQSACj/P8Fu7N9hAAAAAElFTkSuQmCC"
 PICTURE = base64.b64decode(PICTURE_URL.partition(",")[2])
 
-# Servers behind OpenAI's prefix that have chat only: told so in the configuration, and found out.
-CHAT_ONLY = {"openai": "chat", "bare": "chat"}
+# Kinds that share a format. `openai` and `bare` are servers behind OpenAI's prefix that have chat only: told so in
+# the configuration, and found out.
+ALIASES = {"openai": "chat", "bare": "chat", "messages-newest": "messages", "gemini-2.5": "gemini"}
 # How a model of each format is written in `litellm_params`: `{base}` is the scripted provider.
 PARAMS = {
     "chat": "{{model: groq/qwen-3-strict, api_base: {base}/openai/v1, api_key: sk-up}}",
@@ -35,6 +37,8 @@ PARAMS = {
     "mistral": "{{model: mistral/magistral-strict, api_base: {base}/v1, api_key: sk-up}}",
     "deepseek": "{{model: deepseek/deepseek-reasoner, api_base: {base}, api_key: sk-up}}",
     "messages": "{{model: anthropic/claude-sonnet-4-5, api_base: {base}, api_key: sk-up}}",
+    "messages-newest": "{{model: anthropic/claude-opus-4-8, api_base: {base}, api_key: sk-up}}",
+    "gemini-2.5": "{{model: gemini/gemini-2.5-flash, api_base: {base}, api_key: sk-up}}",
     "gemini": "{{model: gemini/gemini-3-pro, api_base: {base}/v1beta, api_key: sk-up}}",
     "ollama": "{{model: ollama_chat/qwen3, api_base: {base}}}",
     "responses": "{{model: openai/gpt-5.5, api_base: {base}/v1, api_key: sk-up}}",
@@ -84,7 +88,7 @@ def serving(models, binary=BINARY, more=""):
     """A gateway with these models (name → kind) and a scripted provider of every kind among them: (upstreams by
     kind, port, directory). The directory stays where a case ended in an exception."""
     directory = pathlib.Path(tempfile.mkdtemp(prefix="tidegate-clients-"))
-    upstreams = {kind: Upstream(CHAT_ONLY.get(kind, kind), probed=kind == "bare") for kind in dict.fromkeys(models.values())}
+    upstreams = {kind: Upstream(ALIASES.get(kind, kind), probed=kind == "bare") for kind in dict.fromkeys(models.values())}
     entries = "".join(f"  - model_name: {name}\n    litellm_params: {PARAMS[kind].format(base=upstreams[kind].address)}\n"
                       for name, kind in models.items())
     (directory / "config.yaml").write_text(
@@ -145,3 +149,28 @@ def gauges():
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server.server_port
+
+
+class Tap:
+    """A port in front of a port that keeps the first line of every request and answer on a connection's way."""
+
+    def __init__(self, port):
+        self.lines, self.server = [], socket.create_server(("127.0.0.1", 0))
+        self.port = self.server.getsockname()[1]
+        threading.Thread(target=self.accept, args=(port,), daemon=True).start()
+
+    def accept(self, port):
+        while True:
+            client, gateway = self.server.accept()[0], socket.create_connection(("127.0.0.1", port))
+            for here, there in ((client, gateway), (gateway, client)):
+                threading.Thread(target=self.pass_on, args=(here, there), daemon=True).start()
+
+    def pass_on(self, here, there):
+        first = True
+        with contextlib.suppress(OSError):
+            while piece := here.recv(65536):
+                if first:
+                    self.lines.append(piece.partition(b"\r\n")[0].decode(errors="replace"))
+                first = False
+                there.sendall(piece)
+            there.shutdown(socket.SHUT_WR)

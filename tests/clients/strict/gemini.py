@@ -51,6 +51,8 @@ class Gemini:
         config = body.get("generationConfig", {})
         only(config, CONFIG, "generation_config")
         only(config.get("thinkingConfig", {}), {"includeThoughts", "thinkingBudget", "thinkingLevel"}, "thinking_config")
+        newest, steered = found[1].startswith("gemini-3"), set(config.get("thinkingConfig", {})) - {"includeThoughts"}
+        need(steered <= ({"thinkingLevel"} if newest else {"thinkingBudget"}), f"thinking_config of {found[1]}: {steered}")
         view = View(found[1], found[2] == "streamGenerateContent", tools=self.tools(body))
         need(not view.stream or "alt=sse" in path, "a stream without alt=sse")
         view.thinks = bool(config.get("thinkingConfig", {}).get("includeThoughts"))

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import itertools
 import json
+import re
 
 from . import Call, Refused, View, compact, need, named, only, pieces, sse
 
@@ -22,6 +23,8 @@ BLOCK = {
     "redacted_thinking": {"type", "data"},
     "tool_reference": {"type", "tool_name"},
 }
+# These think adaptively only, and are not sampled.
+NEWEST = re.compile(r"opus-4-[7-9]|-5\b")
 TOOL = {"name", "description", "input_schema", "cache_control", "type", "strict", "defer_loading",
         "eager_input_streaming", "input_examples"}
 
@@ -72,6 +75,10 @@ class Messages:
     def thinking(self, body):
         thinking = body.get("thinking", {"type": "disabled"})
         need(thinking.get("type") in ("enabled", "disabled", "adaptive"), f"thinking.type: {thinking}")
+        if NEWEST.search(body["model"]):
+            need(thinking["type"] != "enabled", "thinking.type.enabled is not supported for this model. Use adaptive.")
+            for name in ("temperature", "top_p", "top_k"):
+                need(name not in body, f"`{name}` is deprecated for this model.")
         only(thinking, {"type", "budget_tokens", "display"}, "thinking")
         if thinking["type"] == "disabled":
             return False
