@@ -15,6 +15,7 @@ use super::admit::Caller;
 use crate::config::snapshot::Deployment;
 use crate::ground::fault::{Fault, Kind};
 use crate::ground::names;
+use crate::wire::anthropic::client::{model_entry, model_list};
 
 /// What LiteLLM gives for every model; clients only want it not to change.
 const CREATED: i64 = 1_677_610_602;
@@ -64,15 +65,7 @@ pub fn list(live: &Live, caller: &Caller, view: View) -> Value {
                 numbered.map(|(at, (name, first))| codex::entry(name, first, at)).collect();
             json!({ "object": "list", "data": entries(View::OpenAi), "models": models })
         }
-        View::Anthropic => {
-            let name = |at: Option<&(&str, _)>| at.map(|(name, _)| (*name).to_owned());
-            json!({
-                "data": entries(view),
-                "has_more": false,
-                "first_id": name(found.first()),
-                "last_id": name(found.last()),
-            })
-        }
+        View::Anthropic => model_list(entries(view)),
     }
 }
 
@@ -108,10 +101,7 @@ fn entry(name: &str, first: &Deployment, view: View) -> Value {
     let created = first.info.get("created").and_then(Value::as_i64).unwrap_or(CREATED);
     if view == View::Anthropic {
         let created = Timestamp::from_second(created).unwrap_or_default().to_string();
-        let display_name = text("display_name").unwrap_or(name);
-        return json!({
-            "type": "model", "id": name, "display_name": display_name, "created_at": created,
-        });
+        return model_entry(name, text("display_name").unwrap_or(name), &created);
     }
     let owner = text("owned_by").unwrap_or(first.provider.name);
     json!({ "id": name, "object": "model", "created": created, "owned_by": owner })
