@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::anthropic_usage::{self, MessageAccount, MessageEvent, MessageUsage};
 use super::json::{self, Member};
 use super::openai_error;
+use super::openai_responses::client;
 use super::openai_usage::Account;
 use super::sse;
 use crate::conversation::{Delta, Event, Finish, Reply, Usage};
@@ -201,12 +202,8 @@ impl Tap {
                 serde_json::json!({ "id": "resp_broken", "object": "response", "output": [] });
             empty.as_object().cloned().unwrap_or_default()
         });
-        let code = fault.code().unwrap_or("server_error");
         response.insert("status".to_owned(), "failed".into());
-        response.insert(
-            "error".to_owned(),
-            serde_json::json!({ "code": code, "message": fault.message }),
-        );
+        response.insert("error".to_owned(), client::failure(fault).to_value());
         let event = serde_json::json!({
             "type": "response.failed",
             "sequence_number": self.sequence_number,

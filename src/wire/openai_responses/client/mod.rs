@@ -32,7 +32,7 @@ use crate::conversation::Format;
 
 pub use listing::{input_items, input_tokens};
 pub use output::output_items;
-pub use reply::response_object;
+pub use reply::{failure, response_object};
 
 /// What this half of the format is.
 pub const CLIENT: ClientHalf = ClientHalf {

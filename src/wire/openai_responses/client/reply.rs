@@ -88,12 +88,21 @@ pub(super) fn error_object(fault: &Fault) -> Object {
     Object::default().with("code", &code).with("message", &message)
 }
 
+/// The same for whoever closes a stream of OpenAI's own that broke off.
+pub fn failure(fault: &Fault) -> Json {
+    error_object(fault).into_json()
+}
+
+/// The provider's own code, or one that clients know: the gateway's own words for a provider that cannot be
+/// reached or read are none of theirs.
 fn error_code(fault: &Fault) -> &str {
+    let own = fault.details().and_then(|details| details.code.as_deref());
     // Some servers give the status for a code, which tells nobody anything.
-    if let Some(code) = fault.code().filter(|code| code.parse::<u16>().is_err()) {
+    if let Some(code) = own.filter(|code| code.parse::<u16>().is_err()) {
         return code;
     }
     match fault.status() {
+        408 => "server_error",
         429 => "rate_limit_exceeded",
         // What may pass: `server_is_overloaded` would end a turn of Codex for good.
         503 | 529 => "slow_down",

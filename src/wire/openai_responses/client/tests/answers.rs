@@ -258,7 +258,7 @@ fn ends_of_every_kind() {
     assert_eq!(end(Some(Finish::ContextWindow)), "incomplete max_output_tokens incomplete");
     assert_eq!(end(Some(Finish::Filtered(None))), "incomplete content_filter incomplete");
     assert_eq!(end(Some(Finish::Fault("MALFORMED".into()))), "failed server_error completed");
-    assert_eq!(end(None), "failed upstream_invalid_response incomplete");
+    assert_eq!(end(None), "failed server_error incomplete");
 }
 
 #[test]
@@ -278,6 +278,10 @@ fn codes_tell_codex_whether_to_try_again() {
     assert_eq!(of(429, None), "rate_limit_exceeded");
     assert_eq!(of(529, None), "slow_down");
     assert_eq!(of(500, None), "server_error");
+    for kind in [Kind::Unreachable, Kind::UpstreamTimeout, Kind::UpstreamGarbage, Kind::Bug] {
+        assert_eq!(code(&Fault::new(kind, "why"))["code"], "server_error", "{kind:?}");
+    }
+    assert_eq!(code(&Fault::new(Kind::Overloaded, "why"))["code"], "slow_down");
     let wait = code(&upstream(429, None).with_retry_after(3));
     assert_eq!(wait["message"], "why Please try again in 3s.");
 }
