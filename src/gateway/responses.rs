@@ -21,7 +21,7 @@ use crate::provider::{Call, Content};
 use crate::wire::codec::{ClientHalf, Echo, Stamp};
 use crate::wire::envelope;
 use crate::wire::fields::Fields;
-use crate::wire::openai_responses::client::input_items;
+use crate::wire::openai_responses::client::{input_items, missing_call, no_call};
 
 /// Most items of one page of `input_items`.
 const MOST_ITEMS: usize = 100;
@@ -63,7 +63,8 @@ pub(super) fn owner(caller: &Caller) -> String {
 /// in its `input`. `seed` makes ids for items that have none.
 ///
 /// # Errors
-/// `InvalidRequest`: a field has the wrong type, or asks for a conversation object.
+/// `InvalidRequest`: a field has the wrong type, asks for a conversation object, or is a result of a call that
+/// was never made.
 pub(super) async fn follow(
     responses: &Responses,
     caller: &Caller,
@@ -100,6 +101,10 @@ pub(super) async fn follow(
     let expanded = if is_kept_here || has_references {
         let said = before.iter().flat_map(said);
         let input: Vec<Json> = said.chain(own.iter().cloned()).collect();
+        // All that was said is known here, so a result of a call that nobody made is a mistake.
+        if is_kept_here && let Some(call_id) = missing_call(&input) {
+            return Err(Fault::invalid(no_call(&call_id)).with_param("input"));
+        }
         Some(with_input(body, &input))
     } else {
         None
@@ -163,6 +168,16 @@ impl Thread {
         match &self.previous {
             Some(id) if self.is_unknown || self.deployment.is_some() => Err(no_such_previous(id)),
             _ => Ok(()),
+        }
+    }
+
+    /// The response object repeats what the request went on from, though what was said before has been put in
+    /// its place.
+    pub(super) fn note_previous(&self, echo: &mut Echo) {
+        if let Some(previous) = &self.previous {
+            const NAME: &str = "previous_response_id";
+            echo.fields.retain(|(name, _)| name != NAME);
+            echo.fields.push((NAME.to_owned(), Json::of(previous)));
         }
     }
 

@@ -206,7 +206,10 @@ impl Asked<'_> {
             model: self.envelope.model.clone(),
         };
         let (_, echo) = hub::read(self, client).map_err(Miss::refusal)?;
-        let echo = echo.clone();
+        let mut echo = echo.clone();
+        if let Some(thread) = &self.thread {
+            thread.note_previous(&mut echo);
+        }
         let shape = translated::Shape {
             client,
             echo: &echo,

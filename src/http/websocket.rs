@@ -26,9 +26,10 @@ use super::Door;
 use crate::conversation::{Event, Finish, Head, Json};
 use crate::gateway::relay::Outgoing;
 use crate::wire::codec::{Echo, Stamp};
+use crate::wire::envelope;
 use crate::wire::fields::Fields;
 use crate::wire::formats;
-use crate::wire::openai_responses::client::input_items;
+use crate::wire::openai_responses::client::{input_items, missing_call, no_call};
 use crate::wire::sse::{self, Cutter};
 
 /// As OpenAI's: then the client connects anew.
@@ -143,6 +144,8 @@ struct Create {
     /// All of the conversation that it goes on with, its own items included; `None` where a stored response
     /// is meant.
     items: Option<Vec<Json>>,
+    /// The previous response that these items stand for.
+    replaced: Option<String>,
     stream_id: Option<Json>,
     /// `generate: false`: nothing is asked of the model yet.
     only_warm: bool,
@@ -159,6 +162,13 @@ impl Session<'_> {
                 return self.refuse(400, error, None).await;
             }
         };
+        if let Some(call_id) = create.items.as_deref().and_then(missing_call) {
+            // What a turn failed to go on from is not remembered any longer.
+            self.remembered = None;
+            let error = json!({ "type": "invalid_request_error", "code": null,
+                "message": no_call(&call_id), "param": "input" });
+            return self.refuse(400, error, create.stream_id).await;
+        }
         if create.only_warm {
             return self.warm(create).await;
         }
@@ -189,6 +199,7 @@ impl Session<'_> {
                 if is_completed(&event) {
                     completed = Some(event.clone());
                 }
+                let event = with_previous(event, create.replaced.as_deref());
                 self.send(event, create.stream_id.as_ref()).await?;
             }
         }
@@ -226,17 +237,18 @@ impl Session<'_> {
             body.push(':');
             body.push_str(value);
         };
-        let replaced = previous.is_some() && items.is_some();
+        let replaced = previous.filter(|_| items.is_some());
         for (name, value) in fields.iter() {
-            if !(replaced && matches!(name, "input" | "previous_response_id")) {
+            if !(replaced.is_some() && matches!(name, "input" | "previous_response_id")) {
                 add(name, value.get());
             }
         }
-        if let Some(items) = items.as_ref().filter(|_| replaced) {
+        if let Some(items) = items.as_ref().filter(|_| replaced.is_some()) {
             add("input", Json::of(items).as_str());
         }
         body.push('}');
-        Ok(Create { body, items, stream_id, only_warm, model: model.unwrap_or_default() })
+        let model = model.unwrap_or_default();
+        Ok(Create { body, items, replaced, stream_id, only_warm, model })
     }
 
     /// Nothing is generated: the client wants its beginning remembered.
@@ -271,7 +283,7 @@ impl Session<'_> {
             None => event,
             Some(id) => {
                 let body = Bytes::from(event);
-                crate::wire::envelope::replace(&body, "stream_id", id.as_str()).concat()
+                envelope::replace(&body, "stream_id", id.as_str()).concat()
             }
         };
         let text = String::from_utf8(event).map_err(|_| Gone)?;
@@ -308,6 +320,20 @@ fn request_headers(mut headers: HeaderMap) -> HeaderMap {
     headers
 }
 
+/// The event, with the name of the response that was gone on from in the response object that it holds.
+fn with_previous(event: Vec<u8>, previous: Option<&str>) -> Vec<u8> {
+    let Some(previous) = previous else { return event };
+    let response = Fields::of_bytes(&event).and_then(|fields| {
+        let response = Bytes::copy_from_slice(fields.peek("response")?.get().as_bytes());
+        let name = Value::from(previous).to_string();
+        Some(envelope::replace(&response, "previous_response_id", &name).concat())
+    });
+    match response.and_then(|response| String::from_utf8(response).ok()) {
+        Some(response) => envelope::replace(&Bytes::from(event), "response", &response).concat(),
+        None => event,
+    }
+}
+
 fn is_completed(event: &[u8]) -> bool {
     let head = event.get(..event.len().min(96)).unwrap_or_default();
     ["\"response.completed\"", "\"response.incomplete\""]
@@ -324,4 +350,28 @@ fn remember(event: &[u8], items: Option<Vec<Json>>) -> Option<Remembered> {
     items.extend(response.items("output").into_iter().map(Json::of_raw));
     let size: usize = items.iter().map(|item| item.as_str().len()).sum();
     (size <= MOST_REMEMBERED).then_some(Remembered { response_id, items })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_gone_on_from_stands_in_the_response_of_an_event() {
+        let with = |event: &str| {
+            let event = with_previous(event.as_bytes().to_vec(), Some("resp_1"));
+            String::from_utf8(event).expect("text")
+        };
+        let created = r#"{"type":"response.created","response":{"id":"r","previous_response_id":null,"n":1.0}}"#;
+        assert_eq!(with(created), created.replace("null", r#""resp_1""#));
+        let absent = r#"{"response":{"id":"r"},"n":2}"#;
+        assert_eq!(
+            with(absent),
+            r#"{"response":{"id":"r","previous_response_id":"resp_1"},"n":2}"#
+        );
+        let delta = r#"{"type":"response.output_text.delta","delta":"a"}"#;
+        assert_eq!(with(delta), delta);
+        assert_eq!(with_previous(b"[DONE]".to_vec(), Some("r")), b"[DONE]");
+        assert_eq!(with_previous(created.into(), None), created.as_bytes());
+    }
 }

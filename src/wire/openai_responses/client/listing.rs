@@ -3,6 +3,8 @@
 //! Shapes: <https://platform.openai.com/docs/api-reference/responses/input-items>,
 //! <https://platform.openai.com/docs/api-reference/responses/input-tokens>.
 
+use std::collections::HashSet;
+
 use serde_json::value::RawValue;
 
 use super::super::super::fields::{Fields, as_string};
@@ -14,6 +16,33 @@ use crate::conversation::Json;
 /// and its place. A body that is no request has none.
 pub fn input_items(body: &[u8], seed: &str) -> Vec<Json> {
     request::whole(body).map(|mut fields| items(&mut fields, seed)).unwrap_or_default()
+}
+
+/// The call that a result among the items is of and that is not among them. OpenAI refuses such a conversation; one
+/// with a reference that nobody could follow is not judged.
+pub fn missing_call(items: &[Json]) -> Option<String> {
+    let mut calls = HashSet::new();
+    let mut results = Vec::new();
+    for item in items {
+        let mut fields = Fields::read(item.as_str())?;
+        let kind = fields.text("type").unwrap_or_default();
+        if kind == "item_reference" {
+            return None;
+        }
+        let Some(call_id) = fields.text("call_id") else { continue };
+        if kind.ends_with("_output") {
+            results.push(call_id);
+        } else {
+            calls.insert(call_id);
+        }
+    }
+    results.into_iter().find(|call_id| !calls.contains(call_id))
+}
+
+/// OpenAI's words for it.
+pub fn no_call(call_id: &str) -> String {
+    let shown: String = call_id.chars().filter(|c| !c.is_control()).take(80).collect();
+    format!("No tool call found for function call output with call_id {shown}.")
 }
 
 /// The body that says how many tokens an input has.

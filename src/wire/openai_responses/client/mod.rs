@@ -30,7 +30,7 @@ use super::super::codec::ClientHalf;
 use super::super::openai_error;
 use crate::conversation::Format;
 
-pub use listing::{input_items, input_tokens};
+pub use listing::{input_items, input_tokens, missing_call, no_call};
 pub use output::output_items;
 pub use reply::{failure, response_object};
 
