@@ -1,5 +1,5 @@
-//! The official OpenAI SDKs as clients, run as the programs under `tests/sdk` against the real
-//! binary. What they check stands there; this file only starts them. `tests/run` installs the SDKs
+//! The official SDKs as clients, run as the programs under `tests/sdk` against the real
+//! binary, in front of an OpenAI-like provider and of a provider of every format. What they check stands there; this file only starts them. `tests/run` installs the SDKs
 //! and sets `TIDEGATE_TEST_SDKS=required`; without that, a missing SDK leaves the test out.
 
 use std::path::{Path, PathBuf};
@@ -21,6 +21,25 @@ fn the_openai_node_sdk_is_served() {
     let lend = client("gateway.py");
     let program = client("openai_client.mjs");
     succeeds(Command::new(python).arg("-B").arg(lend).arg(GATEWAY).arg(node).arg(program));
+}
+
+#[test]
+fn the_python_sdks_are_served_by_every_provider() {
+    let Some(python) = interpreter("python") else {
+        return eprintln!("left out: tests/run installs the SDKs");
+    };
+    succeeds(Command::new(python).arg("-B").arg(client("translation.py")).arg(GATEWAY));
+}
+
+#[test]
+fn the_openai_node_sdk_is_served_by_every_provider() {
+    let (Some(python), Some(node)) = (interpreter("python"), interpreter("node")) else {
+        return eprintln!("left out: tests/run installs the SDKs");
+    };
+    let mut command = Command::new(python);
+    command.arg("-B").arg(client("upstreams.py")).arg(GATEWAY).arg(node);
+    command.arg(client("translation.mjs"));
+    succeeds(command.args(["{base}", "{key}", "{model}", "{said}"]));
 }
 
 /// The binary that Cargo built for these tests.

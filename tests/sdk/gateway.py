@@ -207,16 +207,20 @@ def stream(handler, request, model):
     handler.wfile.flush()
 
 
-class Gateway:
-    """A gateway process on a free port, its configuration and data in a temporary directory."""
+def model_list(upstream):
+    return "".join(
+        f"  - model_name: {name}\n    litellm_params:\n      model: openai/upstream-{name}\n"
+        f"      api_base: {upstream.base}\n      api_key: {UPSTREAM_KEY}\n" for name in MODELS)
 
-    def __init__(self, binary, upstream):
+
+class Gateway:
+    """A gateway process on a free port, its configuration and data in a temporary directory. `models` are the entries of its
+    `model_list` beside the mock's, as YAML."""
+
+    def __init__(self, binary, models):
         self.folder = tempfile.TemporaryDirectory(prefix="tidegate-sdk-")
-        entries = "".join(
-            f"  - model_name: {name}\n    litellm_params:\n      model: openai/upstream-{name}\n"
-            f"      api_base: {upstream.base}\n      api_key: {UPSTREAM_KEY}\n" for name in MODELS)
         config = pathlib.Path(self.folder.name, "config.yaml")
-        config.write_text(CONFIG.format(upstream_models=entries, full=FULL_KEY, narrow=NARROW_KEY))
+        config.write_text(CONFIG.format(upstream_models=models, full=FULL_KEY, narrow=NARROW_KEY))
         self.output = []
         lines = queue.Queue()
         self.process = subprocess.Popen(
@@ -266,17 +270,17 @@ def run(checks):
                 print(f"FAIL {name}\n{traceback.format_exc()}", flush=True)
         return failures
 
-    between(sys.argv[1], all_checks)
+    upstream = Upstream()
+    between(sys.argv[1], model_list(upstream), lambda gateway: all_checks(upstream, gateway))
 
 
-def between(binary, clients):
-    """Runs `clients(upstream, gateway)`, which returns the number of its failures, then stops the
+def between(binary, models, clients):
+    """Runs `clients(gateway)`, which returns the number of its failures, then stops the
     gateway; exits 0 if nothing failed, else 1 with the gateway's output."""
     faulthandler.dump_traceback_later(WATCHDOG_SECONDS, exit=True)
-    upstream = Upstream()
-    gateway = Gateway(binary, upstream)
+    gateway = Gateway(binary, models)
     try:
-        failures = clients(upstream, gateway)
+        failures = clients(gateway)
     finally:
         code = gateway.stop()
     output = "".join(gateway.output)
@@ -293,11 +297,13 @@ def between(binary, clients):
 
 def lend(binary, command):
     """Runs another program between upstream and gateway."""
-    def program(upstream, gateway):
+    upstream = Upstream()
+
+    def program(gateway):
         arguments = [gateway.base, upstream.base.removesuffix("/v1"), FULL_KEY, NARROW_KEY]
         return subprocess.run([*command, *arguments], timeout=WATCHDOG_SECONDS).returncode
 
-    between(binary, program)
+    between(binary, model_list(upstream), program)
 
 
 def digest(data):
