@@ -39,10 +39,8 @@ pub fn read(status: u16, headers: &[(String, String)], body: &[u8], secret: Opti
     details.retry_after = wait.or(details.retry_after.take());
     details.headers = headers.iter().filter(|(name, _)| is_kept(name)).cloned().collect();
     if said.is_openai && details.code.is_none_or_is(said.code.as_deref()) {
-        details.verbatim = Some(match struck {
-            Some(text) => Bytes::from(text),
-            None => Bytes::copy_from_slice(body),
-        });
+        // As text: what is no UTF-8 is no JSON that a client could read.
+        details.verbatim = Some(Bytes::from(text.to_owned()));
     }
     fault
 }

@@ -245,6 +245,14 @@ fn keys_are_struck_out() {
 }
 
 #[test]
+fn what_passes_is_text() {
+    let body = b"{\"error\":{\"message\":\"\xff\",\"type\":\"server_error\",\"code\":null}}";
+    let verbatim =
+        read(500, &[], body, None).details().and_then(|details| details.verbatim.clone());
+    assert!(verbatim.is_none_or(|verbatim| std::str::from_utf8(&verbatim).is_ok()));
+}
+
+#[test]
 fn errors_in_streams_have_a_status_of_their_own() {
     let cases = [
         (r#"{"code":429,"message":"Rate limited"}"#, 429, Some("rate_limit_exceeded")),
