@@ -11,6 +11,7 @@ pub static COMPLETIONS: ClientHalf = openai_chat::client::COMPLETIONS;
 pub static RESPONSES: ClientHalf = openai_responses::client::CLIENT;
 pub static COMPACTION: ClientHalf = openai_responses::client::COMPACTION;
 pub static MESSAGES: ClientHalf = anthropic::client::CLIENT;
+pub static COUNTING: ClientHalf = anthropic::client::COUNTING;
 
 static PROVIDERS: &[ProviderHalf] = &[
     openai_chat::provider::PROVIDER,

@@ -226,8 +226,9 @@ impl<'a> Writer<'a, '_> {
                 format!("the model gives at most {most} tokens"),
             );
         }
-        // Reasoning models refuse `max_tokens`; older servers do not know the newer name.
-        let newer = self.model.reasons() || self.quirks.name == "openai";
+        // Reasoning models refuse `max_tokens`, behind somebody's proxy too; older servers do not know the
+        // newer name.
+        let newer = Model::of(self.target).reasons() || self.quirks.name == "openai";
         body.put(if newer { "max_completion_tokens" } else { "max_tokens" }, Node::Count(limit));
     }
 
