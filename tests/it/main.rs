@@ -21,5 +21,6 @@ mod shutdown;
 mod stream;
 mod support;
 mod tidy;
+mod translation;
 mod upload;
 mod wild;
