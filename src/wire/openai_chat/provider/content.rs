@@ -84,7 +84,7 @@ pub(super) fn read<'a>(
             }
             Content::Foreign { format, value } if *format == CHAT => said.0.push(Node::raw(value)),
             _ => {
-                let path = format!("{}.content[{index}]", writer.turn(at));
+                let path = writer.ask.part_path(at, index);
                 writer.losses.add(path, "chat completions have no such part");
             }
         }

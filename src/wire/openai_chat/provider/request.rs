@@ -88,11 +88,6 @@ impl<'a> Writer<'a, '_> {
                 && !self.thinks_too_much_for(field)
     }
 
-    /// Where a turn stands in the client's request, as near as turns tell.
-    pub(super) fn turn(&self, at: usize) -> String {
-        format!("{}[{at}]", self.list())
-    }
-
     /// What the client calls the list of turns.
     pub(super) fn list(&self) -> &'static str {
         if self.ask.format == Format::OpenAiResponses { "input" } else { "messages" }

@@ -303,7 +303,7 @@ fn strict_templates_get_turns() {
     ]);
     let expected = json!([
         {"role": "system", "content": "a\n\nb"},
-        {"role": "user", "content": "c\n\nd\n\ne"},
+        {"role": "user", "content": "c\n\n<system>\nd\n</system>\n\ne"},
         {"role": "assistant", "content": "f\n\ng"},
     ]);
     check("llamafile/x", &asked, "/messages", &expected);
