@@ -23,5 +23,6 @@ mod shutdown;
 mod stream;
 mod support;
 mod tidy;
+mod translation;
 mod upload;
 mod wild;
