@@ -4,13 +4,15 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use super::fields::Fields;
 use super::provider_error;
 use crate::ground::fault::Fault;
 
 /// `{"error":{"message","type","param","code"}}`, or the provider's own body where it has that shape.
 pub fn body(fault: &Fault) -> Bytes {
-    if let Some(verbatim) = fault.details().and_then(|details| details.verbatim.as_ref()) {
-        return verbatim.clone();
+    let verbatim = fault.details().and_then(|details| details.verbatim.as_ref());
+    if let Some(own) = verbatim.filter(|body| !is_anthropics(body)) {
+        return own.clone();
     }
     Bytes::from(object(fault).to_string())
 }
@@ -23,6 +25,12 @@ pub fn object(fault: &Fault) -> Value {
         "param": fault.param,
         "code": fault.code(),
     } })
+}
+
+/// Anthropic's errors say so at their top: `{"type":"error","error":{…}}`.
+fn is_anthropics(body: &[u8]) -> bool {
+    let kind = Fields::of_bytes(body).and_then(|mut fields| fields.text("type"));
+    kind.as_deref() == Some("error")
 }
 
 /// Reads a provider's error answer without its headers, as [`provider_error::read`] does.
