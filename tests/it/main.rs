@@ -8,12 +8,18 @@
     reason = "a test says what is wrong by panicking, its helpers too"
 )]
 
+mod broken;
 mod cli;
+mod clouds;
 mod database;
 mod docs;
+mod embed;
 mod faults;
 mod hostile;
 mod journal;
+mod lanes;
+mod losses;
+mod provider_errors;
 mod reload;
 mod scope;
 mod sdk;
@@ -21,5 +27,6 @@ mod shutdown;
 mod stream;
 mod support;
 mod tidy;
+mod translate;
 mod upload;
 mod wild;
