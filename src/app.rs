@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -115,9 +115,10 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
         asked: reload.clone(),
     };
     let corridor = tokio::spawn(corridor.follow(loaded.stamps, stop.clone()));
+    let mut signals = Signals::listen()?;
     crate::cli::banner::print(&mut std::io::stdout(), address, &gate.live().snapshot);
 
-    wait_for_the_end(&reload).await?;
+    signals.end(&reload).await;
     tracing::info!("shutting down: no new requests, those in progress may finish");
     gate.drain();
     stop.cancel();
@@ -128,7 +129,7 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
         () = tokio::time::sleep(patience) => {
             tracing::warn!(connections = workers.connections(), "some did not finish in time");
         }
-        _again = wait_for_the_end(&reload) => tracing::warn!("stopping at once"),
+        () = signals.end(&reload) => tracing::warn!("stopping at once"),
     }
     let _ended = corridor.await;
     if let Some(workers) = Arc::into_inner(workers) {
@@ -147,17 +148,31 @@ async fn serve_admin(listener: TcpListener, door: Arc<Door>, stop: CancellationT
     server::accept(listener, until, deal).await;
 }
 
-/// Returns at SIGTERM or SIGINT; SIGHUP asks for a reload.
-async fn wait_for_the_end(reload: &Notify) -> Result<(), StartError> {
-    let listen = |kind| signal(kind).map_err(other);
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut hang_up = listen(SignalKind::hangup())?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hang_up.recv() => reload.notify_one(),
+/// The signals that are listened for: from before the banner on, which tells others to send them.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, StartError> {
+        let listen = |kind| signal(kind).map_err(other);
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hang_up: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// Returns at SIGTERM or SIGINT; SIGHUP asks for a reload.
+    async fn end(&mut self, reload: &Notify) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hang_up.recv() => reload.notify_one(),
+            }
         }
     }
 }

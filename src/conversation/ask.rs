@@ -207,6 +207,27 @@ impl Ask {
         parts.filter_map(Part::as_call).find(|call| call.id == call_id).map(|call| &*call.name)
     }
 
+    /// Where a turn stands in the client's own words, as near as turns tell: `messages[2]`, `input[0]`. A system
+    /// prompt beside the messages is not counted among them.
+    pub fn turn_path(&self, at: usize) -> String {
+        let (list, apart) = match self.format {
+            Format::OpenAiResponses => ("input", Some("instructions")),
+            Format::Anthropic => ("messages", Some("system")),
+            _ => ("messages", None),
+        };
+        let begins_apart = self.turns.first().is_some_and(|turn| turn.role == Role::System);
+        match (apart.filter(|_| begins_apart), at.checked_sub(1)) {
+            (None, _) => format!("{list}[{at}]"),
+            (Some(apart), None) => apart.to_owned(),
+            (Some(_), Some(at)) => format!("{list}[{at}]"),
+        }
+    }
+
+    /// The same for one part of a turn: `messages[2].content[0]`.
+    pub fn part_path(&self, turn: usize, part: usize) -> String {
+        format!("{}.content[{part}]", self.turn_path(turn))
+    }
+
     /// Whether any turn holds a call or a result.
     pub fn has_tool_history(&self) -> bool {
         let mut parts = self.turns.iter().flat_map(|turn| &turn.parts);
@@ -277,5 +298,29 @@ impl Effort {
             2048..8192 => Self::Medium,
             _ => Self::High,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_told_as_the_client_counts() {
+        let path = |format, first| {
+            let turns = [first, Role::User].map(|role| Turn::new(role, Vec::new()));
+            let ask = Ask { turns: turns.into(), ..Ask::new(format) };
+            (ask.turn_path(0), ask.part_path(1, 2))
+        };
+        let told = |turn: &str, part: &str| (turn.to_owned(), part.to_owned());
+        let chat = told("messages[0]", "messages[1].content[2]");
+        assert_eq!(path(Format::OpenAiChat, Role::System), chat);
+        assert_eq!(path(Format::Anthropic, Role::User), chat);
+        let messages = told("system", "messages[0].content[2]");
+        assert_eq!(path(Format::Anthropic, Role::System), messages);
+        let responses = told("instructions", "input[0].content[2]");
+        assert_eq!(path(Format::OpenAiResponses, Role::System), responses);
+        let developer = told("input[0]", "input[1].content[2]");
+        assert_eq!(path(Format::OpenAiResponses, Role::Developer), developer);
     }
 }

@@ -116,7 +116,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
         ..json("/v1/messages", "/v1/messages", "chat")
     },
     Endpoint {
-        work: Work::Count(&formats::MESSAGES),
+        work: Work::Count(&formats::COUNTING),
         mocked: false,
         ..json("/v1/messages/count_tokens", "/v1/messages/count_tokens", "count_tokens")
     },

@@ -40,16 +40,16 @@ impl Try for Asked<'_> {
             Lane::Mock => self.mocked(deployment, record).await,
             Lane::Verbatim => {
                 let outcome = self.verbatim(live, candidate, record).await;
-                match lane::without_responses(self, deployment, &outcome) {
-                    Some(client) => {
-                        record.note_lane("hub");
-                        self.translated(live, candidate, client, Format::OpenAiChat, record).await
-                    }
-                    None => outcome,
-                }
+                self.or_by_chat(live, candidate, outcome, record).await
             }
             Lane::Hub { client, format } => {
-                self.translated(live, candidate, client, format, record).await
+                let outcome = self.translated(live, candidate, client, format, record).await;
+                match format {
+                    Format::OpenAiResponses => {
+                        self.or_by_chat(live, candidate, outcome, record).await
+                    }
+                    _ => outcome,
+                }
             }
             Lane::Embeddings(format) => {
                 let write = |body: &[u8]| embeddings::request(format, body, &candidate.model);
@@ -91,6 +91,23 @@ impl Asked<'_> {
             created: jiff::Timestamp::now().as_second(),
         };
         mock::answer(path, body, &self.envelope.model, canned, stamp).map_err(Miss::of_fault)
+    }
+
+    /// What came of asking for responses, or, where the server has none, of asking for chat.
+    async fn or_by_chat(
+        &mut self,
+        live: &Live,
+        candidate: &Candidate,
+        outcome: Result<Begun, Miss>,
+        record: &mut Record,
+    ) -> Result<Begun, Miss> {
+        match lane::without_responses(self, &candidate.deployment, &outcome) {
+            Some(client) => {
+                record.note_lane("hub");
+                self.translated(live, candidate, client, Format::OpenAiChat, record).await
+            }
+            None => outcome,
+        }
     }
 
     fn expected(&self) -> Expected {

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::codec::{Outbound, garbage};
 use super::fields::{self, Fields};
-use super::lacking::Members;
+use super::members::Members;
 use super::{cohere, gemini, ollama};
 use crate::conversation::{Format, Json};
 use crate::ground::fault::{Fault, Kind};

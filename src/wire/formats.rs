@@ -11,6 +11,7 @@ pub static COMPLETIONS: ClientHalf = openai_chat::client::COMPLETIONS;
 pub static RESPONSES: ClientHalf = openai_responses::client::CLIENT;
 pub static COMPACTION: ClientHalf = openai_responses::client::COMPACTION;
 pub static MESSAGES: ClientHalf = anthropic::client::CLIENT;
+pub static COUNTING: ClientHalf = anthropic::client::COUNTING;
 
 static PROVIDERS: &[ProviderHalf] = &[
     openai_chat::provider::PROVIDER,
@@ -35,14 +36,26 @@ pub fn abilities(format: Format, target: &Target<'_>) -> Abilities {
         Format::OpenAiChat => openai_chat::quirks::abilities(target),
         // https://docs.anthropic.com/en/api/messages: ^[a-zA-Z0-9_-]+$, names up to 128.
         Format::Anthropic => Abilities {
-            hosted: Some(Format::Anthropic),
+            hosted: &[Format::Anthropic],
             name_length: 128,
             call_id: word(128),
             ..Abilities::FUNCTIONS
         },
         // https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolUseBlock.html
-        Format::Bedrock => Abilities { call_id: word(64), ..Abilities::FUNCTIONS },
-        Format::Gemini | Format::Ollama | Format::Cohere => Abilities::FUNCTIONS,
+        Format::Bedrock => {
+            Abilities { hosted: &[Format::Anthropic], call_id: word(64), ..Abilities::FUNCTIONS }
+        }
+        // Everybody's search is Google's here.
+        Format::Gemini => Abilities {
+            hosted: &[
+                Format::Gemini,
+                Format::OpenAiChat,
+                Format::OpenAiResponses,
+                Format::Anthropic,
+            ],
+            ..Abilities::FUNCTIONS
+        },
+        Format::Ollama | Format::Cohere => Abilities::FUNCTIONS,
     }
 }
 

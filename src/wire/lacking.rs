@@ -2,7 +2,7 @@
 //! offer after the client's choice, which knobs are lost, and where the client wrote them. It knows the
 //! names clients use, not how any provider spells anything.
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::conversation::{Ask, Format, Json, Losses, ToolChoice, ToolKind};
 use crate::ground::fault::Fault;
@@ -33,36 +33,6 @@ pub enum Choice {
     Must,
     /// None may be.
     Never,
-}
-
-/// Members of a JSON object that are only known when a request is written.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Members(pub Vec<(String, Json)>);
-
-impl Members {
-    /// Adds a member, or replaces its value.
-    pub fn set(&mut self, name: &str, value: impl Into<Option<Json>>) {
-        let Some(value) = value.into() else { return };
-        match self.0.iter_mut().find(|(known, _)| known == name) {
-            Some((_, known)) => *known = value,
-            None => self.0.push((name.to_owned(), value)),
-        }
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The object as a request's body.
-    pub fn into_body(self) -> Vec<u8> {
-        Json::of(&self).as_str().as_bytes().to_vec()
-    }
-}
-
-impl Serialize for Members {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
-    }
 }
 
 /// The functions to offer. Tools that providers run themselves are losses; what a choice rules out is left
@@ -153,12 +123,6 @@ pub fn place(format: Format, knob: Knob) -> &'static str {
         (Format::Anthropic, Knob::Stop) => "stop_sequences",
         (_, Knob::Stop) => "stop",
     }
-}
-
-/// Where a part of a turn stands, as near as turns tell.
-pub fn part_place(format: Format, turn: usize, part: usize) -> String {
-    let list = if format == Format::OpenAiResponses { "input" } else { "messages" };
-    format!("{list}[{turn}].content[{part}]")
 }
 
 /// A schema that takes nothing.

@@ -17,6 +17,7 @@ pub mod framing;
 pub mod gemini;
 pub mod json;
 pub mod lacking;
+pub mod members;
 pub mod multipart;
 pub mod ollama;
 pub mod openai_chat;

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::codec::{Outbound, garbage};
 use super::fields::{self, Fields};
-use super::lacking::Members;
+use super::members::Members;
 use crate::conversation::Json;
 use crate::ground::fault::Fault;
 

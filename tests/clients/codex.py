@@ -1,94 +1,140 @@
-"""Codex CLI as a client of the gateway: a turn with a tool call on /v1/responses, and how Codex takes
-refusals. Not part of tests/run: it downloads Codex (some 400 MB).
+"""Codex CLI as a client of the gateway, in front of a provider of every format: turns of several requests with
+commands and a patch, tools of an MCP server, code mode, compaction, and how Codex takes refusals. Not part of
+tests/run: it downloads Codex (some 400 MB, once).
 
-    npm install --prefix /tmp/codex @openai/codex@0.169.0
-    cargo build && python3 tests/clients/codex.py /tmp/codex/node_modules/.bin/codex [GATEWAY]
+    cargo build && python3 tests/clients/codex.py [--gateway PATH] [FORMAT…] [--only WORD]
 
-Everything it writes, Codex's home too, is in a temporary directory that goes away with it; nothing but
-loopback is called. What came of it stands in docs/guide/clients-tested.md."""
+Everything it writes, Codex's home too, is in a temporary directory that goes away with it; nothing but loopback
+is called. What came of it stands in docs/guide/clients-tested.md."""
 
-import pathlib
-import re
-import sqlite3
+import argparse
+import shutil
 import subprocess
-import sys
-import tempfile
 import time
 
-KEY = "sk-codex-0123456789abcdefghij"
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-MODELS = """\
-model_list:
-  - model_name: gpt-4o-mock
-    litellm_params: {{model: mock-response}}
-  - model_name: overflow
-    litellm_params: {{model: openai/x, mock_response: litellm.ContextWindowExceededError}}
-  - model_name: busy
-    litellm_params: {{model: openai/x, mock_response: litellm.RateLimitError}}
-virtual_keys:
-  - {{api_key: {key}, key_alias: codex, models: ["*"]}}
-"""
-PROVIDER = """\
+import scripts
+from gateway import BINARY, KEY, PARAMS, PICTURE, Case, Tap, gauges, npm, serving
+
+VERSION = "0.169.0"
+# `gpt-5.5` has a patch tool of free text, a search for tools and reasoning; `gpt-6-sol` has code mode; Codex
+# knows nothing of `plain`.
+MODELS = ["gpt-5.5", "gpt-6-sol", "plain"]
+SETTINGS = """\
 model = "{model}"
 model_provider = "tidegate"
+{top}
 [model_providers.tidegate]
 name = "Tidegate"
 base_url = "http://127.0.0.1:{port}/v1"
 wire_api = "responses"
 env_key = "TIDEGATE_KEY"
-{more}
+request_max_retries = 1
+stream_max_retries = 1
+{provider}
+{tables}
 """
-FEW_RETRIES = "request_max_retries = 1\nstream_max_retries = 1"
 
 
-def main(codex, binary):
-    directory = pathlib.Path(tempfile.mkdtemp(prefix="tidegate-codex-"))
-    (directory / "config.yaml").write_text(MODELS.format(key=KEY))
-    gateway = subprocess.Popen([binary, "--config", "config.yaml", "--listen", "127.0.0.1:0"], cwd=directory,
-                               stdout=subprocess.PIPE, text=True)
-    port = next(found[1] for found in (re.search(r"listening on http://.*:(\d+)", line) for line in gateway.stdout)
-                if found)
-    print(subprocess.run([codex, "--version"], capture_output=True, text=True).stdout.strip())
+class Turns:
+    """Runs `codex exec` against one gateway and judges what came of it."""
 
-    def turn(what, prompt, wanted, said, model="gpt-4o-mock", key=KEY, more=FEW_RETRIES):
-        """One `codex exec`; `said` must be in what it says."""
-        home = directory / "home"
-        (home / ".codex").mkdir(parents=True, exist_ok=True)
-        (directory / "work").mkdir(exist_ok=True)
-        (home / ".codex/config.toml").write_text(PROVIDER.format(model=model, port=port, more=more))
+    def __init__(self, codex, case, kind, upstream, port, directory):
+        self.codex, self.case, self.kind, self.upstream = codex, case, kind, upstream
+        self.port, self.directory, self.tap = port, directory, Tap(port)
+
+    def settings(self, model, top="", provider="", tables=""):
+        home = self.directory / "home/.codex"
+        home.mkdir(parents=True, exist_ok=True)
+        (home / "config.toml").write_text(
+            SETTINGS.format(model=model, port=self.tap.port, top=top, provider=provider, tables=tables))
+
+    def run(self, *arguments):
+        done = subprocess.run(
+            [self.codex, "exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", *arguments],
+            cwd=self.directory / "work", stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120,
+            env={"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(self.directory / "home"), "TIDEGATE_KEY": KEY})
+        return done.returncode, done.stdout + done.stderr
+
+    def turn(self, what, script, said=scripts.END, wanted=0, file=scripts.BEFORE, model="gpt-5.5", unsaid="\0",
+             requests=None, first=None, arguments=("Complete the tide table.",), fresh=True, **settings):
+        """One turn: what Codex said, its exit code, the file it worked on, no violation at the provider."""
         began = time.monotonic()
-        done = subprocess.run([codex, "exec", "--skip-git-repo-check", prompt], cwd=directory / "work",
-                              env={"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(home), "TIDEGATE_KEY": key},
-                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=180)
-        words = done.stdout + done.stderr
-        good = done.returncode == wanted and said in words
-        told = [line for line in words.splitlines() if said in line or "ERROR" in line or "econnect" in line]
-        print(f"{'ok  ' if good else 'FAIL'} {what}: exit {done.returncode} in {time.monotonic() - began:.1f} s",
-              *dict.fromkeys(told[:4]), sep="\n       ")
-        return good
+        work = self.directory / "work"
+        work.mkdir(exist_ok=True)
+        (work / scripts.FILE).write_text(scripts.BEFORE)
+        (work / "gauge.png").write_bytes(PICTURE)
+        if fresh:
+            shutil.rmtree(self.directory / "home", ignore_errors=True)
+        self.settings(model, **settings)
+        self.upstream.fresh()
+        self.upstream.script = script
+        self.tap.lines.clear()
+        code, words = self.run(*arguments)
+        found = (work / scripts.FILE).read_text()
+        seen = [path for path, _, _ in self.upstream.requests if not (self.upstream.probed and "/responses" in path)]
+        good = (code == wanted and said in words and unsaid not in words and not self.upstream.violations
+                and first in (None, self.tap.lines[:2])
+                and (file is None or found == file) and (requests is None or len(seen) == requests))
+        notes = [f"exit {code}, {len(seen)} requests, file {found!r}" if file and found != file else
+                 f"exit {code}, {len(seen)} requests", *self.tap.lines, *self.upstream.violations[:3],
+                 words[-1500:]]
+        self.case.report(f"codex, {self.kind}: {what}", good, began, *notes)
 
-    try:
-        outcomes = [
-            turn("a turn with a shell call", "true", 0, "The tool exec_command answered"),
-            turn("a wrong key", "true", 1, "Incorrect API key provided", key="sk-wrong-0123456789abcdefghij"),
-            turn("an unknown model", "true", 1, "does not exist here", model="no-such-model"),
-            turn("context overflow", "true", 1, "context window", model="overflow"),
-            turn("429 with retry-after", "true", 1, "429", model="busy"),
-            turn("the WebSocket tried first", "true", 0, "The tool exec_command answered",
-                 more=FEW_RETRIES + "\nsupports_websockets = true"),
-        ]
-        time.sleep(0.5)  # the last rows are on their way to the file
-        rows = sqlite3.connect(directory / "data/tidegate.db").execute(
-            "SELECT status, http_status, count(*) FROM request_logs GROUP BY 1, 2 ORDER BY 1, 2").fetchall()
-        print("rows:", rows)
-    finally:
-        gateway.terminate()
-        gateway.wait(20)
-    subprocess.run(["rm", "-rf", str(directory)], check=True)
-    sys.exit(0 if all(outcomes) else 1)
+
+def cases(turns, mcp):
+    """What each format must do, in the order it is tried: (what, the turn)."""
+    server = f'[mcp_servers.gauges]\nurl = "http://127.0.0.1:{mcp}/mcp"\nrequired = true\n'
+    catalogue = f'model_catalog_url = "http://127.0.0.1:{turns.port}/v1/models"'
+    yield "task", lambda what: turns.turn(what, scripts.codex, file=scripts.AFTER, requests=4)
+    yield "task with reasoning high", lambda what: turns.turn(
+        what, scripts.codex, file=scripts.AFTER, top='model_reasoning_effort = "high"\nmodel_reasoning_summary = "detailed"')
+    yield "task, unknown model", lambda what: turns.turn(what, scripts.codex, file=scripts.AFTER, model="plain")
+    yield "task goes on in a second turn", lambda what: turns.turn(
+        what, scripts.codex, arguments=("resume", "--last", "And now?"), fresh=False, model="plain", requests=1)
+    yield "MCP tool through tool_search", lambda what: turns.turn(what, scripts.search, tables=server)
+    yield "MCP tool in a namespace", lambda what: turns.turn(what, scripts.search, tables=server, model="plain")
+    yield "a picture in a tool's output", lambda what: turns.turn(
+        what, scripts.picture("view_image", {"path": str(turns.directory / "work/gauge.png")}))
+    yield "code mode", lambda what: turns.turn(
+        what, scripts.code_mode, file=scripts.BEFORE + scripts.LINE[:5] + "\n", model="gpt-6-sol")
+    yield "compaction", lambda what: turns.turn(
+        what, scripts.long_talk(9000), top="model_auto_compact_token_limit = 8000\nmodel_context_window = 20000")
+    yield "context overflow", lambda what: turns.turn(what, scripts.overflow, "context window", 1, requests=1)
+    yield "429 with retry-after, once", lambda what: turns.turn(what, scripts.busy(1), requests=2)
+    yield "429 with retry-after, for good", lambda what: turns.turn(what, scripts.busy(99), "429", 1)
+    yield "broken stream, once", lambda what: turns.turn(what, scripts.broken(1), requests=2)
+    yield "broken stream, for good", lambda what: turns.turn(what, scripts.broken(99), "", 1)
+    yield "connection cut before an answer", lambda what: turns.turn(what, scripts.gone, "", 1)
+    yield "catalogue", lambda what: turns.turn(
+        what, scripts.codex, file=scripts.AFTER, model="plain", unsaid="metadata for", provider=catalogue)
+    yield "WebSocket", lambda what: turns.turn(
+        what, scripts.codex, file=scripts.AFTER, unsaid="alling back", provider="supports_websockets = true",
+        first=["GET /v1/responses HTTP/1.1", "HTTP/1.1 101 Switching Protocols"])
+    yield "compaction by WebSocket", lambda what: turns.turn(
+        what, scripts.long_talk(9000), provider="supports_websockets = true",
+        top="model_auto_compact_token_limit = 8000\nmodel_context_window = 20000")
+    yield "broken stream by WebSocket, once", lambda what: turns.turn(
+        what, scripts.broken(1), provider="supports_websockets = true")
+    yield "context overflow by WebSocket", lambda what: turns.turn(
+        what, scripts.overflow, "context window", 1, provider="supports_websockets = true")
+
+
+def main(kinds, binary, only):
+    codex, case = npm("@openai/codex", VERSION, "codex"), Case()
+    server = gauges()
+    for kind in kinds:
+        with serving(dict.fromkeys(MODELS, kind), binary) as (upstreams, port, directory):
+            turns = Turns(codex, case, kind, upstreams[kind], port, directory)
+            for what, turn in cases(turns, server):
+                if only in what:
+                    turn(what)
+    case.end()
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
-    main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else str(ROOT / "target/debug/tidegate"))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("formats", nargs="*", default=list(PARAMS))
+    parser.add_argument("--gateway", default=BINARY)
+    parser.add_argument("--only", default="")
+    given = parser.parse_args()
+    main(given.formats, given.gateway, given.only)

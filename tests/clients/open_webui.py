@@ -1,36 +1,29 @@
 """Open WebUI as a client of the gateway: the connection test, the model list, chat with and without a
-stream, tools, background tasks, embeddings for retrieval, responses. Not part of tests/run: the package
-and what it needs take some 7 GB.
+stream, tools, background tasks, embeddings for retrieval, responses; and, in front of a provider of every
+format, chats in which Open WebUI's own tools are called. Not part of tests/run: the package and what it needs
+take some 7 GB (once), and want Python 3.11 or 3.12.
 
-    python3.11 -m venv /tmp/open-webui && /tmp/open-webui/bin/pip install open-webui==0.12.4
-    cargo build && python3 tests/clients/open_webui.py /tmp/open-webui/bin/open-webui [GATEWAY]
+    cargo build && python3.11 tests/clients/open_webui.py [--gateway PATH] [FORMAT…]
 
 It runs offline, with its data in a temporary directory that goes away with it, and is driven through its
 own HTTP API, as its pages do. What came of it stands in docs/guide/clients-tested.md."""
 
+import argparse
 import json
 import os
-import pathlib
-import re
 import socket
-import sqlite3
 import subprocess
-import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
+import uuid
 
-KEY = "sk-open-webui-0123456789abcdefghij"
+import scripts
+from gateway import BINARY, KEY, PARAMS, PICTURE_URL, Case, serving, venv
+
+VERSION = "0.12.4"
 MODEL = "gpt-4o-mock"
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-CONFIG = f"""\
-model_list:
-  - model_name: {MODEL}
-    litellm_params: {{model: mock-response}}
-virtual_keys:
-  - {{api_key: {KEY}, key_alias: open-webui, models: ["*"]}}
-"""
+MOCK = f"  - {{model_name: {MODEL}, litellm_params: {{model: mock-response}}}}\n"
 HELLO = [{"role": "user", "content": "How is the weather in Husum?"}]
 TOOL = {"type": "function", "function": {
     "name": "get_weather", "description": "The weather of a city",
@@ -81,55 +74,109 @@ def checks(web, gateway):
     yield "responses", "/openai/responses", {"model": MODEL, "input": "Hello"}, 200, '"completed"'
 
 
-def main(open_webui, binary):
-    directory = pathlib.Path(tempfile.mkdtemp(prefix="tidegate-open-webui-"))
-    (directory / "config.yaml").write_text(CONFIG)
-    (directory / "data").mkdir()
-    gateway = subprocess.Popen([binary, "--config", "config.yaml", "--listen", "127.0.0.1:0"], cwd=directory,
-                               stdout=subprocess.PIPE, text=True)
-    listening = (re.search(r"listening on (http://\S+)", line) for line in gateway.stdout)
-    address = next(found[1] for found in listening if found) + "/v1"
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    settings = {
-        "DATA_DIR": str(directory / "webui"), "HOME": str(directory), "WEBUI_SECRET_KEY": "of-no-use-elsewhere",
-        "OPENAI_API_BASE_URL": address, "OPENAI_API_KEY": KEY, "ENABLE_OLLAMA_API": "false",
-        "RAG_EMBEDDING_ENGINE": "openai", "RAG_EMBEDDING_MODEL": MODEL,
-        "RAG_OPENAI_API_BASE_URL": address, "RAG_OPENAI_API_KEY": KEY,
-        "OFFLINE_MODE": "true", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "DO_NOT_TRACK": "true",
-        "ANONYMIZED_TELEMETRY": "false", "ENABLE_VERSION_UPDATE_CHECK": "false",
-    }
-    (directory / "webui").mkdir()
-    with open(directory / "log", "w") as log:
-        server = subprocess.Popen([open_webui, "serve", "--host", "127.0.0.1", "--port", str(port)], cwd=directory,
-                                  env={"PATH": os.environ["PATH"], **settings}, stdout=log, stderr=log)
-    failed = 0
-    try:
-        web = WebUi(f"http://127.0.0.1:{port}")
-        web.wait(server)
-        print("Open WebUI", json.loads(web.call("/api/version")[1])["version"])
-        person = {"name": "Ann", "email": "ann@example.com", "password": "Tide-tables-1871"}
-        web.token = json.loads(web.call("/api/v1/auths/signup", person)[1])["token"]
-        for what, path, body, wanted, text in checks(web, address):
-            status, answer = web.call(path, body)
-            good = status == wanted and text in answer
-            failed += not good
-            print(f"{'ok  ' if good else 'FAIL'} {what}: {status}", "" if good else answer[:300])
-        time.sleep(0.5)  # the last rows are on their way to the file
-        rows = sqlite3.connect(directory / "data/tidegate.db").execute(
-            "SELECT surface, stream, status, count(*) FROM request_logs GROUP BY 1, 2, 3 ORDER BY 1, 2").fetchall()
-        print("rows:", *rows, sep="\n     ")
-    finally:
-        server.terminate()
-        gateway.terminate()
-        server.wait(30)
-        gateway.wait(20)
-    if failed:
-        sys.exit(f"{failed} failed; see {directory}/log")
-    subprocess.run(["rm", "-rf", str(directory)], check=True)
+class Chats:
+    """Chats as the page has them: saved, streamed, with the tools that Open WebUI brings itself."""
+
+    def __init__(self, web, case, upstreams, connection=""):
+        self.web, self.case, self.upstreams, self.connection = web, case, upstreams, connection
+
+    def say(self, kind, text, chat=None, parent=None, params=None, picture=None):
+        """One message and what was answered to it: (chat, message id, message)."""
+        user, answer = str(uuid.uuid4()), str(uuid.uuid4())
+        files = [{"type": "image", "url": picture}] if picture else []
+        status, told = self.web.call("/api/chat/completions", {
+            "model": kind, "stream": True, "messages": [{"role": "user", "content": text}], "session_id": "page",
+            "parent_id": parent, "params": {"function_calling": "native"} | (params or {}),
+            "message_ids": [{"model_id": kind, "message_id": answer}],
+            "user_message": {"id": user, "parentId": parent, "role": "user", "content": text, "timestamp": 1,
+                             "childrenIds": [answer], "models": [kind], "files": files},
+        } | ({"chat_id": chat} if chat else {}))
+        if status != 200:
+            return None, None, {"error": told}
+        chat = json.loads(told).get("chat_id", chat)
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            saved = json.loads(self.web.call(f"/api/v1/chats/{chat}")[1])
+            message = saved["chat"]["history"]["messages"].get(answer, {})
+            if message.get("done") or message.get("error"):
+                return chat, answer, message
+            time.sleep(0.1)  # the page would be told by its socket
+        return chat, answer, {"error": "no end within a minute"}
+
+    def judge(self, kind, what, script, said, wrong=False, requests=None, **more):
+        began, upstream = time.monotonic(), self.upstreams[kind]
+        upstream.fresh()
+        upstream.script = script
+        chat, parent, message = self.say(kind, "Note the tide, please.", **more)
+        good = said in json.dumps(message, ensure_ascii=False) and bool(message.get("error")) == wrong
+        count = sum(not (upstream.probed and "/responses" in path) for path, _, _ in upstream.requests)
+        good = good and not upstream.violations and requests in (None, count)
+        self.case.report(f"open webui{self.connection}, {kind}: {what}", good, began,
+                         f"{count} requests", *upstream.violations[:3], message)
+        return chat, parent
+
+    def all(self, kind):
+        # A connection of type responses sends calls without the reasoning before them, and DeepSeek's
+        # reasoning_content never goes back.
+        self.upstreams[kind].format.forgiving = bool(self.connection) or kind == "deepseek"
+        chat, parent = self.judge(kind, "chat with tools", scripts.open_webui, scripts.END, requests=3)
+        self.judge(kind, "goes on in a second turn", scripts.open_webui, scripts.END, requests=1, chat=chat,
+                   parent=parent)
+        self.judge(kind, "chat with tools and reasoning", scripts.open_webui, scripts.END, requests=3,
+                   params={"custom_params": {"reasoning": {"effort": "high"}}} if self.connection else
+                   {"reasoning_effort": "high"})
+        self.judge(kind, "a picture", scripts.sees, scripts.END, picture=PICTURE_URL)
+        self.judge(kind, "context overflow", scripts.overflow, "prompt is too long", True)
+        self.judge(kind, "429", scripts.busy(99), "Rate limit reached", True)
+        self.judge(kind, "broken stream", scripts.broken(99), "", True)
+
+
+def main(kinds, binary):
+    open_webui, case = venv("open-webui", VERSION, "open-webui"), Case()
+    with serving({kind: kind for kind in kinds}, binary, MOCK) as (upstreams, gateway, directory):
+        address = f"http://127.0.0.1:{gateway}/v1"
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        settings = {
+            "DATA_DIR": str(directory / "webui"), "HOME": str(directory), "WEBUI_SECRET_KEY": "of-no-use-elsewhere",
+            "OPENAI_API_BASE_URL": address, "OPENAI_API_KEY": KEY, "ENABLE_OLLAMA_API": "false",
+            "RAG_EMBEDDING_ENGINE": "openai", "RAG_EMBEDDING_MODEL": MODEL,
+            "RAG_OPENAI_API_BASE_URL": address, "RAG_OPENAI_API_KEY": KEY,
+            "OFFLINE_MODE": "true", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "DO_NOT_TRACK": "true",
+            "ANONYMIZED_TELEMETRY": "false", "ENABLE_VERSION_UPDATE_CHECK": "false",
+        }
+        (directory / "webui").mkdir()
+        with open(directory / "webui.log", "w") as log:
+            server = subprocess.Popen([open_webui, "serve", "--host", "127.0.0.1", "--port", str(port)], cwd=directory,
+                                      env={"PATH": os.environ["PATH"], **settings}, stdout=log, stderr=log)
+        try:
+            web = WebUi(f"http://127.0.0.1:{port}")
+            web.wait(server)
+            print("Open WebUI", json.loads(web.call("/api/version")[1])["version"])
+            person = {"name": "Ann", "email": "ann@example.com", "password": "Tide-tables-1871"}
+            web.token = json.loads(web.call("/api/v1/auths/signup", person)[1])["token"]
+            for what, path, body, wanted, text in checks(web, address):
+                began = time.monotonic()
+                status, answer = web.call(path, body)
+                case.report(f"open webui: {what}", status == wanted and text in answer, began, status, answer[:300])
+            for kind in kinds:
+                Chats(web, case, upstreams).all(kind)
+            connection = {"ENABLE_OPENAI_API": True, "OPENAI_API_BASE_URLS": [address], "OPENAI_API_KEYS": [KEY],
+                          "OPENAI_API_CONFIGS": {"0": {"enable": True, "api_type": "responses"}}}
+            status, answer = web.call("/openai/config/update", connection)
+            case.report("open webui: connection type responses", status == 200, time.monotonic(), status, answer[:300])
+            web.call("/api/models")
+            for kind in kinds:
+                Chats(web, case, upstreams, " (responses)").all(kind)
+        finally:
+            server.terminate()
+            server.wait(30)
+    case.end()
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
-    main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else str(ROOT / "target/debug/tidegate"))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("formats", nargs="*", default=list(PARAMS))
+    parser.add_argument("--gateway", default=BINARY)
+    given = parser.parse_args()
+    main(given.formats, given.gateway)

@@ -41,8 +41,8 @@ pub struct Abilities {
     pub apply_patch: bool,
     /// OpenAI's `tool_search`.
     pub tool_search: bool,
-    /// The format whose hosted tools the provider runs.
-    pub hosted: Option<Format>,
+    /// The formats whose hosted tools mean something to the provider. Its half says which of them it has.
+    pub hosted: &'static [Format],
     /// The longest name a tool may have, in bytes.
     pub name_length: usize,
     /// Dots are allowed in names, beside letters, digits, `_` and `-`.
@@ -78,7 +78,7 @@ impl Abilities {
         local_shell: false,
         apply_patch: false,
         tool_search: false,
-        hosted: None,
+        hosted: &[],
         name_length: 64,
         dotted_names: false,
         call_id: CallIds { length: 40, charset: IdCharset::Any, exact: false },
@@ -91,7 +91,7 @@ impl Abilities {
         local_shell: true,
         apply_patch: true,
         tool_search: true,
-        hosted: Some(Format::OpenAiResponses),
+        hosted: &[Format::OpenAiResponses],
         call_id: CallIds { length: 64, charset: IdCharset::Any, exact: false },
         ..Self::FUNCTIONS
     };
@@ -135,7 +135,7 @@ pub fn stand_in(ask: &mut Ask, abilities: &Abilities, losses: &mut Losses) -> Na
     }
     let mut register = Register::new(abilities);
     register.declare(&ask.tools);
-    rewrite_choice(ask, &mut register);
+    rewrite_choice(ask, &mut register, abilities, losses);
     rewrite_history(ask, &mut register, abilities);
     for tool in &mut ask.tools {
         rewrite_tool(tool, &mut register, abilities);
@@ -162,7 +162,7 @@ fn drop_hosted(ask: &mut Ask, abilities: &Abilities, losses: &mut Losses) {
     ask.tools.retain(|tool| {
         let index = at.next(tool);
         let kept = match &tool.kind {
-            ToolKind::Hosted { format, .. } => abilities.hosted == Some(*format),
+            ToolKind::Hosted { format, .. } => abilities.hosted.contains(format),
             ToolKind::LocalShell { value } if !abilities.local_shell => {
                 !schema::in_container(value)
             }
@@ -181,7 +181,7 @@ fn drop_hosted(ask: &mut Ask, abilities: &Abilities, losses: &mut Losses) {
         kept
     });
     let lost = match &ask.tool_choice {
-        Some(ToolChoice::Foreign { format, .. }) => abilities.hosted != Some(*format),
+        Some(ToolChoice::Foreign { format, .. }) => !abilities.hosted.contains(format),
         Some(ToolChoice::Named { name, .. }) => {
             gone.contains(name) && !ask.tools.iter().any(|tool| tool.name == *name)
         }
@@ -251,7 +251,14 @@ fn rewrite_tool(tool: &mut Tool, register: &mut Register<'_>, abilities: &Abilit
     tool.namespace = wire.namespace;
 }
 
-fn rewrite_choice(ask: &mut Ask, register: &mut Register<'_>) {
+fn rewrite_choice(
+    ask: &mut Ask,
+    register: &mut Register<'_>,
+    abilities: &Abilities,
+    losses: &mut Losses,
+) {
+    let hosted = ask.tools.iter().filter(|tool| matches!(tool.kind, ToolKind::Hosted { .. }));
+    let hosted: Vec<String> = hosted.map(label).collect();
     match &mut ask.tool_choice {
         Some(ToolChoice::Named { name, namespace, kind }) => {
             let key = Key { namespace: namespace.take(), name: std::mem::take(name), kind: *kind };
@@ -268,21 +275,30 @@ fn rewrite_choice(ask: &mut Ask, register: &mut Register<'_>) {
             (*name, *namespace) = (wire.name, wire.namespace);
         }
         Some(ToolChoice::Allowed { names, .. }) => {
-            let mut allowed = Vec::with_capacity(names.len());
-            for name in names.iter() {
-                // A namespace may be named as a whole.
-                for key in register.declared(|key| {
-                    key.name == *name
-                        || key.namespace.as_ref() == Some(name)
-                        || register.wire_is(key, name)
-                }) {
-                    let wire = register.wire(&key).name;
-                    if !allowed.contains(&wire) {
-                        allowed.push(wire);
-                    }
+            let mut allowed: Vec<String> = Vec::with_capacity(names.len());
+            let mut allow = |name: String| {
+                if !allowed.contains(&name) {
+                    allowed.push(name);
+                }
+            };
+            for name in names.drain(..) {
+                let meant = register.declared(|key| {
+                    // A namespace may be named as a whole.
+                    let namespace = key.namespace.as_ref();
+                    key.name == name || namespace == Some(&name) || register.wire_is(key, &name)
+                });
+                meant.iter().for_each(|key| allow(register.wire(key).name));
+                // What a provider's own search finds is declared nowhere.
+                if hosted.contains(&name) || (meant.is_empty() && abilities.tool_search) {
+                    allow(name);
                 }
             }
-            *names = allowed;
+            if allowed.is_empty() {
+                losses.add("tool_choice", "None of the tools it allows can be called here.");
+                ask.tool_choice = Some(ToolChoice::None);
+            } else {
+                *names = allowed;
+            }
         }
         _ => {}
     }

@@ -157,6 +157,13 @@ impl<'a> Register<'a> {
         if let Some(wire) = self.wires.get(key) {
             return wire.clone();
         }
+        let has_type_only = !matches!(key.kind, CallKind::Function | CallKind::Custom);
+        if has_type_only && !self.is_played(key) {
+            // No name of it is ever sent, so none can be in its way.
+            let wire = Wire { namespace: None, name: key.name.clone() };
+            self.wires.insert(key.clone(), wire.clone());
+            return wire;
+        }
         let joined = self.joined(key);
         let clean = self.cleaned(&joined.name);
         let namespace = joined.namespace.map(|name| {

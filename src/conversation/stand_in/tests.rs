@@ -313,6 +313,41 @@ fn what_nobody_can_run_is_a_loss() {
 }
 
 #[test]
+fn a_hosted_tool_takes_no_name_from_one_that_has_a_type_only() {
+    let value = || json(r#"{"type":"shell"}"#);
+    let hosted = ToolKind::Hosted { format: Format::OpenAiResponses, value: value() };
+    let own = ToolKind::LocalShell { value: value() };
+    let calls = vec![call("1", "shell", None, CallKind::LocalShell, "{}")];
+    let mut ask = ask(vec![tool("shell", None, own), tool("shell", None, hosted)], calls);
+    ask.tool_choice =
+        Some(ToolChoice::Allowed { names: vec!["shell".into(), "found".into()], required: true });
+    let before = ask.clone();
+    stand_in(&mut ask, &Abilities::RESPONSES, &mut Losses::default());
+    assert_eq!(ask, before);
+}
+
+#[test]
+fn of_the_allowed_tools_those_that_can_be_called_stay() {
+    let hosted = |format| ToolKind::Hosted { format, value: json(r#"{"type":"web_search"}"#) };
+    let search = || tool("web_search", None, hosted(Format::OpenAiResponses));
+    let allowed = |names: &[&str]| {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        Some(ToolChoice::Allowed { names, required: true })
+    };
+    let mut ask = ask(vec![function("a", Some("n")), function("b", None), search()], Vec::new());
+    ask.tool_choice = allowed(&["web_search", "n"]);
+    let (mut native, mut nothing) = (ask.clone(), ask.clone());
+    played(&mut ask);
+    assert_eq!(ask.tool_choice, allowed(&["n__a"]));
+    stand_in(&mut native, &Abilities::RESPONSES, &mut Losses::default());
+    assert_eq!(native.tool_choice, allowed(&["web_search", "a"]));
+    nothing.tool_choice = allowed(&["web_search"]);
+    let (_, losses) = played(&mut nothing);
+    assert_eq!(nothing.tool_choice, Some(ToolChoice::None));
+    assert_eq!(losses.paths(), "tools[2], tool_choice");
+}
+
+#[test]
 fn tools_declared_again_replace_the_first() {
     let mut newer = function("a", None);
     newer.description = Some("newer".into());

@@ -1,10 +1,9 @@
 //! The provider that answers by itself: for a first run without keys or network, for trying a client,
-//! for tests of whole set-ups. It speaks OpenAI's chat, completions, responses and embeddings, streamed
-//! too, calls tools and quotes their results. The same request always gives the same answer.
+//! for tests of whole set-ups. It speaks OpenAI's chat, completions and embeddings, streamed too, calls tools
+//! and quotes their results; what clients of other formats read is made of that, as for any provider. The same request always gives the same answer.
 
 mod chat;
 mod embedding;
-mod responses;
 mod tool;
 
 use bytes::Bytes;
@@ -67,14 +66,13 @@ pub fn answer(
         .map_err(|error| Fault::invalid(format!("The request body cannot be read: {error}.")))?;
     let stream = request.get("stream") == Some(&Value::Bool(true));
     let (text, result) = match path {
-        "/responses" => responses::last_said(&request)?,
         "/chat/completions" => chat::last_said(&request)?,
         "/completions" => (plain_text(request.get("prompt")), None),
         "/embeddings" => return embedding::answer(&request, model),
         _ => {
             return Err(Fault::new(
                 Kind::Unsupported,
-                "The mock model answers chat completions, completions, responses and embeddings. \
+                "The mock model answers conversations and embeddings. \
                  Send this request to a model of a real provider.",
             ));
         }
@@ -83,7 +81,6 @@ pub fn answer(
     let asked = Asked { request: &request, model, stream, text, result, canned, id, created };
     let says = asked.decide();
     Ok(match path {
-        "/responses" => responses::answer(&asked, says),
         "/completions" => chat::legacy(&asked, says),
         _ => chat::answer(&asked, says),
     })
@@ -222,43 +219,6 @@ mod tests {
         ]);
         let last = &ask("/chat/completions", json!({ "messages": messages, "tools": tools }))[0];
         assert_eq!(last["choices"][0]["message"]["content"], "The tool look_up answered: 42");
-    }
-
-    #[test]
-    fn responses_come_as_a_ladder_of_events() {
-        let events = ask("/responses", json!({ "input": "hi", "stream": true }));
-        let kinds: Vec<_> =
-            events.iter().map(|event| event["type"].as_str().expect("type")).collect();
-        assert_eq!(
-            &kinds[..4],
-            [
-                "response.created",
-                "response.in_progress",
-                "response.output_item.added",
-                "response.content_part.added",
-            ]
-        );
-        assert_eq!(kinds.last(), Some(&"response.completed"));
-        for (index, event) in events.iter().enumerate() {
-            assert_eq!(event["sequence_number"], index);
-        }
-        let call = ask(
-            "/responses",
-            json!({
-                "input": [{ "role": "user", "content": [{ "type": "input_text", "text": "look" }] }],
-                "tools": [{ "type": "function", "name": "look", "parameters": { "type": "object" } }],
-            }),
-        );
-        assert_eq!(call[0]["output"][0]["type"], "function_call");
-        assert_eq!(call[0]["output"][0]["arguments"], "{}");
-        let last = ask(
-            "/responses",
-            json!({ "input": [
-            { "type": "function_call", "call_id": "c1", "name": "look", "arguments": "{}" },
-            { "type": "function_call_output", "call_id": "c1", "output": "seen" },
-        ] }),
-        );
-        assert_eq!(last[0]["output"][0]["content"][0]["text"], "The tool look answered: seen");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-/// A tool as the request offers it, whichever OpenAI surface it came by.
+/// A tool as the request offers it.
 #[derive(Debug)]
 pub(super) struct Tool<'r> {
     pub(super) name: &'r str,
@@ -11,11 +11,11 @@ pub(super) struct Tool<'r> {
     parameters: Option<&'r Value>,
 }
 
-/// The function tools of a request: chat nests them under `function`, responses does not.
+/// The function tools of a request.
 pub(super) fn offered(request: &Map<String, Value>) -> Vec<Tool<'_>> {
     let tools = request.get("tools").and_then(Value::as_array);
     let functions = tools.into_iter().flatten().filter_map(|tool| {
-        let function = tool.get("function").unwrap_or(tool);
+        let function = tool.get("function")?;
         Some(Tool {
             name: function.get("name")?.as_str()?,
             description: function.get("description").and_then(Value::as_str).unwrap_or_default(),
@@ -33,7 +33,7 @@ pub(super) fn choose<'r>(request: &'r Map<String, Value>, text: &str) -> Option<
         return None;
     }
     let named = choice
-        .and_then(|choice| choice.pointer("/function/name").or_else(|| choice.get("name")))
+        .and_then(|choice| choice.pointer("/function/name"))
         .and_then(Value::as_str);
     let wanted = words(text);
     let score = |tool: &Tool<'_>| {
@@ -189,9 +189,12 @@ mod tests {
 
     #[test]
     fn tool_choice_is_obeyed() {
-        let mut body = request(json!({ "tools": [{ "name": "a" }, { "name": "b" }] }));
+        let mut body = request(json!({ "tools": [
+            { "type": "function", "function": { "name": "a" } },
+            { "type": "function", "function": { "name": "b" } },
+        ] }));
         assert_eq!(choose(&body, "").map(|tool| tool.name), Some("a"));
-        body.insert("tool_choice".into(), json!({ "type": "function", "name": "b" }));
+        body.insert("tool_choice".into(), json!({ "type": "function", "function": { "name": "b" } }));
         assert_eq!(choose(&body, "").map(|tool| tool.name), Some("b"));
         body.insert("tool_choice".into(), "none".into());
         assert!(choose(&body, "").is_none());
@@ -199,8 +202,8 @@ mod tests {
 
     #[test]
     fn schemas_that_go_round_end() {
-        let body = request(json!({ "tools": [{ "name": "a", "parameters": {
-            "type": "object", "required": ["self"], "properties": { "self": { "$ref": "#" } } } }] }));
+        let body = request(json!({ "tools": [{ "type": "function", "function": { "name": "a", "parameters": {
+            "type": "object", "required": ["self"], "properties": { "self": { "$ref": "#" } } } } }] }));
         let tool = choose(&body, "").expect("a tool");
         assert!(serde_json::from_str::<Value>(&arguments(&tool, "")).is_ok());
     }

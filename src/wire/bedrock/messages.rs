@@ -102,12 +102,12 @@ struct Writer<'a, 'w> {
 impl<'a> Writer<'a, '_> {
     fn turn(&mut self, at: usize, turn: &'a Turn, leads: bool) -> Result<(), Fault> {
         if turn.is_system() {
-            self.system(turn, leads);
+            self.system(at, turn, leads);
             return Ok(());
         }
         let role = if turn.role == Role::Assistant { ASSISTANT } else { USER };
         for (number, part) in turn.parts.iter().enumerate() {
-            let path = || path(self.ask, at, number);
+            let path = || self.ask.part_path(at, number);
             let is_result = part.as_result().is_some();
             let block = match self.part(role, part, &path())? {
                 Some(block) => block,
@@ -124,9 +124,15 @@ impl<'a> Writer<'a, '_> {
 
     /// Instructions at the beginning have their own place; later ones are kept where they stand, marked, for
     /// the role `system` is refused there by most models.
-    fn system(&mut self, turn: &'a Turn, leads: bool) {
-        for part in &turn.parts {
-            let Some(text) = part.as_text().filter(|text| !is_blank(text)) else { continue };
+    fn system(&mut self, at: usize, turn: &'a Turn, leads: bool) {
+        for (number, part) in turn.parts.iter().enumerate() {
+            let Some(text) = part.as_text() else {
+                self.losses.add(self.ask.part_path(at, number), "a system message is text only");
+                continue;
+            };
+            if is_blank(text) {
+                continue;
+            }
             let point = self.cache_point(part.cache_control.as_ref());
             let (blocks, text) = if leads {
                 (&mut self.system, Cow::Borrowed(text))
@@ -253,7 +259,7 @@ impl<'a> Writer<'a, '_> {
             return;
         };
         if !takes_prefill {
-            let path = format!("messages[{}]", self.ask.turns.len().saturating_sub(1));
+            let path = self.ask.turn_path(self.ask.turns.len().saturating_sub(1));
             self.losses.add(path, "the model does not continue the assistant's words");
             self.draft(USER).rest.push(Block::Text(CONTINUE.into()));
         } else if let Some(Block::Text(text)) = last.rest.last_mut() {
@@ -349,16 +355,4 @@ fn reasoning_block<'a>(text: &'a str, seal: &'a Seal, redacted: bool) -> Block<'
         (true, Format::Anthropic) => Reasoning::RedactedContent(STANDARD.encode(signature).into()),
         (true, _) => Reasoning::RedactedContent(signature.into()),
     })
-}
-
-/// Where a part stands, as the client counts: Anthropic's system is not among its messages.
-fn path(ask: &Ask, turn: usize, part: usize) -> String {
-    match ask.format {
-        Format::OpenAiResponses => format!("input[{turn}].content[{part}]"),
-        Format::Anthropic => {
-            let leading = ask.turns.iter().take_while(|turn| turn.is_system()).count();
-            format!("messages[{}].content[{part}]", turn.saturating_sub(leading))
-        }
-        _ => format!("messages[{turn}].content[{part}]"),
-    }
 }

@@ -5,7 +5,7 @@ use crate::ground::fault::Fault;
 use crate::wire::codec::{Outbound, garbage};
 use crate::wire::embeddings::{Vectors, Wanted};
 use crate::wire::fields::Fields;
-use crate::wire::lacking::Members;
+use crate::wire::members::Members;
 
 /// Parameters of Cohere's own that pass.
 const OWN: &[&str] = &["input_type", "max_tokens", "priority", "truncate"];

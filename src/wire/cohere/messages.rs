@@ -7,7 +7,6 @@ use crate::conversation::{
     Ask, Content, Json, Losses, Media, MediaKind, Part, Role, Source, ToolResult, Turn,
 };
 use crate::ground::fault::Fault;
-use crate::wire::lacking::part_place;
 
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Message<'a> {
@@ -99,7 +98,7 @@ impl<'a> Writer<'a, '_> {
     fn user(&mut self, at: usize, turn: &'a Turn) -> Result<(), Fault> {
         let mut content = Vec::new();
         for (place, part) in turn.parts.iter().enumerate() {
-            let path = part_place(self.ask.format, at, place);
+            let path = self.ask.part_path(at, place);
             match &part.content {
                 Content::Text { text, .. } | Content::Refusal(text) => say(&mut content, text),
                 Content::Media(media) => content.push(show(&path, media)?),
@@ -145,7 +144,9 @@ impl<'a> Writer<'a, '_> {
             content.push(document("", result.is_error));
         }
         let tool_call_id = Some(&*result.call_id);
-        self.messages.push(Message { role: "tool", tool_call_id, content, ..Message::default() });
+        let message = Message { role: "tool", tool_call_id, content, ..Message::default() };
+        let at = self.messages.iter().rposition(Message::is_of_calls);
+        self.messages.insert(at.map_or(self.messages.len(), |at| at + 1), message);
         Ok(())
     }
 
@@ -179,7 +180,7 @@ impl<'a> Writer<'a, '_> {
                     }
                 }
                 Content::Media(_) | Content::Foreign { .. } => {
-                    self.lose(part_place(self.ask.format, at, place));
+                    self.lose(self.ask.part_path(at, place));
                 }
                 Content::ToolCall(_) | Content::ToolResult(_) => {}
             }
@@ -196,6 +197,13 @@ impl<'a> Writer<'a, '_> {
 
     fn lose(&mut self, path: String) {
         self.losses.add(path, "Cohere has no such part of a message");
+    }
+}
+
+impl Message<'_> {
+    /// Calls or results: what a further result belongs behind, whatever a client put between.
+    fn is_of_calls(&self) -> bool {
+        self.tool_call_id.is_some() || !self.tool_calls.is_empty()
     }
 }
 

@@ -6,7 +6,8 @@ use super::messages::{self, Message};
 use crate::conversation::{Ask, Effort, Format, Json, Losses, TextFormat};
 use crate::ground::fault::Fault;
 use crate::wire::codec::{Outbound, Target};
-use crate::wire::lacking::{self, Choice, Function, Knob, Members};
+use crate::wire::lacking::{self, Choice, Function, Knob};
+use crate::wire::members::Members;
 
 /// Parameters of Cohere's own that clients and the configuration say under their names.
 const OWN: &[&str] = &[

@@ -38,17 +38,18 @@ pub(super) fn write<'a>(
     };
     let results = Results::of(ask);
     let mut history =
-        History { contents: Vec::new(), calls: Vec::new(), thought: None, results, style };
+        History { ask, contents: Vec::new(), calls: Vec::new(), thought: None, results, style };
     let mut system: Vec<Cow<'a, str>> = Vec::new();
     for (at, turn) in ask.turns.iter().enumerate() {
         if turn.name.is_some() {
-            losses.add(format!("messages[{at}].name"), "Gemini has no names of participants");
+            losses
+                .add(format!("{}.name", ask.turn_path(at)), "Gemini has no names of participants");
         }
         match turn.role {
             crate::conversation::Role::Assistant => history.model(turn, at, losses)?,
             crate::conversation::Role::User => history.user(turn, at, losses)?,
             _ if history.contents.is_empty() && scene.model.takes_system() => {
-                system.extend(texts(turn, at, losses).map(Cow::Borrowed));
+                system.extend(texts(ask, turn, at, losses).map(Cow::Borrowed));
             }
             _ => history.system(turn, at, losses)?,
         }
@@ -65,6 +66,7 @@ pub(super) fn write<'a>(
 }
 
 struct History<'a, 't> {
+    ask: &'a Ask,
     contents: Vec<Content<'a>>,
     /// The calls of the last turn, where that is the model's, with the number of the turn each stood in.
     calls: Vec<(usize, &'a ToolCall)>,
@@ -83,6 +85,9 @@ impl<'a> History<'a, '_> {
                     if let Some(seal) = seal {
                         self.settle_thought();
                         self.thought = Some((reasoning, seal));
+                    } else if reasoning.seal.is_some() {
+                        let why = "only reasoning that Gemini signed returns to it";
+                        losses.add(self.ask.part_path(at, place), why);
                     }
                 }
                 Said::ToolCall(call) => self.call(call, at),
@@ -152,10 +157,10 @@ impl<'a> History<'a, '_> {
             if let Said::ToolResult(result) = &part.content {
                 if !self.results.is_claimed(at, place) {
                     losses.add(
-                        format!("messages[{at}].content[{place}]"),
+                        self.ask.part_path(at, place),
                         "no call has this id; its result is told as text",
                     );
-                    let orphan = Place { turn: at, part: place, result };
+                    let orphan = Place { ask: self.ask, turn: at, part: place, result };
                     for piece in results::orphan(orphan, self.style.store, losses)? {
                         self.push(Speaker::User, piece);
                     }
@@ -169,7 +174,7 @@ impl<'a> History<'a, '_> {
 
     /// A system turn in mid-conversation, or for a model that has none: the user's, and marked.
     fn system(&mut self, turn: &'a Turn, at: usize, losses: &mut Losses) -> Result<(), Fault> {
-        let text: Vec<&str> = texts(turn, at, losses).collect();
+        let text: Vec<&str> = texts(self.ask, turn, at, losses).collect();
         if text.is_empty() {
             return Ok(());
         }
@@ -186,7 +191,7 @@ impl<'a> History<'a, '_> {
             let result = self.results.claim(call, turn);
             if result.is_none() {
                 losses.add(
-                    format!("messages[{turn}].tool_calls"),
+                    format!("{}.tool_calls", self.ask.turn_path(turn)),
                     "a call has no result; one that says so stands in for it",
                 );
             }
@@ -208,7 +213,7 @@ impl<'a> History<'a, '_> {
         place: usize,
         losses: &mut Losses,
     ) -> Result<Option<Piece<'a>>, Fault> {
-        let path = || format!("messages[{turn}].content[{place}]");
+        let path = || self.ask.part_path(turn, place);
         Ok(match &part.content {
             Said::Text { text, .. } | Said::Refusal(text) => {
                 (!text.is_empty()).then(|| Part::text(text.as_str()).into())
@@ -276,10 +281,15 @@ fn mend<'a>(
 }
 
 /// The texts of a system turn; it has no room for anything else.
-fn texts<'a>(turn: &'a Turn, at: usize, losses: &mut Losses) -> impl Iterator<Item = &'a str> {
+fn texts<'a>(
+    ask: &Ask,
+    turn: &'a Turn,
+    at: usize,
+    losses: &mut Losses,
+) -> impl Iterator<Item = &'a str> {
     for (place, part) in turn.parts.iter().enumerate() {
         if part.as_text().is_none() {
-            losses.add(format!("messages[{at}].content[{place}]"), "a system message is text only");
+            losses.add(ask.part_path(at, place), "a system message is text only");
         }
     }
     turn.parts.iter().filter_map(SaidPart::as_text).filter(|text| !text.trim().is_empty())

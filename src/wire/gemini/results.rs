@@ -19,6 +19,7 @@ pub(super) struct Results<'a> {
 /// A result and where it stood.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
+    pub(super) ask: &'a Ask,
     pub(super) turn: usize,
     pub(super) part: usize,
     pub(super) result: &'a ToolResult,
@@ -40,7 +41,7 @@ impl<'a> Results<'a> {
         for (turn, said) in ask.turns.iter().enumerate() {
             for (part, content) in said.parts.iter().enumerate() {
                 if let Some(result) = content.as_result() {
-                    let place = Place { turn, part, result };
+                    let place = Place { ask, turn, part, result };
                     by_call.entry(&result.call_id).or_default().push_back(place);
                 }
             }
@@ -113,7 +114,7 @@ fn media_of<'a>(
 ) -> Result<Vec<Part<'a>>, Fault> {
     let mut parts = Vec::new();
     for part in &place.result.parts {
-        let path = || format!("messages[{}].content[{}]", place.turn, place.part);
+        let path = || place.ask.part_path(place.turn, place.part);
         match &part.content {
             Content::Media(media) => {
                 parts.push(media::part(media, &part.extras, &path(), store)?);

@@ -7,7 +7,7 @@ use crate::ground::fault::Fault;
 use crate::wire::codec::{Outbound, garbage};
 use crate::wire::embeddings::{Vectors, Wanted};
 use crate::wire::fields::Fields;
-use crate::wire::lacking::Members;
+use crate::wire::members::Members;
 
 /// Parameters of Ollama's own that pass.
 const OWN: &[&str] = &["keep_alive", "options", "truncate"];

@@ -7,7 +7,6 @@ use crate::conversation::{
     Ask, Content, Json, Losses, Media, MediaKind, Part, Role, Source, ToolResult, Turn,
 };
 use crate::ground::fault::Fault;
-use crate::wire::lacking::part_place;
 
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Message<'a> {
@@ -49,7 +48,12 @@ pub(super) fn write<'a>(ask: &'a Ask, losses: &mut Losses) -> Result<Vec<Message
     for (at, turn) in ask.turns.iter().enumerate() {
         writer.turn(at, turn)?;
     }
-    Ok(writer.messages)
+    let mut messages = writer.messages;
+    if messages.is_empty() {
+        // No messages at all would only load the model.
+        messages.push(Message { role: "user", ..Message::default() });
+    }
+    Ok(messages)
 }
 
 struct Writer<'a, 'l> {
@@ -67,7 +71,7 @@ impl<'a> Writer<'a, '_> {
         };
         let mut message = Message { role, ..Message::default() };
         for (place, part) in turn.parts.iter().enumerate() {
-            self.part(&part_place(self.ask.format, at, place), part, &mut message)?;
+            self.part(&self.ask.part_path(at, place), part, &mut message)?;
         }
         if !message.is_empty() {
             self.messages.push(message);
@@ -134,7 +138,8 @@ impl<'a> Writer<'a, '_> {
         if result.is_error && !message.content.to_ascii_lowercase().starts_with("error") {
             message.content.insert_str(0, "Error: ");
         }
-        self.messages.push(message);
+        let at = self.messages.iter().rposition(Message::is_of_calls);
+        self.messages.insert(at.map_or(self.messages.len(), |at| at + 1), message);
         Ok(())
     }
 }
@@ -145,6 +150,11 @@ impl<'a> Message<'a> {
             && self.thinking.is_empty()
             && self.images.is_empty()
             && self.tool_calls.is_empty()
+    }
+
+    /// Calls or results: what a further result belongs behind, whatever a client put between.
+    fn is_of_calls(&self) -> bool {
+        self.tool_call_id.is_some() || !self.tool_calls.is_empty()
     }
 
     fn say(&mut self, text: &str) {

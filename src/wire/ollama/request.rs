@@ -7,7 +7,8 @@ use super::messages::{self, Message};
 use crate::conversation::{Ask, Effort, Json, Losses, Reasoned, TextFormat};
 use crate::ground::fault::Fault;
 use crate::wire::codec::{Outbound, Target};
-use crate::wire::lacking::{self, Choice, Function, Knob, Members};
+use crate::wire::lacking::{self, Choice, Function, Knob};
+use crate::wire::members::Members;
 
 /// Members of `options` that come from clients and from the configuration under their own names, as
 /// LiteLLM passes them on (<https://docs.ollama.com/modelfile#valid-parameters-and-values>).
@@ -122,12 +123,14 @@ fn format(ask: &Ask, losses: &mut Losses) -> Option<Json> {
 }
 
 /// `think` is said only where the client asked: a model that cannot think answers 400 to it, and one that can
-/// does so unasked (<https://docs.ollama.com/capabilities/thinking>).
+/// does so unasked (<https://docs.ollama.com/capabilities/thinking>). So Anthropic's `adaptive`, which Claude
+/// Code sends to every model, is best left to the model.
 fn think(ask: &Ask, target: &Target<'_>, losses: &mut Losses) -> Option<Json> {
     let reasoned = ask.reasoning.as_ref()?;
     let path = lacking::place(ask.format, Knob::Reasoning);
+    let can = target.fact("supports_reasoning");
     let effort = effort(reasoned);
-    if target.fact("supports_reasoning") == Some(false) {
+    if can == Some(false) {
         let asked = effort.is_some_and(|effort| effort != Effort::None) || reasoned.adaptive;
         losses.add_if(asked.then_some(()), path, "the model does not think");
         return None;
@@ -146,8 +149,9 @@ fn think(ask: &Ask, target: &Target<'_>, losses: &mut Losses) -> Option<Json> {
         return Some(Json::of(&level));
     }
     match effort {
-        Some(effort) => Some(Json::of(&(effort != Effort::None))),
-        None => reasoned.adaptive.then(|| Json::of(&true)),
+        Some(Effort::None) => Some(Json::of(&false)),
+        _ if reasoned.adaptive => can.map(|can| Json::of(&can)),
+        effort => effort.map(|_| Json::of(&true)),
     }
 }
 

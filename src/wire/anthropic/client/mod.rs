@@ -11,7 +11,7 @@ mod stream;
 mod tools;
 
 use crate::conversation::Format;
-use crate::wire::codec::ClientHalf;
+use crate::wire::codec::{ClientHalf, Echo};
 
 pub use error::status;
 pub use models::{model_entry, model_list};
@@ -25,6 +25,10 @@ pub const CLIENT: ClientHalf = ClientHalf {
     stream: stream::stream,
     error: error::error,
 };
+
+/// The same for counting a request's tokens, which needs no `max_tokens`.
+pub const COUNTING: ClientHalf =
+    ClientHalf { request: |body| Ok((request::count_request(body)?, Echo::default())), ..CLIENT };
 
 #[cfg(test)]
 mod tests;

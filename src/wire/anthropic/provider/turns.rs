@@ -85,7 +85,7 @@ pub(super) fn conversation<'a>(
     let mut system = Vec::new();
     let mut messages = Vec::new();
     for (at, turn) in ask.turns.iter().enumerate() {
-        let path = path(ask, at);
+        let path = ask.turn_path(at);
         if turn.name.is_some() {
             losses.add(format!("{path}.name"), "Anthropic has no names of participants");
         }
@@ -109,19 +109,6 @@ pub(super) fn conversation<'a>(
     begin(&mut conversation.messages, mend)?;
     finish(&mut conversation.messages, facts, mend, losses);
     Ok(conversation)
-}
-
-/// The place of a turn in the client's own words.
-fn path(ask: &Ask, at: usize) -> String {
-    let has_system = |turn: &Turn| turn.role == Role::System;
-    match ask.format {
-        Format::OpenAiResponses => format!("input[{at}]"),
-        Format::Anthropic if ask.turns.first().is_some_and(has_system) => match at.checked_sub(1) {
-            Some(at) => format!("messages[{at}]"),
-            None => "system".to_owned(),
-        },
-        _ => format!("messages[{at}]"),
-    }
 }
 
 fn turn_blocks<'a>(
@@ -151,7 +138,8 @@ fn text_only<'a>(block: Block<'a>, path: &str, losses: &mut Losses) -> Option<Ob
 
 /// System text in mid-conversation, as words of the user that say what they are.
 fn tagged<'a>(turn: &'a Turn, path: &str, losses: &mut Losses) -> Vec<Block<'a>> {
-    if turn.parts.iter().any(|part| part.as_text().is_none()) || !turn.extras.is_empty() {
+    let own = turn.extras.of(Format::Anthropic);
+    if turn.parts.iter().any(|part| part.as_text().is_none()) || !own.is_empty() {
         losses
             .add(path.to_owned(), "only the text of a system message in mid-conversation is kept");
     }

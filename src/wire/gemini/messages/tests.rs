@@ -237,7 +237,7 @@ fn signatures_return_to_their_parts() {
         ],
         json!([hi, {"m": [with(called("a", "f"), "A")]}, ok("a"), {"m": [with(called("b", "f"), "B")]}, ok("b"),
             {"m": [with(called("c", "f"), NO_SIGNATURE)]}, ok("c")]),
-        "",
+        "messages[5].content[0]",
     );
     // After a text; by itself; with its thoughts.
     check(

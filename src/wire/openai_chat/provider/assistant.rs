@@ -52,7 +52,7 @@ pub(super) fn write<'a>(
                 }
                 Content::Reasoning(_) => {}
                 _ => {
-                    let path = format!("messages[{}]", at + offset);
+                    let path = writer.ask.turn_path(at + offset);
                     writer.losses.add(path, "an assistant's message cannot hold it");
                 }
             }
@@ -158,7 +158,7 @@ pub(super) fn put_name<'a>(
     let Some(name) = turn.name.as_deref() else { return };
     if !writer.quirks.names {
         let why = format!("{} takes no names", writer.quirks.shown());
-        writer.losses.add(format!("messages[{at}].name"), why);
+        writer.losses.add(format!("{}.name", writer.ask.turn_path(at)), why);
     } else if !fields.has("name") {
         fields.put_text("name", name);
     }
@@ -181,7 +181,7 @@ pub(super) fn put_extras<'a>(
         }
         if !taken {
             let why = format!("{} does not take it", writer.quirks.shown());
-            writer.losses.add(format!("messages[{at}].{name}"), why);
+            writer.losses.add(format!("{}.{name}", writer.ask.turn_path(at)), why);
         } else if name == "audio" && writer.quirks.openai_models {
             // An answer's sound goes back as its id alone.
             let id = Fields::read(value.as_str()).and_then(|mut audio| audio.text("id"));
@@ -192,7 +192,10 @@ pub(super) fn put_extras<'a>(
             fields.put_extra(name, value);
         }
     }
-    for name in extras.foreign_to(CHAT) {
-        writer.losses.add(format!("messages[{at}].{name}"), "chat completions have no such field");
+    // What numbers and labels an item of OpenAI's responses means nothing without it.
+    let labels = ["id", "status", "phase", "execution", "max_output_length"];
+    for name in extras.foreign_to(CHAT).filter(|name| !labels.contains(name)) {
+        let path = format!("{}.{name}", writer.ask.turn_path(at));
+        writer.losses.add(path, "chat completions have no such field");
     }
 }

@@ -64,7 +64,8 @@ pub(super) fn read<'a>(
     let mut said = Said::default();
     for (index, part) in parts.enumerate() {
         if part.cache_control.is_some() && !writer.quirks.cache_control {
-            writer.losses.add("cache_control", "the server caches by itself, or not at all");
+            let path = format!("{}[*].cache_control", writer.list());
+            writer.losses.add(path, "the server caches by itself, or not at all");
         }
         match &part.content {
             Content::Text { text, .. } if text.is_empty() => {}
@@ -83,7 +84,7 @@ pub(super) fn read<'a>(
             }
             Content::Foreign { format, value } if *format == CHAT => said.0.push(Node::raw(value)),
             _ => {
-                let path = format!("messages[{at}].content[{index}]");
+                let path = writer.ask.part_path(at, index);
                 writer.losses.add(path, "chat completions have no such part");
             }
         }

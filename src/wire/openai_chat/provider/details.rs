@@ -17,7 +17,9 @@ impl Details {
         let mut shown = String::new();
         let list: Vec<Map<String, Value>> = serde_json::from_str(raw.get()).unwrap_or_default();
         for detail in list {
-            for name in ["text", "summary"] {
+            // Of another gateway like this one: its thoughts were told as text before.
+            let is_told = detail.get("origin").and_then(Value::as_str) == Some("tidegate");
+            for name in ["text", "summary"].into_iter().filter(|_| !is_told) {
                 shown.push_str(detail.get(name).and_then(Value::as_str).unwrap_or_default());
             }
             match self.0.last_mut().filter(|last| continues(last, &detail)) {
@@ -31,7 +33,9 @@ impl Details {
     /// All of them as a seal, where anything in them proves or hides something. Plain thoughts go back as
     /// text.
     pub(super) fn seal(&mut self) -> Option<Seal> {
-        let details = std::mem::take(&mut self.0);
+        let mut details = std::mem::take(&mut self.0);
+        // In whatever order the pieces brought them.
+        details.iter_mut().for_each(Map::sort_keys);
         let filled = |detail: &Map<String, Value>, name| {
             detail.get(name).and_then(Value::as_str).is_some_and(|text| !text.is_empty())
         };

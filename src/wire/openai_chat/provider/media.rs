@@ -22,7 +22,7 @@ pub(super) fn write<'a>(
     at: usize,
 ) -> Result<Node<'a>, Fault> {
     let refuse = |why: &str| {
-        let path = format!("messages[{at}]");
+        let path = writer.ask.turn_path(at);
         Err(Fault::invalid(format!("`{path}`: {why}")).with_param(path))
     };
     match (media.kind, &media.source) {

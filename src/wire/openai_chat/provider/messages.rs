@@ -92,11 +92,16 @@ impl<'a> History<'a> {
             return Ok(());
         }
         let begun = self.messages.iter().any(|message| message.role != "system");
+        // Strict templates know no system message but the first; Mistral takes none behind a result, and none
+        // at the end.
+        if begun && writer.mends && (writer.quirks.alternating || writer.mistral) {
+            let marked = Message::said("user", format!("<system>\n{}\n</system>", turn.text()));
+            self.push(writer, marked);
+            return Ok(());
+        }
         let developer =
             turn.role == Role::Developer && (writer.quirks.developer || writer.model.reasons());
         let role = match developer {
-            // Strict templates know no system message but the first.
-            _ if begun && writer.quirks.alternating && writer.mends => "user",
             true => "developer",
             false => "system",
         };
@@ -119,7 +124,7 @@ impl<'a> History<'a> {
                 continue;
             }
             if writer.mends {
-                let path = format!("messages[{at}]");
+                let path = writer.ask.turn_path(at);
                 writer.losses.add(path, "a result without its call is told as a user's text");
                 let said = content::orphan(writer, result, at)?;
                 self.push(writer, Message { role: "user", content: said, ..Message::default() });
@@ -130,8 +135,9 @@ impl<'a> History<'a> {
         }
         let rest = turn.parts.iter().filter(|part| part.as_result().is_none());
         let said = content::read(writer, rest, at)?;
-        // A user may say nothing, and it is still their turn.
-        if !(results && said.0.is_empty()) {
+        // A user may say nothing, and it is still their turn; unless all they said is lost.
+        let lost = turn.parts.iter().any(|part| matches!(part.content, Content::Foreign { .. }));
+        if !((results || lost) && said.0.is_empty()) {
             self.say(writer, "user", said, turn, at);
         }
         Ok(())

@@ -33,3 +33,6 @@ pub const PROVIDER: ProviderHalf = ProviderHalf {
     reply: reply::read,
     stream: |context| Box::new(stream::Decoder::new(context)),
 };
+
+#[cfg(test)]
+mod tests;

@@ -98,6 +98,7 @@ impl Model {
             _ => false,
         };
         match field {
+            // https://platform.openai.com/docs/guides/latest-model#verbosity
             _ if !self.reasons() => field == "verbosity",
             "temperature" | "top_p" | "logprobs" | "top_logprobs" => !samples,
             "frequency_penalty" | "presence_penalty" | "logit_bias" | "stop" => true,

@@ -5,7 +5,7 @@ use super::super::quirks::{Thinking, Thoughts};
 use super::CHAT;
 use super::request::Writer;
 use super::tree::{Node, Object};
-use crate::conversation::{Content, Effort, Part, Reasoned};
+use crate::conversation::{Content, Effort, Json, Part, Reasoned};
 use crate::ground::fault::Fault;
 
 /// Writes what the request says of thinking.
@@ -66,14 +66,15 @@ pub(super) fn history<'a>(
             text.push_str(piece);
         }
         let own = reasoning.seal.as_ref().filter(|seal| seal.format == CHAT);
-        details.extend(own.and_then(|seal| crate::conversation::Json::parse(&*seal.data)));
+        details.extend(own.and_then(|seal| Json::parse(&*seal.data)));
     }
     let calls = parts.iter().any(|part| part.as_call().is_some());
     match writer.quirks.thoughts {
         Thoughts::Never => {
             if thoughts.clone().next().is_some() {
                 let why = format!("{} does not take thoughts back", writer.quirks.shown());
-                writer.losses.add("messages[*].reasoning", why);
+                let path = format!("{}[*].reasoning", writer.list());
+                writer.losses.add(path, why);
             }
         }
         Thoughts::BesideCalls if calls => {
@@ -91,7 +92,7 @@ pub(super) fn history<'a>(
             message.put_text("reasoning_content", text);
         }
         Thoughts::Details => {
-            let lists = details.iter().filter_map(crate::conversation::Json::read::<Vec<_>>);
+            let lists = details.iter().filter_map(Json::read::<Vec<_>>);
             let all: Vec<Node<'a>> = lists.flatten().map(Node::made).collect();
             if !all.is_empty() {
                 message.put("reasoning_details", Node::List(all));

@@ -7,9 +7,10 @@ use super::super::quirks::{self, Quirks};
 use super::model::Model;
 use super::tree::{Node, Object};
 use super::{CHAT, messages, reasoning, tools};
-use crate::conversation::{Ask, Effort, Json, Losses};
+use crate::conversation::{Ask, Effort, Format, Json, Losses};
 use crate::ground::fault::Fault;
 use crate::wire::codec::{Outbound, Target};
+use crate::wire::lacking::{self, Knob};
 
 /// The longest `user` that OpenAI takes.
 const LONGEST_USER: usize = 64;
@@ -65,9 +66,6 @@ pub(super) fn write(
             body.put("stream_options", usage.node());
         }
     }
-    for path in &target.options.additional_drop_params {
-        body.remove(path);
-    }
     let body =
         serde_json::to_vec(&body).map_err(|_| Fault::bug("a chat request has no JSON form"))?;
     Ok(Outbound { path: "/chat/completions".to_owned(), body, ..Outbound::default() })
@@ -86,8 +84,29 @@ impl<'a> Writer<'a, '_> {
     fn takes(&self, field: &str) -> bool {
         self.target.allows(field)
             || self.quirks.takes(field, self.ask)
-                && !self.model.refuses(field, self.effort)
+                && !(self.quirks.openai_models && self.model.refuses(field, self.effort))
                 && !self.thinks_too_much_for(field)
+    }
+
+    /// What the client calls the list of turns.
+    pub(super) fn list(&self) -> &'static str {
+        if self.ask.format == Format::OpenAiResponses { "input" } else { "messages" }
+    }
+
+    /// What the client calls a field of chat completions.
+    fn told<'f>(&self, field: &'f str) -> &'f str {
+        let knob = match field {
+            "parallel_tool_calls" => Knob::ParallelToolCalls,
+            "verbosity" => Knob::Verbosity,
+            "user" | "safety_identifier" => Knob::User,
+            "reasoning_effort" => Knob::Reasoning,
+            "stop" => Knob::Stop,
+            "max_tokens" if self.ask.format == Format::OpenAiResponses => {
+                return "max_output_tokens";
+            }
+            other => return other,
+        };
+        lacking::place(self.ask.format, knob)
     }
 
     /// xAI's reasoning models refuse these (<https://docs.x.ai/docs/guides/reasoning>).
@@ -102,15 +121,16 @@ impl<'a> Writer<'a, '_> {
     /// A field of the request that the server lacks.
     pub(super) fn lacks(&mut self, field: &str) -> Result<(), Fault> {
         let (model, server) = (self.target.model, self.quirks.shown());
+        let told = self.told(field);
         if self.target.options.drop_params == Some(false) {
             let why = format!(
-                "`{field}` is not taken by `{model}` at {server}. Leave it out, or let the \
+                "`{told}` is not taken by `{model}` at {server}. Leave it out, or let the \
                  deployment drop it (`drop_params: true`) or send it all the same \
                  (`allowed_openai_params: [{field}]`)."
             );
-            return Err(Fault::invalid(why).with_param(field.to_owned()));
+            return Err(Fault::invalid(why).with_param(told.to_owned()));
         }
-        self.losses.add(field.to_owned(), format!("`{model}` at {server} does not take it"));
+        self.losses.add(told.to_owned(), format!("`{model}` at {server} does not take it"));
         Ok(())
     }
 
@@ -182,7 +202,10 @@ impl<'a> Writer<'a, '_> {
         }
         let most = self.quirks.most_stops;
         if stops.len() > most {
-            self.losses.add("stop", format!("only the first {most} stop sequences are taken"));
+            self.losses.add(
+                self.told("stop").to_owned(),
+                format!("only the first {most} stop sequences are taken"),
+            );
         }
         let stops = stops.into_iter().take(most).map(|stop| Node::text(stop.as_str()));
         body.put("stop", Node::List(stops.collect()));
@@ -198,10 +221,14 @@ impl<'a> Writer<'a, '_> {
             && wanted > most
         {
             limit = most;
-            self.losses.add("max_tokens", format!("the model gives at most {most} tokens"));
+            self.losses.add(
+                self.told("max_tokens").to_owned(),
+                format!("the model gives at most {most} tokens"),
+            );
         }
-        // Reasoning models refuse `max_tokens`; older servers do not know the newer name.
-        let newer = self.model.reasons() || self.quirks.name == "openai";
+        // Reasoning models refuse `max_tokens`, behind somebody's proxy too; older servers do not know the
+        // newer name.
+        let newer = Model::of(self.target).reasons() || self.quirks.name == "openai";
         body.put(if newer { "max_completion_tokens" } else { "max_tokens" }, Node::Count(limit));
     }
 

@@ -11,6 +11,7 @@ use super::tree::{Node, Object};
 use crate::conversation::{CallKind, Json, TextFormat, Tool, ToolChoice, ToolKind};
 use crate::ground::fault::Fault;
 use crate::wire::fields::Fields;
+use crate::wire::lacking::{self, Knob};
 
 /// How long Mistral's ids are, and OpenAI's at most.
 const MISTRAL_ID: usize = 9;
@@ -53,7 +54,10 @@ pub(super) fn text_format<'a>(writer: &mut Writer<'a, '_>, body: &mut Object<'a>
             if *format == CHAT {
                 body.put("response_format", Node::raw(value));
             } else {
-                writer.losses.add("text.format", "chat completions have no such format");
+                writer.losses.add(
+                    lacking::place(writer.ask.format, Knob::TextFormat),
+                    "chat completions have no such format",
+                );
             }
             return;
         }

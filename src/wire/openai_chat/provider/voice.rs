@@ -64,7 +64,9 @@ impl Voice {
         self.used = true;
         let mut next = self.next;
         let mut sink = Sink { choice: number, next: &mut next, out };
-        if let Some(message) = choice.delta.as_ref().or(choice.message.as_ref()) {
+        // Perplexity sends both, and repeats in one what the other tells.
+        let (delta, message) = (choice.delta.as_ref(), choice.message.as_ref());
+        if let Some(message) = if whole { message.or(delta) } else { delta.or(message) } {
             self.prose(message, &mut sink);
             self.call(message, whole, ids, &mut sink);
             self.media(message, &mut sink);

@@ -174,7 +174,7 @@ pub fn abilities(target: &Target<'_>) -> Abilities {
     } else {
         Abilities::FUNCTIONS.call_id
     };
-    let hosted = quirks.openai_models.then_some(Format::OpenAiChat);
+    let hosted: &[Format] = if quirks.openai_models { &[Format::OpenAiChat] } else { &[] };
     Abilities { custom_tools: quirks.openai_models, hosted, call_id, ..Abilities::FUNCTIONS }
 }
 

@@ -220,6 +220,7 @@ pub(super) static ROWS: &[Quirks] = &[
         name: "openrouter",
         hosts: &["openrouter.ai"],
         takes: Takes::AllBut(&["store"]),
+        developer: true,
         message_fields: MessageFields::Any,
         thoughts: Thoughts::Details,
         thinking: Thinking::OpenRouter,

@@ -3,7 +3,7 @@
 
 use super::FORMAT;
 use super::object::Object;
-use crate::conversation::{Annotation, Content, Json, Media, MediaKind, Part, Source};
+use crate::conversation::{Annotation, Content, Format, Json, Media, MediaKind, Part, Source};
 use crate::ground::fault::Fault;
 
 /// A part of what a user, a system or a tool says; `None` for what belongs elsewhere.
@@ -69,11 +69,10 @@ fn image(media: &Media, path: &str) -> Result<Object, Fault> {
     let object = match &media.source {
         Source::Base64 { media_type, data } => object.with("image_url", inline(media_type, data)),
         Source::Url(url) => object.with("image_url", url),
-        Source::FileId { format, id } if *format == FORMAT => object.with("file_id", id),
+        Source::FileId { format, id } if is_own_store(*format) => object.with("file_id", id),
         _ => return Err(unknown_file(path)),
     };
-    // The SDK's models require it.
-    Ok(object.with("detail", media.detail.as_deref().unwrap_or("auto")))
+    Ok(object.with_some("detail", media.detail.as_ref()))
 }
 
 fn file(media: &Media, path: &str) -> Result<Object, Fault> {
@@ -84,7 +83,7 @@ fn file(media: &Media, path: &str) -> Result<Object, Fault> {
             object.with("filename", name).with("file_data", inline(media_type, data))
         }
         Source::Url(url) => object.with_some("filename", media.name.as_ref()).with("file_url", url),
-        Source::FileId { format, id } if *format == FORMAT => object.with("file_id", id),
+        Source::FileId { format, id } if is_own_store(*format) => object.with("file_id", id),
         Source::Text(text) => Object::of_type("input_text").with("text", titled(media, text)),
         Source::FileId { .. } => return Err(unknown_file(path)),
     }
@@ -129,6 +128,11 @@ fn file_name(media_type: &str) -> String {
         _ => "bin",
     };
     format!("file.{extension}")
+}
+
+/// OpenAI has one store of files for both of its formats.
+fn is_own_store(format: Format) -> bool {
+    matches!(format, Format::OpenAiResponses | Format::OpenAiChat)
 }
 
 fn unknown_file(path: &str) -> Fault {

@@ -9,7 +9,7 @@ use super::content::{input_part, output_part};
 use super::object::Object;
 use crate::conversation::stand_in::Abilities;
 use crate::conversation::{
-    Ask, CallKind, Content, Format, Json, Losses, Part, Reasoning, Role, ToolCall, ToolResult, Turn,
+    Ask, CallKind, Content, Json, Losses, Part, Reasoning, Role, ToolCall, ToolResult, Turn,
 };
 use crate::ground::fault::Fault;
 
@@ -22,13 +22,8 @@ const OF_CONTENT: &[&str] = &["prompt_cache_breakpoint"];
 /// `InvalidRequest`: something in them that the format has no way to carry.
 pub(super) fn write(ask: &Ask, skip: usize, losses: &mut Losses) -> Result<Vec<Json>, Fault> {
     let mut input = Input { calls: calls(ask), items: Vec::new(), losses };
-    let name = match ask.format {
-        Format::OpenAiResponses => "input",
-        Format::Gemini => "contents",
-        _ => "messages",
-    };
     for (at, turn) in ask.turns.iter().enumerate().skip(skip) {
-        let path = format!("{name}[{at}]");
+        let path = ask.turn_path(at);
         match turn.role {
             Role::Assistant => input.assistant(turn, &path)?,
             _ => input.other(turn, &path)?,
@@ -114,7 +109,14 @@ impl Input<'_> {
             }
             let path = format!("{path}.content[{at}]");
             match &part.content {
-                Content::Reasoning(reasoning) => self.items.extend(thought(reasoning, part)),
+                Content::Reasoning(reasoning) => match thought(reasoning, part) {
+                    Some(item) => self.items.push(item),
+                    // OpenAI's own without a seal is of an answer it keeps; it is not sent by anybody.
+                    None if reasoning.seal.is_none() && reasoning.id.is_some() => {}
+                    None => {
+                        self.losses.add(path, "only reasoning that OpenAI sealed returns to it");
+                    }
+                },
                 Content::ToolCall(call) => self.items.push(call_item(call, part)),
                 Content::ToolResult(result) => {
                     let item = self.result(result, part, &path)?;

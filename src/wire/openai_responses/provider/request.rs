@@ -72,10 +72,13 @@ fn instructions(ask: &Ask) -> (Option<String>, usize) {
     ((!texts.is_empty()).then(|| texts.join("\n\n")), 1)
 }
 
-/// OpenAI refuses a choice, or calls side by side, without tools.
+/// OpenAI refuses a choice, or calls side by side, without tools; what its own clients send, it may judge.
 fn with_tools(body: Object, ask: &Ask, losses: &mut Losses) -> Object {
-    let Some(tools) = tools::write(ask, losses) else { return body };
-    let body = body.with_some("tools", Some(tools).filter(|tools| !tools.is_empty()));
+    let tools = tools::write(ask, losses);
+    if tools.is_none() && ask.format != FORMAT {
+        return body;
+    }
+    let body = body.with_some("tools", tools.filter(|tools| !tools.is_empty()));
     let body = body.with_some("tool_choice", tools::choice(ask, losses));
     body.with_some("parallel_tool_calls", ask.parallel_tool_calls)
 }

@@ -64,14 +64,14 @@ pub(super) fn choice(ask: &Ask, losses: &mut Losses) -> Option<Json> {
 
 /// What stands in the list.
 enum Written {
-    Alone(Object),
-    Namespace { name: String, description: Json, tools: Vec<Object> },
+    Alone(Json),
+    Namespace { name: String, description: Json, tools: Vec<Json> },
 }
 
 impl Written {
     fn into_json(self) -> Json {
         match self {
-            Self::Alone(tool) => tool.into_json(),
+            Self::Alone(tool) => tool,
             Self::Namespace { name, description, tools } => Object::of_type("namespace")
                 .with("name", name)
                 .with("description", description)
@@ -81,7 +81,7 @@ impl Written {
     }
 }
 
-fn within(written: &mut Vec<Written>, name: &str, tool: &Tool, object: Object) {
+fn within(written: &mut Vec<Written>, name: &str, tool: &Tool, object: Json) {
     for known in written.iter_mut() {
         if let Written::Namespace { name: known, tools, .. } = known
             && known == name
@@ -97,7 +97,7 @@ fn within(written: &mut Vec<Written>, name: &str, tool: &Tool, object: Object) {
     written.push(Written::Namespace { name, description, tools: vec![object] });
 }
 
-fn one(tool: &Tool, asked: Format) -> Option<Object> {
+fn one(tool: &Tool, asked: Format) -> Option<Json> {
     let of_type = |kind: &str| Object::of_type(kind).with("name", &tool.name);
     let object = match &tool.kind {
         ToolKind::Function { schema, strict } => {
@@ -114,21 +114,11 @@ fn one(tool: &Tool, asked: Format) -> Option<Object> {
         }
         ToolKind::LocalShell { value }
         | ToolKind::ApplyPatch { value }
-        | ToolKind::ToolSearch { value } => return Some(verbatim(value)),
-        ToolKind::Hosted { format, value } if *format == FORMAT => return Some(verbatim(value)),
+        | ToolKind::ToolSearch { value } => return Some(value.clone()),
+        ToolKind::Hosted { format, value } if *format == FORMAT => return Some(value.clone()),
         ToolKind::Hosted { .. } => return None,
     };
-    Some(object.with_extras(&tool.extras, FORMAT, &[NAMESPACE_DESCRIPTION]))
-}
-
-/// The members of a whole object.
-fn verbatim(value: &Json) -> Object {
-    let mut object = Object::default();
-    let fields = Fields::read(value.as_str()).unwrap_or_default();
-    for (name, value) in fields.iter() {
-        object.put(name.to_owned(), Json::of_raw(value));
-    }
-    object
+    Some(object.with_extras(&tool.extras, FORMAT, &[NAMESPACE_DESCRIPTION]).into_json())
 }
 
 /// A grammar in chat's shape (`{"type":"grammar","grammar":{…}}`) has one level more.

@@ -4,6 +4,8 @@
 //! litellm#32724). Whatever comes first is told, and whatever comes again is compared and completed, never
 //! told twice. Events: <https://platform.openai.com/docs/api-reference/responses-streaming>.
 
+mod call;
+mod thought;
 mod tracked;
 
 use super::super::super::codec::{Decode, Frame, Ids, ReplyContext, broke_off, garbage};

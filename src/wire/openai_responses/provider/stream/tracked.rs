@@ -2,10 +2,10 @@
 //! in the last one, adds only what is missing. It knows nothing of the events' names.
 
 use super::super::output::{self, Item};
-use super::{Teller, grow, nameless};
-use crate::conversation::{
-    Annotation, CallKind, Content, Delta, Event, Extras, Json, Part, Reasoning, ToolCall,
-};
+use super::call::Call;
+use super::thought::Thought;
+use super::{Teller, grow};
+use crate::conversation::{Annotation, CallKind, Content, Delta, Event, Extras, Json, Part};
 use crate::ground::fault::Fault;
 
 /// An item as far as it has come.
@@ -46,26 +46,6 @@ pub(super) struct Text {
     measured: bool,
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Thought {
-    block: Option<u32>,
-    told: usize,
-    /// The content part that spoke last.
-    place: Option<u64>,
-    /// Bytes told of each summary.
-    summaries: Vec<usize>,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Call {
-    block: Option<u32>,
-    call: ToolCall,
-    named: bool,
-    told: usize,
-    /// Arguments that came before the name.
-    waiting: String,
-}
-
 impl Kind {
     pub(super) fn of(item: &Item) -> Self {
         match &item.what {
@@ -86,10 +66,7 @@ impl What {
         match kind {
             Kind::Message => Self::Message { extras: Extras::default(), texts: Vec::new() },
             Kind::Reasoning => Self::Reasoning(Thought::default()),
-            Kind::Call(kind) => {
-                let call = ToolCall { kind, ..ToolCall::default() };
-                Self::Call(Call { call, ..Call::default() })
-            }
+            Kind::Call(kind) => Self::Call(Call::new(kind)),
             Kind::Other => Self::Other,
         }
     }
@@ -104,7 +81,7 @@ impl Tracked {
         match &self.what {
             What::Message { .. } => Kind::Message,
             What::Reasoning(_) => Kind::Reasoning,
-            What::Call(call) => Kind::Call(call.call.kind),
+            What::Call(call) => Kind::Call(call.kind()),
             What::Other => Kind::Other,
         }
     }
@@ -145,7 +122,7 @@ impl Tracked {
                 call.learn(head, named);
                 call.open(teller, out);
                 call.tell_all(&arguments, out);
-                if !call.named {
+                if !call.is_named() {
                     // The last event may know the name.
                     return;
                 }
@@ -172,7 +149,7 @@ impl Tracked {
         let mut close = |block| out.push(Event::Close { choice: 0, block });
         match &mut self.what {
             What::Message { texts, .. } => texts.iter().for_each(|text| close(text.block)),
-            What::Reasoning(thought) => thought.block.into_iter().for_each(close),
+            What::Reasoning(thought) => thought.block().into_iter().for_each(close),
             What::Call(call) => return call.close(teller, out),
             What::Other => {}
         }
@@ -293,23 +270,14 @@ impl Tracked {
         out: &mut Vec<Event>,
     ) {
         let What::Reasoning(thought) = &self.what else { return };
-        if thought.place.is_none_or(|last| last < place) {
+        if thought.is_new(place) {
             self.think(place, whole, teller, out);
         }
     }
 
     pub(super) fn named(&mut self, name: &str, teller: &mut Teller, out: &mut Vec<Event>) {
-        if let What::Call(call) = &mut self.what
-            && !call.named
-            && !name.is_empty()
-        {
-            (call.call.name, call.named) = (name.to_owned(), true);
-            if call.call.id.is_empty() {
-                // Without an item of its own there is no other.
-                call.call.id = self.id.clone().unwrap_or_default();
-                call.call.item_id = self.id.clone();
-            }
-            call.open(teller, out);
+        if let What::Call(call) = &mut self.what {
+            call.name(name, self.id.as_deref(), teller, out);
         }
     }
 
@@ -331,8 +299,12 @@ impl Tracked {
         }
     }
 
+    /// A content part that may still grow.
     fn text(&mut self, place: u64, is_refusal: bool) -> Option<&mut Text> {
         let What::Message { texts, .. } = &mut self.what else { return None };
+        if self.is_done {
+            return None;
+        }
         texts.iter_mut().find(|text| text.place == place && text.is_refusal == is_refusal)
     }
 
@@ -371,163 +343,7 @@ impl Tracked {
     }
 }
 
-impl Thought {
-    fn open(&mut self, id: Option<&str>, teller: &mut Teller, out: &mut Vec<Event>) -> u32 {
-        if let Some(block) = self.block {
-            return block;
-        }
-        let block = teller.block();
-        self.block = Some(block);
-        let reasoning = Reasoning { id: id.map(str::to_owned), ..Reasoning::default() };
-        out.push(Event::Open { choice: 0, block, part: Part::reasoning(reasoning) });
-        block
-    }
-
-    fn summarised(&self, index: u32) -> usize {
-        let index = usize::try_from(index).unwrap_or(usize::MAX);
-        self.summaries.get(index).copied().unwrap_or_default()
-    }
-
-    fn summarise(
-        &mut self,
-        index: u32,
-        more: &str,
-        id: Option<&str>,
-        teller: &mut Teller,
-        out: &mut Vec<Event>,
-    ) {
-        // As many as a reply takes.
-        let at = usize::try_from(index).unwrap_or(usize::MAX).min(255);
-        if self.summaries.len() <= at {
-            self.summaries.resize(at + 1, 0);
-        }
-        if let Some(told) = self.summaries.get_mut(at) {
-            *told += more.len();
-        }
-        let block = self.open(id, teller, out);
-        grow(block, Delta::Summary { index, text: more.to_owned() }, out);
-    }
-
-    fn think(
-        &mut self,
-        place: u64,
-        more: &str,
-        id: Option<&str>,
-        teller: &mut Teller,
-        out: &mut Vec<Event>,
-    ) {
-        if more.is_empty() {
-            return;
-        }
-        let block = self.open(id, teller, out);
-        let between = self.told > 0 && self.place != Some(place);
-        let text = if between { format!("\n\n{more}") } else { more.to_owned() };
-        self.place = Some(place);
-        self.told += text.len();
-        grow(block, Delta::Text(text), out);
-    }
-
-    fn complete(
-        &mut self,
-        reasoning: Reasoning,
-        id: Option<&str>,
-        teller: &mut Teller,
-        out: &mut Vec<Event>,
-    ) {
-        if output::is_empty(&reasoning) && self.block.is_none() {
-            return;
-        }
-        let id = reasoning.id.as_deref().or(id);
-        let block = self.open(id, teller, out);
-        for (index, text) in (0..).zip(&reasoning.summary) {
-            let more = rest(text, self.summarised(index));
-            let known = usize::try_from(index).is_ok_and(|at| at < self.summaries.len());
-            if !known || !more.is_empty() {
-                self.summarise(index, more, id, teller, out);
-            }
-        }
-        let more = rest(&reasoning.text, self.told);
-        if !more.is_empty() {
-            self.told += more.len();
-            grow(block, Delta::Text(more.to_owned()), out);
-        }
-        if let Some(seal) = reasoning.seal {
-            grow(block, Delta::Seal(seal), out);
-        }
-    }
-}
-
-impl Call {
-    /// Takes over what the item says of the call, but for the arguments.
-    fn learn(&mut self, head: ToolCall, named: bool) {
-        if self.block.is_some() {
-            // It has been shown: only arguments can still come.
-            self.call.arguments = head.arguments;
-            return;
-        }
-        self.named |= named;
-        self.call = ToolCall {
-            id: if head.id.is_empty() { std::mem::take(&mut self.call.id) } else { head.id },
-            item_id: head.item_id.or(self.call.item_id.take()),
-            name: if named { head.name } else { std::mem::take(&mut self.call.name) },
-            namespace: head.namespace,
-            kind: self.call.kind,
-            arguments: head.arguments,
-            seal: None,
-        };
-    }
-
-    /// Shows the call, where it is known which tool it calls.
-    fn open(&mut self, teller: &mut Teller, out: &mut Vec<Event>) {
-        if self.block.is_some() || !self.named {
-            return;
-        }
-        if self.call.id.is_empty() {
-            self.call.id = teller.ids.call();
-        }
-        let block = teller.block();
-        self.block = Some(block);
-        teller.calls = true;
-        let call = ToolCall { arguments: String::new(), ..self.call.clone() };
-        let part = Part::new(Content::ToolCall(call));
-        out.push(Event::Open { choice: 0, block, part });
-        let waiting = std::mem::take(&mut self.waiting);
-        self.tell(&waiting, out);
-    }
-
-    fn tell(&mut self, more: &str, out: &mut Vec<Event>) {
-        match self.block {
-            _ if more.is_empty() => {}
-            Some(block) => {
-                self.told += more.len();
-                grow(block, Delta::Arguments(more.to_owned()), out);
-            }
-            None => self.waiting.push_str(more),
-        }
-    }
-
-    /// All of the arguments: their end may be new.
-    fn tell_all(&mut self, whole: &str, out: &mut Vec<Event>) {
-        let told = if self.block.is_some() { self.told } else { self.waiting.len() };
-        let more = rest(whole, told).to_owned();
-        self.tell(&more, out);
-    }
-
-    fn close(&mut self, teller: &mut Teller, out: &mut Vec<Event>) -> Result<(), Fault> {
-        self.open(teller, out);
-        let Some(block) = self.block else { return Err(nameless()) };
-        if self.told == 0 {
-            // They may have come with the announcement only.
-            let early = std::mem::take(&mut self.call.arguments);
-            let none = output::no_arguments(self.call.kind, &early);
-            self.tell(none.unwrap_or(&early), out);
-        }
-        out.push(Event::Close { choice: 0, block });
-        Ok(())
-    }
-}
-
 /// What of a whole text has not been told.
-fn rest(whole: &str, told: usize) -> &str {
+pub(super) fn rest(whole: &str, told: usize) -> &str {
     whole.get(told..).unwrap_or_default()
 }

@@ -1,0 +1,5 @@
+//! The half that faces providers, by its goldens.
+
+mod answers;
+mod requests;
+mod round_trip;
