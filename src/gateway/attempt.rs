@@ -86,6 +86,10 @@ async fn noted(
 ) -> Result<Begun, Miss> {
     let began = Instant::now();
     let outcome = request.once(live, candidate, record).await;
+    let outcome = outcome.map_err(|mut miss| {
+        miss.fault.strike(&candidate.deployment.secrets());
+        miss
+    });
     let (status, error) = match &outcome {
         Ok(_) => (Some(200), None),
         Err(Miss { fault: Fault { kind: Kind::Upstream(status), .. }, error, .. }) => {

@@ -77,7 +77,13 @@ pub(super) fn choose(asked: &Asked<'_>, deployment: &Deployment, model: &str) ->
         return if speaks && asked.endpoint.mocked { Lane::Mock } else { hub(Format::OpenAiChat) };
     }
     let same = deployment.formats.contains(&client.format);
-    if same && asked.endpoint.verbatim && !must_look_inside(asked, deployment, client, model) {
+    // Claude on Vertex AI is spoken to in Anthropic's format, but not at Anthropic's address.
+    let same_address = deployment.provider.formats.contains(&client.format);
+    if same
+        && same_address
+        && asked.endpoint.verbatim
+        && !must_look_inside(asked, deployment, client, model)
+    {
         return Lane::Verbatim;
     }
     hub(if same { client.format } else { own.unwrap_or(Format::OpenAiChat) })
@@ -102,6 +108,18 @@ fn must_look_inside(
         || (client.format == Format::OpenAiChat
             && quirks::wants_mending(&hub::target(asked, deployment, model), &asked.body))
         || MARKS.iter().any(|mark| memchr::memmem::find(&asked.body, mark).is_some())
+        || client.format == Format::Anthropic && has_unsigned_thoughts(&asked.body)
+}
+
+/// Whether a thinking block has an empty signature: what Tidegate tells Anthropic's clients of another provider's
+/// thoughts, and what Anthropic refuses.
+fn has_unsigned_thoughts(body: &[u8]) -> bool {
+    let name = b"\"signature\"";
+    memchr::memmem::find_iter(body, name).any(|at| {
+        let rest = body.get(at + name.len()..).unwrap_or_default().trim_ascii_start();
+        let value = rest.strip_prefix(b":").unwrap_or_default().trim_ascii_start();
+        value.starts_with(b"\"\"")
+    })
 }
 
 /// Whether requests go to the provider's own address, not to a server of somebody else.
@@ -122,4 +140,19 @@ pub(super) fn without_responses(
     let has_chat = deployment.formats.contains(&Format::OpenAiChat);
     let asks = client.format == Format::OpenAiResponses;
     (missing && has_chat && asks && !is_own_address(deployment)).then_some(client)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_signature_is_found_however_it_is_spaced() {
+        for body in [r#"{"signature":""}"#, "{\"signature\"\n:\t\"\",\"signature\":\"x\"}"] {
+            assert!(has_unsigned_thoughts(body.as_bytes()), "{body}");
+        }
+        for body in [r#"{"signature":"x"}"#, r#"{"text":"\"signature\":\"\""}"#, r#"{"signature"#] {
+            assert!(!has_unsigned_thoughts(body.as_bytes()), "{body}");
+        }
+    }
 }

@@ -288,11 +288,10 @@ fn respond(live: &Live, begun: Begun, strip_usage: bool, mut record: Record) -> 
     let times = record.begin_answer(200);
     let mut headers = passed_back(&begun.headers);
     gateway_headers(&mut headers, &record, times);
-    if !begun.losses.is_empty() {
-        record.note_losses(&begun.losses);
-        if let Ok(paths) = HeaderValue::try_from(begun.losses.paths()) {
-            headers.insert(LOSS, paths);
-        }
+    if !begun.losses.is_empty()
+        && let Ok(paths) = HeaderValue::try_from(begun.losses.paths())
+    {
+        headers.insert(LOSS, paths);
     }
     let body = match begun.content {
         Content::Whole(bytes) => {
@@ -333,8 +332,9 @@ fn refuse(endpoint: &Endpoint, fault: Fault, mut record: Record) -> Response<Out
         tracing::error!(request_id = %record.id(), message = %fault.message, "internal fault");
     }
     let mut response = fault_response_to(endpoint, fault);
-    let times = record.begin_answer(response.status().as_u16());
     record.note_fault(fault);
+    // The status that the client sees: Anthropic's have one of their own.
+    let times = record.begin_answer(response.status().as_u16());
     gateway_headers(response.headers_mut(), &record, times);
     if let Outgoing::Whole(bytes) = response.body() {
         record.note_sent(bytes);
@@ -391,9 +391,12 @@ fn passed_back(from: &HeaderMap) -> HeaderMap {
             "content-type"
                 | "content-disposition"
                 | "retry-after"
+                | "retry-after-ms"
+                | "x-should-retry"
                 | "openai-processing-ms"
                 | "openai-version"
-        ) || text.starts_with("x-ratelimit-");
+        ) || text.starts_with("x-ratelimit-")
+            || text.starts_with("anthropic-ratelimit-");
         if passes {
             headers.append(name, value.clone());
         }

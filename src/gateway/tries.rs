@@ -177,6 +177,7 @@ impl Asked<'_> {
         }
         let seed = record.id().simple().to_string();
         let written = hub::write(self, client, format, candidate, &seed).map_err(Miss::refusal)?;
+        record.note_losses(&written.losses);
         let timeout = self.timeout(live, deployment);
         let began = Instant::now();
         let reply = if self.mock(deployment).is_some() {
@@ -211,6 +212,7 @@ impl Asked<'_> {
             client,
             echo: &echo,
             stamp: stamp.clone(),
+            deployment,
             stream: self.envelope.stream,
             merge_reasoning: deployment.options.merge_reasoning_content_in_choices,
             keep: self.endpoint.stores && self.thread.as_ref().is_some_and(Thread::store),

@@ -8,14 +8,20 @@
     reason = "a test says what is wrong by panicking, its helpers too"
 )]
 
+mod broken;
 mod cli;
+mod clouds;
 mod database;
 mod docs;
+mod embed;
 mod faults;
 mod golden;
 mod hostile;
 mod journal;
+mod lanes;
 mod laws;
+mod losses;
+mod provider_errors;
 mod reload;
 mod scope;
 mod sdk;
@@ -23,6 +29,7 @@ mod shutdown;
 mod stream;
 mod support;
 mod tidy;
-mod translation;
+mod translate;
+mod turns;
 mod upload;
 mod wild;

@@ -61,7 +61,7 @@ fn anthropic_is_told_in_openais_words() {
         class,
         code,
         retry_after: None,
-        verbatim: false,
+        verbatim: true,
         message,
     };
     let long = "prompt is too long: 200001 tokens > 200000 maximum";
