@@ -5,6 +5,7 @@ pub mod admit;
 mod attempt;
 mod begin;
 pub mod body;
+pub mod discovery;
 pub mod endpoint;
 mod held;
 mod hub;
@@ -30,6 +31,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use http_body::Body;
 use jiff::Timestamp;
+use tokio::sync::Notify;
 
 use self::admit::Caller;
 use self::begin::{Begun, Content};
@@ -84,6 +86,8 @@ pub struct Gate {
     responses: Responses,
     load: Load,
     draining: AtomicBool,
+    /// Rings at each swap.
+    swapped: Notify,
 }
 
 /// What a JSON request asks for, once it has been read and may go on.
@@ -117,6 +121,7 @@ impl Gate {
             responses,
             load: Load::default(),
             draining: AtomicBool::new(false),
+            swapped: Notify::new(),
         }
     }
 
@@ -128,6 +133,12 @@ impl Gate {
     /// Puts a new generation in place; requests that began keep theirs.
     pub fn swap(&self, live: Arc<Live>) {
         self.live.store(live);
+        self.swapped.notify_one();
+    }
+
+    /// Returns after the next swap, at once where there was one since the last call. For one who waits.
+    async fn swapped(&self) {
+        self.swapped.notified().await;
     }
 
     pub fn load(&self) -> &Load {

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::admit::Caller;
-use super::{Gate, admit, attempt};
+use super::{Gate, admit, attempt, translated};
 use crate::conversation::{Json, Reply};
 use crate::ground::fault::{Fault, Kind};
 use crate::ground::names::shown;
@@ -279,7 +279,7 @@ impl Gate {
                 body: Content::Pieces(Vec::new()),
                 timeout: TIMEOUT,
             };
-            let answer = attempt::fetch(upstreams, deployment, call).await?;
+            let answer = attempt::fetch(upstreams, deployment, call, translated::MAX_REPLY).await?;
             if question == Question::Delete {
                 self.responses.delete(id, &owner).await;
             }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
+
 use crate::config::snapshot::{Deployment, Match, Models, Routing};
 
 /// How long it is remembered that a server has no `/responses`.
@@ -29,6 +31,8 @@ pub struct Health {
     cooled: Until,
     /// Until then its server, which has no `/responses`, is not asked for them.
     chat_only: Until,
+    /// The models that its server last said it has.
+    discovered: ArcSwap<Vec<String>>,
 }
 
 /// A time, in milliseconds after the health's beginning; 0 for none.
@@ -44,6 +48,7 @@ impl Default for Health {
             begun: Instant::now(),
             cooled: Until::default(),
             chat_only: Until::default(),
+            discovered: ArcSwap::default(),
         }
     }
 }
@@ -68,6 +73,15 @@ impl Health {
 
     pub fn is_chat_only(&self) -> bool {
         self.chat_only.is_after(self.begun.elapsed())
+    }
+
+    /// The models that the server last said it has; none where it was never asked.
+    pub fn discovered(&self) -> Arc<Vec<String>> {
+        self.discovered.load_full()
+    }
+
+    pub fn discover(&self, models: Vec<String>) {
+        self.discovered.store(Arc::new(models));
     }
 }
 
