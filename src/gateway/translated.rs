@@ -25,7 +25,7 @@ use crate::wire::provider_error;
 use crate::wire::tap::{Family, Tap};
 
 /// A whole reply of a provider is held to be translated; a larger one is refused.
-const MAX_REPLY: usize = 64 * 1024 * 1024;
+pub(super) const MAX_REPLY: usize = 64 * 1024 * 1024;
 
 /// What shapes the answer.
 pub(super) struct Shape<'a> {
@@ -187,7 +187,7 @@ fn translation(written: &Written, shape: &Shape<'_>) -> Translation {
 
 /// A whole reply, whether it came as one or as a stream that nobody asked for.
 async fn whole(first: Bytes, mut body: ReplyBody, written: &Written) -> Result<Reply, Miss> {
-    let rest = read(&mut body).await?;
+    let rest = read(&mut body, MAX_REPLY).await?;
     let bytes = if first.is_empty() { rest } else { Bytes::from([first, rest].concat()) };
     let half = written.provider;
     let mut context = written.context.clone();
@@ -229,12 +229,13 @@ fn is_stream(bytes: &[u8], framing: Framing) -> bool {
     }
 }
 
-pub(super) async fn read(body: &mut ReplyBody) -> Result<Bytes, Miss> {
+/// A whole body, of `most` bytes at most.
+pub(super) async fn read(body: &mut ReplyBody, most: usize) -> Result<Bytes, Miss> {
     let mut whole = BytesMut::new();
     while let Some(bytes) = body.next().await {
         whole.extend_from_slice(&bytes.map_err(Miss::of_failure)?);
-        if whole.len() > MAX_REPLY {
-            return Err(Miss::garbage("The provider's answer is larger than 64 MiB."));
+        if whole.len() > most {
+            return Err(Miss::garbage("The provider's answer is too large to be held."));
         }
     }
     Ok(whole.freeze())
@@ -277,7 +278,7 @@ pub(super) async fn convert(
     read_reply: impl FnOnce(&[u8]) -> Result<Vec<u8>, Fault>,
 ) -> Result<Begun, Miss> {
     let mut body = reply.body;
-    let bytes = tokio::time::timeout(timeout, read(&mut body)).await;
+    let bytes = tokio::time::timeout(timeout, read(&mut body, MAX_REPLY)).await;
     let bytes = bytes.unwrap_or(Err(Miss::of_failure(Failure::Timeout)))?;
     let body = Bytes::from(read_reply(&bytes).map_err(Miss::of_fault)?);
     let mut tap = Tap::new(Family::Other);
