@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::LoadOptions;
-use crate::gateway::{Gate, Live};
+use crate::gateway::{Gate, Live, discovery};
 use crate::http::server::{self, Accepted};
 use crate::http::status::Status;
 use crate::http::{Door, Side, Workers};
@@ -86,8 +86,7 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
     let reload = Arc::new(Notify::new());
     let authority = Authority::default();
     let door = |side| {
-        let upstreams = Upstreams::build(authority.clone())
-            .map_err(|error| StartError::Other(format!("the HTTP client: {error}")))?;
+        let upstreams = upstreams(&authority)?;
         let (gate, status, reload) = (gate.clone(), status.clone(), reload.clone());
         Ok(Arc::new(Door::new(side, gate, status, reload, upstreams)))
     };
@@ -116,6 +115,7 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
     };
     let corridor = tokio::spawn(corridor.follow(loaded.stamps, stop.clone()));
     let mut signals = Signals::listen()?;
+    tokio::spawn(discovery::follow(gate.clone(), upstreams(&authority)?, stop.clone()));
     crate::cli::banner::print(&mut std::io::stdout(), address, &gate.live().snapshot);
 
     signals.end(&reload).await;
@@ -175,6 +175,12 @@ impl Signals {
             }
         }
     }
+}
+
+/// Connections to providers.
+fn upstreams(authority: &Authority) -> Result<Upstreams, StartError> {
+    Upstreams::build(authority.clone())
+        .map_err(|error| StartError::Other(format!("the HTTP client: {error}")))
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {

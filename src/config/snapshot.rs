@@ -133,6 +133,26 @@ pub struct Deployment {
     pub info: Map<String, Value>,
 }
 
+impl Deployment {
+    /// What is shown to the provider and to nobody else: to be struck out of what it says.
+    pub fn secrets(&self) -> Vec<&str> {
+        const NAMES: [&str; 6] = ["auth", "key", "token", "secret", "cookie", "password"];
+        let mut secrets: Vec<&str> = self.api_key.iter().map(Secret::expose).collect();
+        for (name, value) in &self.headers {
+            let is_secret = NAMES.iter().any(|word| name.as_str().contains(word));
+            let value = value.to_str().ok().filter(|_| is_secret);
+            secrets.extend(value.and_then(|value| value.rsplit(' ').next()));
+        }
+        if let Some(Cloud::Amazon { access_key_id, secret_access_key, session_token, .. }) =
+            &self.cloud
+        {
+            secrets.extend([access_key_id, secret_access_key.expose()]);
+            secrets.extend(session_token.iter().map(Secret::expose));
+        }
+        secrets
+    }
+}
+
 /// What a cloud wants instead of a key.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cloud {

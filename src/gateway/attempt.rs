@@ -86,6 +86,10 @@ async fn noted(
 ) -> Result<Begun, Miss> {
     let began = Instant::now();
     let outcome = request.once(live, candidate, record).await;
+    let outcome = outcome.map_err(|mut miss| {
+        miss.fault.strike(&candidate.deployment.secrets());
+        miss
+    });
     let (status, error) = match &outcome {
         Ok(_) => (Some(200), None),
         Err(Miss { fault: Fault { kind: Kind::Upstream(status), .. }, error, .. }) => {
@@ -121,7 +125,7 @@ pub(super) async fn call_verbatim(
     begin(reply, left, live.snapshot.limits.ping_interval, expected).await
 }
 
-/// Calls a provider for something short that is not a model's answer.
+/// Calls a provider for something short that is not a model's answer, of `most` bytes at most.
 ///
 /// # Errors
 /// What the provider says, or that it cannot be reached.
@@ -129,6 +133,7 @@ pub(super) async fn fetch(
     upstreams: &Upstreams,
     deployment: &Deployment,
     call: Call<'_>,
+    most: usize,
 ) -> Result<Bytes, Fault> {
     let timeout = call.timeout;
     let sent = upstreams.send(deployment, call).await;
@@ -138,7 +143,7 @@ pub(super) async fn fetch(
         return Err(read_error(reply, secret).await);
     }
     let mut body = reply.body;
-    let read = tokio::time::timeout(timeout, translated::read(&mut body)).await;
+    let read = tokio::time::timeout(timeout, translated::read(&mut body, most)).await;
     read.unwrap_or(Err(Miss::of_failure(Failure::Timeout))).map_err(|miss| miss.fault)
 }
 

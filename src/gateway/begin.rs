@@ -3,16 +3,20 @@
 //! another deployment's.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, header};
+use serde_json::value::RawValue;
 
 use super::attempt::Miss;
 use super::relay::Flow;
 use super::responses::Keeper;
 use crate::conversation::{self, Losses};
 use crate::provider::{Failure, Reply, ReplyBody};
+use crate::wire::fields::Fields;
+use crate::wire::provider_error;
+use crate::wire::sse::{self, Cutter};
 use crate::wire::tap::{Family, Tap};
 
 /// A reply up to this size is read whole before its head is passed on: then it is known to be whole.
@@ -86,10 +90,12 @@ pub(super) async fn begin(
         Kind::WebPage => {
             Err(Miss::garbage("The provider answered with a web page, not with an answer."))
         }
-        Kind::Events => begin_events(headers, body, tap, timeout.min(ping_interval)).await,
+        Kind::Events => {
+            begin_events(headers, body, tap, timeout.min(ping_interval), expected.family).await
+        }
         Kind::UnnamedEvents => {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-            begin_events(headers, body, tap, timeout.min(ping_interval)).await
+            begin_events(headers, body, tap, timeout.min(ping_interval), expected.family).await
         }
         Kind::Json => begin_json(headers, body, tap, timeout, expected.family).await,
         Kind::Bytes => Ok(flowing(headers, VecDeque::new(), body, Flow::Bytes, tap)),
@@ -121,15 +127,72 @@ async fn begin_events(
     mut rest: ReplyBody,
     tap: Tap,
     patience: Duration,
+    family: Family,
 ) -> Result<Begun, Miss> {
-    let mut first = VecDeque::new();
-    match tokio::time::timeout(patience, rest.next()).await {
-        Ok(Some(Ok(bytes))) => first.push_back(bytes),
-        Ok(Some(Err(failure))) => return Err(Miss::of_failure(failure)),
-        Ok(None) => return Err(Miss::garbage("The provider's stream ended before it began.")),
-        Err(_silent) => {}
+    let begun = Instant::now();
+    let (mut first, mut opening) = (VecDeque::new(), Opening::default());
+    while !opening.is_known {
+        let left = patience.saturating_sub(begun.elapsed());
+        match tokio::time::timeout(left, rest.next()).await {
+            Ok(Some(Ok(bytes))) => {
+                if family == Family::Other {
+                    opening.is_known = true;
+                } else {
+                    opening.take(bytes.clone());
+                }
+                first.push_back(bytes);
+            }
+            Ok(Some(Err(failure))) => return Err(Miss::of_failure(failure)),
+            Ok(None) if first.is_empty() => {
+                return Err(Miss::garbage("The provider's stream ended before it began."));
+            }
+            // What has come may be all there is, or nothing yet.
+            Ok(None) => break,
+            Err(_silent) => break,
+        }
+    }
+    if let Some(error) = opening.error {
+        return Err(Miss::of_fault(provider_error::in_stream(&error)));
     }
     Ok(flowing(headers, first, rest, Flow::Events, tap))
+}
+
+/// The first event of a stream: an error there is no answer yet, and another deployment may do better.
+#[derive(Default)]
+struct Opening {
+    cutter: Cutter,
+    /// An event that says something has come, or there is too much to wait for one.
+    is_known: bool,
+    error: Option<String>,
+}
+
+impl Opening {
+    fn take(&mut self, bytes: Bytes) {
+        let Self { cutter, is_known, error } = self;
+        let cut = cutter.push(bytes, |event| {
+            if let Some(data) = sse::data(event).filter(|data| !data.is_empty() && !*is_known) {
+                *is_known = true;
+                *error = as_error(&data);
+            }
+            false
+        });
+        self.is_known |= cut.is_err();
+    }
+}
+
+/// The text, where it is an error and no answer.
+pub(super) fn as_error(data: &[u8]) -> Option<String> {
+    memchr::memmem::find(data, b"\"error\"")?;
+    let text = std::str::from_utf8(data).ok()?;
+    let mut fields = Fields::read(text)?;
+    if fields.peek("type").is_some_and(|kind| kind.get() == "\"response.failed\"") {
+        let error = fields.inner("response").and_then(|mut response| response.take("error"));
+        return Some(error.map_or(text, RawValue::get).to_owned());
+    }
+    // An answer may speak of an error beside what it says.
+    let answers = ["choices", "content", "output", "data", "response"];
+    let is_answer = answers.iter().any(|name| fields.has(name));
+    (fields.has("error") && !is_answer).then(|| text.to_owned())
 }
 
 async fn begin_json(
@@ -149,6 +212,9 @@ async fn begin_json(
         return Ok(flowing(headers, first, rest, Flow::Json, tap));
     }
     let whole = join(first);
+    if let Some(error) = as_error(&whole) {
+        return Err(Miss::of_fault(provider_error::in_stream(&error)));
+    }
     let is_object = tap.reply(&whole);
     if !is_object && (family != Family::Other || !is_json(&whole)) {
         return Err(Miss::garbage("The provider's answer is not the JSON it says it is."));
@@ -192,4 +258,36 @@ fn join(parts: VecDeque<Bytes>) -> Bytes {
     let mut whole = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum());
     parts.iter().for_each(|part| whole.extend_from_slice(part));
     whole.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_in_place_of_an_answer_is_known() {
+        let error = |text: &str| as_error(text.as_bytes());
+        assert!(error(r#"{"error":{"message":"x"}}"#).is_some());
+        assert!(error(r#"{"type":"error","error":{"type":"overloaded_error"}}"#).is_some());
+        let failed = r#"{"type":"response.failed","response":{"error":{"code":"c"}}}"#;
+        assert_eq!(error(failed).as_deref(), Some(r#"{"code":"c"}"#));
+        assert_eq!(error(r#"{"error":null,"choices":[]}"#), None);
+        assert_eq!(error(r#"{"error":{"code":1},"output":[]}"#), None);
+        assert_eq!(error(r#"{"text":"an \"error\""}"#), None);
+        assert_eq!(error("\"error\""), None);
+    }
+
+    #[test]
+    fn the_first_event_that_says_something_is_looked_at() {
+        let open = |pieces: &[&'static str]| {
+            let mut opening = Opening::default();
+            for piece in pieces {
+                opening.take(Bytes::from_static(piece.as_bytes()));
+            }
+            (opening.is_known, opening.error.is_some())
+        };
+        assert_eq!(open(&[": comment\n\n", "data:\n\n"]), (false, false));
+        assert_eq!(open(&["data: {\"error\"", ":{}}\n", "\n"]), (true, true));
+        assert_eq!(open(&["data: {\"id\":1}\n\ndata: {\"error\":{}}\n\n"]), (true, false));
+    }
 }

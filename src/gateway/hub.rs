@@ -13,6 +13,7 @@ use crate::conversation::stand_in::{self, Names};
 use crate::conversation::{Ask, Format, Loss, Losses, repair};
 use crate::ground::fault::{Fault, Kind};
 use crate::wire::codec::{ClientHalf, Echo, Ids, Outbound, ProviderHalf, ReplyContext, Target};
+use crate::wire::fields::Fields;
 use crate::wire::{drop_params, envelope, formats};
 
 /// A request, written for one deployment.
@@ -75,8 +76,10 @@ pub(super) fn write(
     repair::pair_results(&mut ask);
     let abilities = formats::abilities(format, &target);
     let names = stand_in::stand_in(&mut ask, &abilities, &mut losses);
-    let Outbound { path, headers, mut body, json_tool } =
+    let Outbound { path, headers, body, json_tool } =
         (provider.request)(&ask, &target, &mut losses)?;
+    take_back_served(&ask, &mut losses);
+    let body = allowed(&asked.body, body, &deployment.options.allowed_openai_params, &mut losses);
     if deployment.refuse_losses {
         refuse(losses.iter())?;
     }
@@ -84,12 +87,32 @@ pub(super) fn write(
         // A parameter stands at the top; what is inside the conversation has a path.
         refuse(losses.iter().filter(|loss| !loss.path.contains('[')))?;
     }
-    if !dropped.is_empty() {
-        body = drop_params::without(&body, dropped).into_owned();
-    }
+    let body = drop_params::without(&body, dropped).into_owned();
     let body = envelope::overlay(&Bytes::from(body), &deployment.extra_body);
     let context = ReplyContext { ids: Ids::new(seed), json_tool, model: candidate.model.clone() };
     Ok(Written { provider, path, headers, body, context, names, losses })
+}
+
+/// What Tidegate does itself, whoever the provider is, is not lost: it stores responses and carries encrypted
+/// thoughts. And nothing is lost of what is not wanted.
+fn take_back_served(ask: &Ask, losses: &mut Losses) {
+    let is_unwanted = ask.extras.get("store").is_some_and(|store| store.as_str() == "false");
+    if ask.format == Format::OpenAiResponses || is_unwanted {
+        losses.take_back("store");
+    }
+    if ask.format == Format::OpenAiResponses {
+        losses.take_back("include");
+    }
+}
+
+/// What the operator lets through though the provider's format has no place for it, as the client spelled it.
+fn allowed(asked: &[u8], body: Vec<u8>, names: &[String], losses: &mut Losses) -> Vec<u8> {
+    let lost: Vec<&String> = names.iter().filter(|name| losses.take_back(name)).collect();
+    let fields = Fields::of_bytes(asked).unwrap_or_default();
+    lost.into_iter().fold(body, |body, name| match fields.peek(name) {
+        Some(value) => envelope::replace(&Bytes::from(body), name, value.get()).concat(),
+        None => body,
+    })
 }
 
 /// `on_loss: refuse`, and `drop_params: false`.

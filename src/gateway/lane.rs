@@ -47,15 +47,22 @@ impl Lane {
 }
 
 /// Chooses the lane to one deployment.
-pub(super) fn choose(asked: &Asked<'_>, deployment: &Deployment, model: &str) -> Lane {
+///
+/// `is_chat_only`: the deployment's server was found to have no responses.
+pub(super) fn choose(
+    asked: &Asked<'_>,
+    deployment: &Deployment,
+    model: &str,
+    is_chat_only: bool,
+) -> Lane {
     let own = deployment.formats.first().copied();
     let is_mock = asked.mock(deployment).is_some();
     let client = match asked.endpoint.work {
         Work::Conversation(client) => client,
         Work::Count(client) => {
-            let same = !is_mock && deployment.formats.contains(&client.format);
-            let known = same && is_own_address(deployment);
-            return if known { Lane::Verbatim } else { Lane::Count { client } };
+            let same_address = deployment.provider.formats.contains(&client.format);
+            let asks = same_address && speaks(deployment, client.format, is_chat_only) && !is_mock;
+            return if asks { Lane::Verbatim } else { Lane::Count { client } };
         }
         Work::Embeddings if !is_mock => return own.map_or(Lane::Verbatim, embeddings),
         Work::Rerank if !is_mock => {
@@ -76,11 +83,23 @@ pub(super) fn choose(asked: &Asked<'_>, deployment: &Deployment, model: &str) ->
         let speaks = matches!(client.format, Format::OpenAiChat | Format::OpenAiResponses);
         return if speaks && asked.endpoint.mocked { Lane::Mock } else { hub(Format::OpenAiChat) };
     }
-    let same = deployment.formats.contains(&client.format);
-    if same && asked.endpoint.verbatim && !must_look_inside(asked, deployment, client, model) {
+    let same = speaks(deployment, client.format, is_chat_only);
+    // Claude on Vertex AI is spoken to in Anthropic's format, but not at Anthropic's address.
+    let same_address = deployment.provider.formats.contains(&client.format);
+    if same
+        && same_address
+        && asked.endpoint.verbatim
+        && !must_look_inside(asked, deployment, client, model)
+    {
         return Lane::Verbatim;
     }
     hub(if same { client.format } else { own.unwrap_or(Format::OpenAiChat) })
+}
+
+/// Whether the deployment is spoken to in a format, for all that is known of its server.
+fn speaks(deployment: &Deployment, format: Format, is_chat_only: bool) -> bool {
+    let is_missing = is_chat_only && format == Format::OpenAiResponses;
+    deployment.formats.contains(&format) && !is_missing
 }
 
 fn embeddings(format: Format) -> Lane {
@@ -102,6 +121,29 @@ fn must_look_inside(
         || (client.format == Format::OpenAiChat
             && quirks::wants_mending(&hub::target(asked, deployment, model), &asked.body))
         || MARKS.iter().any(|mark| memchr::memmem::find(&asked.body, mark).is_some())
+        || client.format == Format::Anthropic && has_unsigned_thoughts(&asked.body)
+}
+
+/// Whether a thinking block has an empty signature: what Tidegate tells Anthropic's clients of another provider's
+/// thoughts, and what Anthropic refuses.
+fn has_unsigned_thoughts(body: &[u8]) -> bool {
+    let name = b"\"signature\"";
+    memchr::memmem::find_iter(body, name).any(|at| {
+        let rest = body.get(at + name.len()..).unwrap_or_default().trim_ascii_start();
+        let value = rest.strip_prefix(b":").unwrap_or_default().trim_ascii_start();
+        value.starts_with(b"\"\"")
+    })
+}
+
+/// The half to count with, where a server of somebody else turned out to have no endpoint for that.
+pub(super) fn without_count(
+    asked: &Asked<'_>,
+    deployment: &Deployment,
+    outcome: &Result<Begun, Miss>,
+) -> Option<&'static ClientHalf> {
+    let Work::Count(client) = asked.endpoint.work else { return None };
+    let missing = outcome.as_ref().is_err_and(Miss::is_no_such_path);
+    (missing && !is_own_address(deployment)).then_some(client)
 }
 
 /// Whether requests go to the provider's own address, not to a server of somebody else.
@@ -115,11 +157,31 @@ pub(super) fn is_own_address(deployment: &Deployment) -> bool {
 pub(super) fn without_responses(
     asked: &Asked<'_>,
     deployment: &Deployment,
+    lane: Lane,
     outcome: &Result<Begun, Miss>,
 ) -> Option<&'static ClientHalf> {
-    let client = asked.endpoint.client()?;
+    let Work::Conversation(client) = asked.endpoint.work else { return None };
     let missing = outcome.as_ref().is_err_and(Miss::is_no_such_path);
     let has_chat = deployment.formats.contains(&Format::OpenAiChat);
-    let asks = client.format == Format::OpenAiResponses;
-    (missing && has_chat && asks && !is_own_address(deployment)).then_some(client)
+    let asked_for = match lane {
+        Lane::Verbatim => client.format == Format::OpenAiResponses,
+        Lane::Hub { format, .. } => format == Format::OpenAiResponses,
+        _ => false,
+    };
+    (missing && has_chat && asked_for && !is_own_address(deployment)).then_some(client)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_signature_is_found_however_it_is_spaced() {
+        for body in [r#"{"signature":""}"#, "{\"signature\"\n:\t\"\",\"signature\":\"x\"}"] {
+            assert!(has_unsigned_thoughts(body.as_bytes()), "{body}");
+        }
+        for body in [r#"{"signature":"x"}"#, r#"{"text":"\"signature\":\"\""}"#, r#"{"signature"#] {
+            assert!(!has_unsigned_thoughts(body.as_bytes()), "{body}");
+        }
+    }
 }

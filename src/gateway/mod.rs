@@ -5,6 +5,7 @@ pub mod admit;
 mod attempt;
 mod begin;
 pub mod body;
+pub mod discovery;
 pub mod endpoint;
 mod held;
 mod hub;
@@ -30,6 +31,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use http_body::Body;
 use jiff::Timestamp;
+use tokio::sync::Notify;
 
 use self::admit::Caller;
 use self::begin::{Begun, Content};
@@ -39,7 +41,7 @@ use self::record::{Record, Times};
 use self::relay::{Flow, Manner, Outgoing, Relay};
 use self::responses::Thread;
 use self::route::{Candidate, Health, Ward};
-use crate::config::snapshot::{Deployment, Snapshot};
+use crate::config::snapshot::{Deployment, Match, Snapshot};
 use crate::conversation::{Ask, Format};
 use crate::ground::fault::{Fault, Kind};
 use crate::ground::names;
@@ -84,6 +86,8 @@ pub struct Gate {
     responses: Responses,
     load: Load,
     draining: AtomicBool,
+    /// Rings at each swap.
+    swapped: Notify,
 }
 
 /// What a JSON request asks for, once it has been read and may go on.
@@ -111,8 +115,14 @@ const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 impl Gate {
     pub fn new(live: Live, recorder: Recorder, responses: Responses) -> Self {
-        let live = ArcSwap::from_pointee(live);
-        Self { live, recorder, responses, load: Load::default(), draining: AtomicBool::new(false) }
+        Self {
+            live: ArcSwap::from_pointee(live),
+            recorder,
+            responses,
+            load: Load::default(),
+            draining: AtomicBool::new(false),
+            swapped: Notify::new(),
+        }
     }
 
     /// The current generation. A request calls this once.
@@ -123,6 +133,12 @@ impl Gate {
     /// Puts a new generation in place; requests that began keep theirs.
     pub fn swap(&self, live: Arc<Live>) {
         self.live.store(live);
+        self.swapped.notify_one();
+    }
+
+    /// Returns after the next swap, at once where there was one since the last call. For one who waits.
+    async fn swapped(&self) {
+        self.swapped.notified().await;
     }
 
     pub fn load(&self) -> &Load {
@@ -197,19 +213,21 @@ impl Gate {
         let mut envelope = Envelope::read(&body)?;
         record.note_model(&envelope.model, envelope.stream, envelope.user.as_deref());
         // 4. May this key use this model, and who can serve it, in which order?
-        let mut candidates = scope(live, &caller, &envelope.model)?;
+        let scoped = scope(live, &caller, &envelope.model)?;
         // 5. Does it go on from an earlier response?
         let (mut body, mut thread, mut needs_hub) = (body, None, false);
         if endpoint.client().is_some_and(|client| client.format == Format::OpenAiResponses) {
-            let seed = record.id().simple().to_string();
-            let (found, expanded) =
-                responses::follow(&self.responses, &caller, &body, &seed).await?;
-            found.arrange(&mut candidates)?;
+            let (found, expanded) = responses::follow(&self.responses, &caller, &body).await?;
             if let Some(expanded) = expanded {
                 envelope = Envelope::read(&expanded)?;
                 (body, needs_hub) = (expanded, true);
             }
             thread = Some(found);
+        }
+        let keeper = thread.as_ref().and_then(|thread| thread.deployment.as_deref());
+        let candidates = scoped.plan(live, keeper);
+        if let Some(thread) = thread.as_ref().filter(|_| candidates.is_empty()) {
+            return Err(thread.kept_elsewhere());
         }
         // 6. Try them until one begins to answer.
         let mut asked =
@@ -241,8 +259,23 @@ impl Asked<'_> {
     }
 }
 
-/// Checks the key's right to the model and makes the plan.
-fn scope(live: &Live, caller: &Caller, name: &str) -> Result<Vec<Candidate>, Fault> {
+/// A model that the caller may use.
+struct Scoped {
+    meant: String,
+    found: Match,
+}
+
+impl Scoped {
+    /// Who is tried, in which order; with a keeper only that one, if it is among them.
+    fn plan(&self, live: &Live, keeper: Option<&str>) -> Vec<Candidate> {
+        let Live { snapshot, ward, .. } = live;
+        let Snapshot { models, routing, .. } = snapshot;
+        route::plan(&self.meant, &self.found, models, routing, ward, keeper)
+    }
+}
+
+/// Checks the key's right to the model.
+fn scope(live: &Live, caller: &Caller, name: &str) -> Result<Scoped, Fault> {
     let models = &live.snapshot.models;
     let meant = caller.meaning(name);
     let shown = names::shown(name);
@@ -267,7 +300,7 @@ fn scope(live: &Live, caller: &Caller, name: &str) -> Result<Vec<Candidate>, Fau
         )
         .with_param("model"));
     }
-    Ok(route::plan(meant, &found, models, &live.snapshot.routing, &live.ward))
+    Ok(Scoped { meant: meant.to_owned(), found })
 }
 
 /// How an answer that flows is to be relayed.
@@ -288,11 +321,10 @@ fn respond(live: &Live, begun: Begun, strip_usage: bool, mut record: Record) -> 
     let times = record.begin_answer(200);
     let mut headers = passed_back(&begun.headers);
     gateway_headers(&mut headers, &record, times);
-    if !begun.losses.is_empty() {
-        record.note_losses(&begun.losses);
-        if let Ok(paths) = HeaderValue::try_from(begun.losses.paths()) {
-            headers.insert(LOSS, paths);
-        }
+    if !begun.losses.is_empty()
+        && let Ok(paths) = HeaderValue::try_from(begun.losses.paths())
+    {
+        headers.insert(LOSS, paths);
     }
     let body = match begun.content {
         Content::Whole(bytes) => {
@@ -333,8 +365,9 @@ fn refuse(endpoint: &Endpoint, fault: Fault, mut record: Record) -> Response<Out
         tracing::error!(request_id = %record.id(), message = %fault.message, "internal fault");
     }
     let mut response = fault_response_to(endpoint, fault);
-    let times = record.begin_answer(response.status().as_u16());
     record.note_fault(fault);
+    // The status that the client sees: Anthropic's have one of their own.
+    let times = record.begin_answer(response.status().as_u16());
     gateway_headers(response.headers_mut(), &record, times);
     if let Outgoing::Whole(bytes) = response.body() {
         record.note_sent(bytes);
@@ -391,9 +424,12 @@ fn passed_back(from: &HeaderMap) -> HeaderMap {
             "content-type"
                 | "content-disposition"
                 | "retry-after"
+                | "retry-after-ms"
+                | "x-should-retry"
                 | "openai-processing-ms"
                 | "openai-version"
-        ) || text.starts_with("x-ratelimit-");
+        ) || text.starts_with("x-ratelimit-")
+            || text.starts_with("anthropic-ratelimit-");
         if passes {
             headers.append(name, value.clone());
         }

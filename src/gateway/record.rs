@@ -2,6 +2,7 @@
 //! last byte has left, or when the client went away: dropping it is what writes it.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -12,9 +13,10 @@ use super::admit::Caller;
 use super::endpoint::Endpoint;
 use super::load::Permit;
 use super::route::Candidate;
-use crate::config::snapshot::Prices;
+use crate::config::snapshot::{Deployment, Prices};
 use crate::conversation::Losses;
 use crate::ground::fault::{Fault, Kind};
+use crate::ground::secret;
 use crate::journal::Recorder;
 use crate::journal::entry::{self, Attempt, Entry, Payload, Status, UsageSource};
 use crate::wire::tap::Tap;
@@ -30,7 +32,8 @@ pub(super) struct Record {
     entry: Box<Entry>,
     begun: Instant,
     upstream_begun: Option<Instant>,
-    prices: Prices,
+    /// The deployment that was tried last.
+    tried: Option<Arc<Deployment>>,
     recorder: Recorder,
     ended: bool,
     _permit: Option<Permit>,
@@ -65,7 +68,7 @@ impl Record {
             entry,
             begun: Instant::now(),
             upstream_begun: None,
-            prices: Prices::default(),
+            tried: None,
             recorder,
             ended: false,
             _permit: None,
@@ -135,13 +138,15 @@ impl Record {
     pub(super) fn try_candidate(&mut self, candidate: &Candidate, group: &str) {
         self.upstream_begun.get_or_insert_with(Instant::now);
         let deployment = &candidate.deployment;
-        self.prices = deployment.prices;
+        self.tried = Some(deployment.clone());
         let entry = &mut self.entry;
         entry.model_group = Some(deployment.group.clone());
         entry.deployment = Some(deployment.id.clone());
         entry.provider = Some(deployment.provider.name);
         entry.model_upstream = Some(candidate.model.clone());
         entry.api_base = Some(deployment.base.as_str().to_owned());
+        // What an earlier try lost is no loss of this one.
+        entry.losses.clear();
         entry.fallback_from = candidate.is_fallback.then(|| group.to_owned());
     }
 
@@ -201,17 +206,20 @@ impl Record {
 
     /// What the tap saw of the answer.
     pub(super) fn note_tap(&mut self, tap: &Tap) {
-        let entry = &mut self.entry;
+        let (entry, tried) = (&mut self.entry, self.tried.as_deref());
         entry.finish_reason = tap.finish_reason.as_deref().map(cut);
         if let Some(usage) = tap.usage {
             entry.tokens = usage;
             entry.usage_source = UsageSource::Provider;
-            entry.cost_usd = cost(&self.prices, &usage);
+            entry.cost_usd = tried.and_then(|tried| cost(&tried.prices, &usage));
         }
-        if let Some(error) = &tap.error {
+        // What broke the answer off has been told already, in more words.
+        if let Some(error) = tap.error.as_ref().filter(|_| entry.error_type.is_none()) {
             entry.status = Status::Error;
             entry.error_type = Some("upstream_stream_error".to_owned());
-            entry.error_message = Some(cut(error));
+            let secrets = tried.map(Deployment::secrets).unwrap_or_default();
+            let struck = secret::strike(error, secrets);
+            entry.error_message = Some(cut(struck.as_deref().unwrap_or(error)));
         }
     }
 

@@ -22,8 +22,6 @@ use crate::wire::codec::broke_off;
 use crate::wire::sse::Cutter;
 use crate::wire::tap::Tap;
 
-/// A comment, which every client of event streams skips.
-const PING: &[u8] = b": ping\n\n";
 /// How long a provider that has sent its last event may take to end the stream.
 const LINGER: Duration = Duration::from_millis(500);
 /// How much of a large reply's end is kept to find its usage in.
@@ -285,6 +283,11 @@ impl Relay {
                 self.take(bytes);
                 Poll::Ready(())
             }
+            // Behind the last event, how the connection ends says nothing of the answer.
+            Poll::Ready(Some(Err(_))) if self.is_terminated() => {
+                self.finish();
+                Poll::Ready(())
+            }
             Poll::Ready(Some(Err(_))) => {
                 self.break_off(&broke_off());
                 Poll::Ready(())
@@ -332,13 +335,17 @@ impl Relay {
                 continue;
             }
             silence.pinged = now;
-            let ping = match &self.shape {
-                Shape::Events { cutter, .. } => cutter.is_between_events().then_some(PING),
-                Shape::Translated(translation) => Some(translation.ping()),
-                Shape::Bytes { .. } => None,
-            };
-            if let Some(ping) = ping {
-                self.ready.push_back(Bytes::from_static(ping));
+            match &mut self.shape {
+                Shape::Events { cutter, .. } if cutter.is_between_events() => {
+                    self.ready.push_back(self.tap.ping());
+                }
+                Shape::Translated(translation) => {
+                    translation.ping();
+                    self.ready.extend(translation.take());
+                }
+                Shape::Events { .. } | Shape::Bytes { .. } => {}
+            }
+            if !self.ready.is_empty() {
                 return Poll::Ready(());
             }
         }

@@ -10,11 +10,10 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::admit::Caller;
-use super::attempt;
-use super::route::Candidate;
-use super::{Gate, admit};
+use super::{Gate, admit, attempt, translated};
 use crate::conversation::{Json, Reply};
 use crate::ground::fault::{Fault, Kind};
+use crate::ground::names::shown;
 use crate::journal::responses::{Responses, Stored};
 use crate::provider::client::Upstreams;
 use crate::provider::{Call, Content};
@@ -60,7 +59,7 @@ pub(super) fn owner(caller: &Caller) -> String {
 }
 
 /// Reads what a request says of threads. With a known one, the body comes back with all that was said before
-/// in its `input`. `seed` makes ids for items that have none.
+/// in its `input`.
 ///
 /// # Errors
 /// `InvalidRequest`: a field has the wrong type, asks for a conversation object, or is a result of a call that
@@ -69,7 +68,6 @@ pub(super) async fn follow(
     responses: &Responses,
     caller: &Caller,
     body: &Bytes,
-    seed: &str,
 ) -> Result<(Thread, Option<Bytes>), Fault> {
     let mut fields = Fields::of_bytes(body)
         .ok_or_else(|| Fault::bug("a body that was an object is none any more"))?;
@@ -90,7 +88,9 @@ pub(super) async fn follow(
         )
         .with_param("conversation"));
     }
-    let (own, has_references) = thread.refer(input_items(body, seed)).await;
+    // Not the request's own id: the items of its answer are named by that.
+    let seed = uuid::Uuid::now_v7().simple().to_string();
+    let (own, has_references) = thread.refer(input_items(body, &seed)).await;
     let before = match &thread.previous {
         None => Vec::new(),
         Some(id) => thread.responses.chain(id, &thread.owner).await,
@@ -105,7 +105,7 @@ pub(super) async fn follow(
         if is_kept_here && let Some(call_id) = missing_call(&input) {
             return Err(Fault::invalid(no_call(&call_id)).with_param("input"));
         }
-        Some(with_input(body, &input))
+        Some(with_input(body, &input, is_kept_here))
     } else {
         None
     };
@@ -121,10 +121,12 @@ fn said(stored: &Stored) -> Vec<Json> {
     items
 }
 
-/// The body with another `input`, and without the name of the previous response.
-fn with_input(body: &Bytes, input: &[Json]) -> Bytes {
+/// The body with another `input`; without the name of the previous response, where the input has all of it.
+fn with_input(body: &Bytes, input: &[Json], is_all: bool) -> Bytes {
     let mut over = Map::new();
-    over.insert("previous_response_id".to_owned(), Value::Null);
+    if is_all {
+        over.insert("previous_response_id".to_owned(), Value::Null);
+    }
     let body = Bytes::from(envelope::overlay(body, &over).concat());
     Bytes::from(envelope::replace(&body, "input", Json::of(&input).as_str()).concat())
 }
@@ -150,34 +152,30 @@ impl Thread {
         (out, found_any)
     }
 
-    /// The candidates, those first that keep the previous response.
-    ///
-    /// # Errors
-    /// No candidate has it.
-    pub(super) fn arrange(&self, candidates: &mut Vec<Candidate>) -> Result<(), Fault> {
-        let Some(keeps) = &self.deployment else { return Ok(()) };
-        candidates.retain(|candidate| candidate.deployment.id == *keeps);
-        if candidates.is_empty() {
-            return Err(no_such_previous(self.previous.as_deref().unwrap_or_default()));
-        }
-        Ok(())
+    /// The provider that keeps the previous response is not one of those that the model leads to.
+    pub(super) fn kept_elsewhere(&self) -> Fault {
+        let shown = shown(self.previous.as_deref().unwrap_or_default());
+        no_such_previous(format!(
+            "The response '{shown}' is kept by a provider that this model does not lead to any more. Send \
+             the whole input instead, or ask the model that it was made with."
+        ))
     }
 
     /// A previous response that nobody here knows cannot be gone on from where the request is translated.
     pub(super) fn check(&self) -> Result<(), Fault> {
         match &self.previous {
-            Some(id) if self.is_unknown || self.deployment.is_some() => Err(no_such_previous(id)),
+            Some(id) if self.is_unknown || self.deployment.is_some() => {
+                Err(no_such_previous(gone(id)))
+            }
             _ => Ok(()),
         }
     }
 
-    /// The response object repeats what the request went on from, though what was said before has been put in
-    /// its place.
+    /// The response names the one that it goes on from, which an expanded body does not.
     pub(super) fn note_previous(&self, echo: &mut Echo) {
-        if let Some(previous) = &self.previous {
-            const NAME: &str = "previous_response_id";
-            echo.fields.retain(|(name, _)| name != NAME);
-            echo.fields.push((NAME.to_owned(), Json::of(previous)));
+        let name = "previous_response_id";
+        if let Some(id) = self.previous.as_ref().filter(|_| echo.get(name).is_none()) {
+            echo.fields.push((name.to_owned(), Json::of(id)));
         }
     }
 
@@ -259,6 +257,10 @@ impl Gate {
     ) -> Result<Bytes, Fault> {
         let live = self.live();
         let caller = admit::identify(&live.snapshot.keys, headers)?;
+        if question == Question::Retrieve && pairs(query).any(|pair| pair == ("stream", "true")) {
+            let message = "A stored response is not streamed again. Leave `stream` out.";
+            return Err(Fault::new(Kind::Unsupported, message).with_param("stream"));
+        }
         let owner = owner(&caller);
         let mut chain = self.responses.chain(id, &owner).await;
         let stored = chain.pop().ok_or_else(|| not_found(id))?;
@@ -282,7 +284,7 @@ impl Gate {
                 body: Content::Pieces(Vec::new()),
                 timeout: TIMEOUT,
             };
-            let answer = attempt::fetch(upstreams, deployment, call).await?;
+            let answer = attempt::fetch(upstreams, deployment, call, translated::MAX_REPLY).await?;
             if question == Question::Delete {
                 self.responses.delete(id, &owner).await;
             }
@@ -319,10 +321,9 @@ fn json_headers() -> HeaderMap {
 /// One page of items (<https://platform.openai.com/docs/api-reference/responses/input-items>): the newest
 /// first, unless `order=asc`.
 fn page(mut items: Vec<Json>, query: Option<&str>) -> Result<Bytes, Fault> {
-    let pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
     let (mut limit, mut after) = (20, None);
     let mut descending = true;
-    for (name, value) in pairs {
+    for (name, value) in pairs(query) {
         match name {
             "limit" => {
                 limit = value
@@ -330,11 +331,16 @@ fn page(mut items: Vec<Json>, query: Option<&str>) -> Result<Bytes, Fault> {
                     .ok()
                     .filter(|limit| (1..=MOST_ITEMS).contains(limit))
                     .ok_or_else(|| {
-                        Fault::invalid("`limit` must be a number from 1 to 100.")
-                            .with_param("limit")
+                        wrong_query("limit", "`limit` must be a number from 1 to 100.")
                     })?;
             }
-            "order" => descending = value != "asc",
+            "order" => {
+                descending = match value {
+                    "asc" => false,
+                    "desc" => true,
+                    _ => return Err(wrong_query("order", "`order` must be `asc` or `desc`.")),
+                }
+            }
             "after" => after = Some(value),
             _ => {}
         }
@@ -345,7 +351,8 @@ fn page(mut items: Vec<Json>, query: Option<&str>) -> Result<Bytes, Fault> {
     }
     if let Some(after) = after {
         let at = items.iter().position(|item| id(item).as_deref() == Some(after));
-        items.drain(..at.map_or(0, |at| at + 1));
+        let at = at.ok_or_else(|| wrong_query("after", "`after` must be the id of an item here."));
+        items.drain(..=at?);
     }
     let has_more = items.len() > limit;
     items.truncate(limit);
@@ -356,22 +363,30 @@ fn page(mut items: Vec<Json>, query: Option<&str>) -> Result<Bytes, Fault> {
     Ok(Bytes::from(envelope::replace(&body, "data", Json::of(&items).as_str()).concat()))
 }
 
+fn pairs(query: Option<&str>) -> impl Iterator<Item = (&str, &str)> {
+    query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='))
+}
+
+fn wrong_query(name: &'static str, message: &'static str) -> Fault {
+    Fault::invalid(message).with_param(name)
+}
+
 /// OpenAI's words for a response that is not there.
 fn not_found(id: &str) -> Fault {
     Fault::new(Kind::ResponseNotFound, gone(id))
 }
 
 /// The same for one that a request wants to go on from.
-fn no_such_previous(id: &str) -> Fault {
-    let mut fault = Fault::invalid(gone(id)).with_param("previous_response_id");
+fn no_such_previous(message: String) -> Fault {
+    let mut fault = Fault::invalid(message).with_param("previous_response_id");
     fault.details_mut().code = Some("previous_response_not_found".to_owned());
     fault
 }
 
 fn gone(id: &str) -> String {
-    let shown: String = id.chars().filter(|c| !c.is_control()).take(80).collect();
     format!(
-        "Response with id '{shown}' not found. It was not stored, has expired, or belongs to another key. \
-         Send the whole input instead."
+        "Response with id '{}' not found. It was not stored, has expired, or belongs to another key. \
+         Send the whole input instead.",
+        shown(id)
     )
 }

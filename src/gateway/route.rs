@@ -6,7 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
+
 use crate::config::snapshot::{Deployment, Match, Models, Routing};
+
+/// How long it is remembered that a server has no `/responses`.
+const CHAT_ONLY: Duration = Duration::from_secs(600);
 
 /// One deployment to try, with the provider's name for the model filled in.
 #[derive(Clone, Debug)]
@@ -22,48 +27,94 @@ pub struct Candidate {
 #[derive(Debug)]
 pub struct Health {
     begun: Instant,
-    /// Milliseconds after `begun` until which the deployment is passed over.
-    cooled_until: AtomicU64,
+    /// Until then the deployment is passed over.
+    cooled: Until,
+    /// Until then its server, which has no `/responses`, is not asked for them.
+    chat_only: Until,
+    /// The models that its server last said it has.
+    discovered: ArcSwap<Vec<String>>,
 }
+
+/// A time, in milliseconds after the health's beginning; 0 for none.
+#[derive(Debug, Default)]
+struct Until(AtomicU64);
 
 /// Health by deployment id.
 pub type Ward = HashMap<String, Arc<Health>>;
 
 impl Default for Health {
     fn default() -> Self {
-        Self { begun: Instant::now(), cooled_until: AtomicU64::new(0) }
+        Self {
+            begun: Instant::now(),
+            cooled: Until::default(),
+            chat_only: Until::default(),
+            discovered: ArcSwap::default(),
+        }
     }
 }
 
 impl Health {
     pub fn cool_down(&self, time: Duration) {
-        let until = (self.begun.elapsed() + time).as_millis();
-        self.cooled_until.store(u64::try_from(until).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.cooled.set(self.begun.elapsed() + time);
     }
 
     pub fn recover(&self) {
-        if self.cooled_until.load(Ordering::Relaxed) != 0 {
-            self.cooled_until.store(0, Ordering::Relaxed);
-        }
+        self.cooled.clear();
     }
 
     pub fn is_cooling(&self) -> bool {
-        let until = self.cooled_until.load(Ordering::Relaxed);
-        until != 0 && self.begun.elapsed().as_millis() < u128::from(until)
+        self.cooled.is_after(self.begun.elapsed())
+    }
+
+    /// The server turned out to have no `/responses`. It is asked again after a while: servers get newer.
+    pub fn remember_chat_only(&self) {
+        self.chat_only.set(self.begun.elapsed() + CHAT_ONLY);
+    }
+
+    pub fn is_chat_only(&self) -> bool {
+        self.chat_only.is_after(self.begun.elapsed())
+    }
+
+    /// The models that the server last said it has; none where it was never asked.
+    pub fn discovered(&self) -> Arc<Vec<String>> {
+        self.discovered.load_full()
+    }
+
+    pub fn discover(&self, models: Vec<String>) {
+        self.discovered.store(Arc::new(models));
+    }
+}
+
+impl Until {
+    fn set(&self, time: Duration) {
+        let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.0.store(time, Ordering::Relaxed);
+    }
+
+    fn clear(&self) {
+        if self.0.load(Ordering::Relaxed) != 0 {
+            self.0.store(0, Ordering::Relaxed);
+        }
+    }
+
+    fn is_after(&self, now: Duration) -> bool {
+        let until = self.0.load(Ordering::Relaxed);
+        until != 0 && now.as_millis() < u128::from(until)
     }
 }
 
 /// The candidates for a model, best first: at most `num_retries + 1` of its own group, then as many
-/// of each fallback group.
+/// of each fallback group. With a keeper, which holds what the request goes on from, there is no other.
 pub fn plan(
     name: &str,
     found: &Match,
     models: &Models,
     routing: &Routing,
     ward: &Ward,
+    keeper: Option<&str>,
 ) -> Vec<Candidate> {
     let tries = usize::try_from(routing.num_retries).unwrap_or(usize::MAX).saturating_add(1);
-    let mut candidates = of_group(found, ward, tries, false);
+    let mut candidates = of_group(found, ward, tries, false, keeper);
     let listed = routing
         .fallbacks
         .get(name)
@@ -74,25 +125,33 @@ pub fn plan(
         if let Some(next) = models.find(name)
             && next.group.name != found.group.name
         {
-            candidates.extend(of_group(&next, ward, tries, true));
+            candidates.extend(of_group(&next, ward, tries, true, keeper));
         }
     }
     candidates
 }
 
-fn of_group(found: &Match, ward: &Ward, tries: usize, is_fallback: bool) -> Vec<Candidate> {
+fn of_group(
+    found: &Match,
+    ward: &Ward,
+    tries: usize,
+    is_fallback: bool,
+    keeper: Option<&str>,
+) -> Vec<Candidate> {
     let captured: Vec<&str> = found.captured.iter().map(String::as_str).collect();
     let candidate = |deployment: &Arc<Deployment>| Candidate {
         deployment: deployment.clone(),
         model: deployment.model.fill(&captured),
         is_fallback,
     };
-    if let [only] = found.group.deployments.as_slice() {
+    let deployments = &found.group.deployments;
+    if let Some(keeper) = keeper {
+        return deployments.iter().filter(|one| one.id == keeper).map(candidate).collect();
+    }
+    if let [only] = deployments.as_slice() {
         return vec![candidate(only)];
     }
-    let mut order: Vec<_> = found
-        .group
-        .deployments
+    let mut order: Vec<_> = deployments
         .iter()
         .map(|deployment| {
             let cooling = ward.get(&deployment.id).is_some_and(|health| health.is_cooling());
@@ -148,7 +207,7 @@ mod tests {
         );
         let mut first_a = 0;
         for _ in 0..4_000 {
-            let candidates = of_group(&found, &Ward::new(), 3, false);
+            let candidates = of_group(&found, &Ward::new(), 3, false, None);
             assert_eq!(candidates[2].deployment.id, "c");
             assert_eq!(candidates[0].model, "m-x");
             first_a += usize::from(candidates[0].deployment.id == "a");
@@ -161,12 +220,35 @@ mod tests {
         let found = group("g", vec![deployment("a", 1.0, 0), deployment("b", 1.0, 0)]);
         let ward = Ward::from([("a".to_owned(), Arc::new(Health::default()))]);
         ward["a"].cool_down(Duration::from_secs(60));
-        assert_eq!(ids(&of_group(&found, &ward, 3, false)), ["b", "a"]);
+        assert_eq!(ids(&of_group(&found, &ward, 3, false, None)), ["b", "a"]);
         ward["a"].recover();
         assert!(!ward["a"].is_cooling());
         let alone = group("g", vec![deployment("a", 1.0, 0)]);
         ward["a"].cool_down(Duration::from_secs(60));
-        assert_eq!(ids(&of_group(&alone, &ward, 3, false)), ["a"]);
+        assert_eq!(ids(&of_group(&alone, &ward, 3, false, None)), ["a"]);
+    }
+
+    #[test]
+    fn a_keeper_is_found_however_many_others_there_are() {
+        let ids: Vec<String> = (0..50).map(|number| format!("d{number}")).collect();
+        let found = group("g", ids.iter().map(|id| deployment(id, 1.0, 0)).collect());
+        for id in &ids {
+            let candidates = of_group(&found, &Ward::new(), 3, false, Some(id));
+            assert_eq!(super::tests::ids(&candidates), [id.as_str()]);
+        }
+        assert!(of_group(&found, &Ward::new(), 3, false, Some("gone")).is_empty());
+    }
+
+    #[test]
+    fn what_is_remembered_of_a_server_passes() {
+        let health = Health::default();
+        assert!(!health.is_chat_only());
+        health.remember_chat_only();
+        assert!(health.is_chat_only() && !health.is_cooling());
+        let until = Until::default();
+        until.set(Duration::from_millis(5));
+        assert!(until.is_after(Duration::from_millis(4)));
+        assert!(!until.is_after(Duration::from_millis(5)));
     }
 
     #[test]
@@ -183,7 +265,7 @@ mod tests {
         routing.default_fallbacks = vec!["g".into()];
         let plan = |name: &str| {
             let found = models.find(name).expect("there");
-            let candidates = super::plan(name, &found, &models, &routing, &Ward::new());
+            let candidates = super::plan(name, &found, &models, &routing, &Ward::new(), None);
             ids(&candidates).into_iter().map(str::to_owned).collect::<Vec<_>>()
         };
         assert_eq!(plan("g"), ["g", "i", "h"]);

@@ -2,32 +2,37 @@
 //! it comes, into the client's format. What comes from a provider is bounded before it is held.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, header};
+use serde::de::IgnoredAny;
 
 use super::attempt::Miss;
-use super::begin::{Begun, Content};
+use super::begin::{Begun, Content, as_error};
 use super::hub::Written;
 use super::relay::Flow;
 use super::translation::Translation;
+use crate::config::snapshot::Deployment;
 use crate::conversation::think::{self, Think};
 use crate::conversation::{Event, Fold, Format, Reply};
 use crate::ground::fault::Fault;
 use crate::provider::{self, Failure, ReplyBody};
 use crate::wire::codec::{ClientHalf, Echo, Frame, Stamp};
 use crate::wire::framing::{Frames, Framing};
+use crate::wire::provider_error;
 use crate::wire::tap::{Family, Tap};
 
 /// A whole reply of a provider is held to be translated; a larger one is refused.
-const MAX_REPLY: usize = 64 * 1024 * 1024;
+pub(super) const MAX_REPLY: usize = 64 * 1024 * 1024;
 
 /// What shapes the answer.
 pub(super) struct Shape<'a> {
     pub(super) client: &'static ClientHalf,
     pub(super) echo: &'a Echo,
     pub(super) stamp: Stamp,
+    pub(super) deployment: &'a Arc<Deployment>,
     /// The client wants a stream.
     pub(super) stream: bool,
     /// Thoughts go into the text.
@@ -52,12 +57,24 @@ pub(super) async fn begin(
     shape: Shape<'_>,
     patience: Patience,
 ) -> Result<Begun, Miss> {
-    let provider::Reply { headers, body, .. } = reply;
-    let is_stream = is_stream(&headers, written.provider.framing)?;
-    let mut begun = if shape.stream && is_stream {
-        streamed(body, &written, shape, patience).await?
+    let provider::Reply { headers, mut body, .. } = reply;
+    let begun_at = Instant::now();
+    let (said, first) = match said(&headers, written.provider.framing)? {
+        Some(said) => (said, Bytes::new()),
+        None => {
+            let first = tokio::time::timeout(patience.timeout, first(&mut body)).await;
+            let first = first.unwrap_or(Err(Miss::of_failure(Failure::Timeout)))?;
+            (looks(&first, written.provider.framing), first)
+        }
+    };
+    let patience = Patience {
+        timeout: patience.timeout.saturating_sub(begun_at.elapsed()),
+        ping_interval: patience.ping_interval,
+    };
+    let mut begun = if shape.stream && said == Said::Streamed {
+        streamed(first, body, &written, shape, patience).await?
     } else {
-        let wait = whole(body, &written, is_stream);
+        let wait = whole(first, body, &written);
         let reply = tokio::time::timeout(patience.timeout, wait).await;
         told(reply.unwrap_or(Err(Miss::of_failure(Failure::Timeout)))?, &written, shape)?
     };
@@ -70,22 +87,59 @@ pub(super) async fn begin(
     Ok(begun)
 }
 
-/// Whether the provider answers with a stream, by what it calls its answer and what its format has.
-fn is_stream(headers: &HeaderMap, framing: Framing) -> Result<bool, Miss> {
+/// How an answer is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    Streamed,
+    Whole,
+}
+
+/// How the provider answers, by what it calls its answer; `None` where it calls it nothing in particular.
+fn said(headers: &HeaderMap, framing: Framing) -> Result<Option<Said>, Miss> {
     let kind = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes()).unwrap_or_default();
     let is = |name: &[u8]| kind.get(..name.len()).is_some_and(|k| k.eq_ignore_ascii_case(name));
     if is(b"text/html") {
         return Err(Miss::garbage("The provider answered with a web page, not with an answer."));
     }
-    Ok(match framing {
-        Framing::Events => !is(b"application/json"),
-        Framing::Lines => is(b"application/x-ndjson") || is(b"application/ndjson"),
-        Framing::Amazon => is(b"application/vnd.amazon.eventstream"),
+    let streams: &[&[u8]] = match framing {
+        Framing::Events => &[b"text/event-stream"],
+        Framing::Lines => &[b"application/x-ndjson", b"application/ndjson"],
+        Framing::Amazon => &[b"application/vnd.amazon.eventstream"],
+    };
+    Ok(if streams.iter().any(|name| is(name)) {
+        Some(Said::Streamed)
+    } else if is(b"application/json") {
+        Some(Said::Whole)
+    } else {
+        None
     })
+}
+
+/// How the provider answers, by the beginning of its answer: proxies call everything `text/plain`.
+fn looks(bytes: &[u8], framing: Framing) -> Said {
+    let is_object = bytes.trim_ascii_start().starts_with(b"{");
+    match framing {
+        // Lines of JSON begin as a whole does; who reads a whole looks for further ones.
+        Framing::Lines => Said::Streamed,
+        Framing::Events | Framing::Amazon if is_object => Said::Whole,
+        Framing::Events | Framing::Amazon => Said::Streamed,
+    }
+}
+
+/// The first bytes that say something.
+async fn first(body: &mut ReplyBody) -> Result<Bytes, Miss> {
+    while let Some(bytes) = body.next().await {
+        let bytes = bytes.map_err(Miss::of_failure)?;
+        if !bytes.trim_ascii().is_empty() {
+            return Ok(bytes);
+        }
+    }
+    Ok(Bytes::new())
 }
 
 /// The beginning of a stream: something of the answer itself, or a first silence.
 async fn streamed(
+    first: Bytes,
     mut body: ReplyBody,
     written: &Written,
     shape: Shape<'_>,
@@ -94,6 +148,7 @@ async fn streamed(
     let mut tap = Tap::new(Family::Other);
     let mut translation = translation(written, &shape);
     let until = Instant::now() + patience.timeout.min(patience.ping_interval);
+    translation.push(first, &mut tap).map_err(Miss::of_fault)?;
     while !translation.has_begun() {
         let left = until.saturating_duration_since(Instant::now());
         match tokio::time::timeout(left, body.next()).await {
@@ -125,16 +180,21 @@ fn translation(written: &Written, shape: &Shape<'_>) -> Translation {
         written.names.restorer(),
         shape.merge_reasoning.then(Think::default),
         (shape.client.stream)(shape.echo.clone(), shape.stamp.clone()),
+        shape.deployment.clone(),
         shape.keep,
     )
 }
 
 /// A whole reply, whether it came as one or as a stream that nobody asked for.
-async fn whole(mut body: ReplyBody, written: &Written, is_stream: bool) -> Result<Reply, Miss> {
-    let bytes = read(&mut body).await?;
+async fn whole(first: Bytes, mut body: ReplyBody, written: &Written) -> Result<Reply, Miss> {
+    let rest = read(&mut body, MAX_REPLY).await?;
+    let bytes = if first.is_empty() { rest } else { Bytes::from([first, rest].concat()) };
     let half = written.provider;
     let mut context = written.context.clone();
-    let reply = if is_stream && looks_streamed(&bytes) {
+    if let Some(error) = as_error(&bytes) {
+        return Err(Miss::of_fault(provider_error::in_stream(&error)));
+    }
+    let reply = if is_stream(&bytes, half.framing) {
         let mut fold = Fold::default();
         let mut events = Vec::new();
         let mut frames = Frames::new(half.framing);
@@ -151,17 +211,31 @@ async fn whole(mut body: ReplyBody, written: &Written, is_stream: bool) -> Resul
     Ok(reply)
 }
 
-/// Some servers send JSON without saying so.
-fn looks_streamed(bytes: &[u8]) -> bool {
-    !bytes.trim_ascii_start().starts_with(b"{")
+/// Whether an answer that is all here is a stream that nobody asked for; some servers send one under any name.
+fn is_stream(bytes: &[u8], framing: Framing) -> bool {
+    match framing {
+        Framing::Events => {
+            let text = bytes.trim_ascii_start();
+            [&b"data:"[..], b"event:", b"id:", b"retry:", b":", b"\xEF\xBB\xBF"]
+                .iter()
+                .any(|begins| text.starts_with(begins))
+        }
+        // More than one value.
+        Framing::Lines => {
+            let values = serde_json::Deserializer::from_slice(bytes).into_iter::<IgnoredAny>();
+            values.take(2).filter(Result::is_ok).count() > 1
+        }
+        Framing::Amazon => bytes.starts_with(&[0]),
+    }
 }
 
-pub(super) async fn read(body: &mut ReplyBody) -> Result<Bytes, Miss> {
+/// A whole body, of `most` bytes at most.
+pub(super) async fn read(body: &mut ReplyBody, most: usize) -> Result<Bytes, Miss> {
     let mut whole = BytesMut::new();
     while let Some(bytes) = body.next().await {
         whole.extend_from_slice(&bytes.map_err(Miss::of_failure)?);
-        if whole.len() > MAX_REPLY {
-            return Err(Miss::garbage("The provider's answer is larger than 64 MiB."));
+        if whole.len() > most {
+            return Err(Miss::garbage("The provider's answer is too large to be held."));
         }
     }
     Ok(whole.freeze())
@@ -204,7 +278,7 @@ pub(super) async fn convert(
     read_reply: impl FnOnce(&[u8]) -> Result<Vec<u8>, Fault>,
 ) -> Result<Begun, Miss> {
     let mut body = reply.body;
-    let bytes = tokio::time::timeout(timeout, read(&mut body)).await;
+    let bytes = tokio::time::timeout(timeout, read(&mut body, MAX_REPLY)).await;
     let bytes = bytes.unwrap_or(Err(Miss::of_failure(Failure::Timeout)))?;
     let body = Bytes::from(read_reply(&bytes).map_err(Miss::of_fault)?);
     let mut tap = Tap::new(Family::Other);

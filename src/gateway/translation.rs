@@ -1,9 +1,12 @@
 //! An answer being translated as it comes: frames of the provider become events, events get their names
 //! back, and become the client's stream. It is fed bytes and hands out bytes; waiting is the relay's.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use jiff::Timestamp;
 
+use crate::config::snapshot::Deployment;
 use crate::conversation::stand_in::Restorer;
 use crate::conversation::think::Think;
 use crate::conversation::{Event, Fold, Reply};
@@ -27,6 +30,8 @@ pub(super) struct Translation {
     fold: Option<Fold>,
     /// The provider failed inside its stream.
     failed: Option<Fault>,
+    /// Who answers: its secrets are no part of what it says.
+    deployment: Arc<Deployment>,
     /// Something of the answer itself has come, or its end.
     has_begun: bool,
 }
@@ -38,6 +43,7 @@ impl Translation {
         restorer: Restorer,
         think: Option<Think>,
         encoder: Box<dyn Encode>,
+        deployment: Arc<Deployment>,
         keep: bool,
     ) -> Self {
         Self {
@@ -52,6 +58,7 @@ impl Translation {
             out: Vec::new(),
             fold: keep.then(Fold::default),
             failed: None,
+            deployment,
             has_begun: false,
         }
     }
@@ -106,8 +113,9 @@ impl Translation {
         self.failed.is_some() || self.decoder.is_terminated()
     }
 
-    pub(super) fn ping(&self) -> &'static [u8] {
-        self.encoder.ping()
+    /// Something to keep a silent stream alive.
+    pub(super) fn ping(&mut self) {
+        self.encoder.ping(&mut self.out);
     }
 
     /// What is ready for the client.
@@ -131,9 +139,12 @@ impl Translation {
                 &mut self.merged
             }
         };
-        for event in ready.drain(..) {
+        for mut event in ready.drain(..) {
             if self.failed.is_some() {
                 continue;
+            }
+            if let Event::Fail(fault) = &mut event {
+                fault.strike(&self.deployment.secrets());
             }
             tap.observe(&event);
             self.has_begun |= !matches!(event, Event::Begin(_) | Event::Usage(_));

@@ -34,22 +34,42 @@ impl Try for Asked<'_> {
         record: &mut Record,
     ) -> Result<Begun, Miss> {
         let deployment = &candidate.deployment;
-        let lane = lane::choose(self, deployment, &candidate.model);
+        let health = live.ward.get(&deployment.id);
+        let is_chat_only = health.is_some_and(|health| health.is_chat_only());
+        let lane = lane::choose(self, deployment, &candidate.model, is_chat_only);
         record.note_lane(lane.as_str());
+        let outcome = self.by(lane, live, candidate, record).await;
+        if let Some(client) = lane::without_count(self, deployment, &outcome) {
+            record.note_lane("count");
+            return self.counted(client);
+        }
+        let Some(client) = lane::without_responses(self, deployment, lane, &outcome) else {
+            return outcome;
+        };
+        record.note_lane("hub");
+        let bridged = self.translated(live, candidate, client, Format::OpenAiChat, record).await;
+        // What else is below `/responses` may be missing alone; and a model may be, which is no path.
+        if let Some(health) = health.filter(|_| bridged.is_ok() && self.endpoint.stores) {
+            health.remember_chat_only();
+        }
+        bridged
+    }
+}
+
+impl Asked<'_> {
+    async fn by(
+        &mut self,
+        lane: Lane,
+        live: &Live,
+        candidate: &Candidate,
+        record: &mut Record,
+    ) -> Result<Begun, Miss> {
+        let deployment = &candidate.deployment;
         match lane {
             Lane::Mock => self.mocked(deployment, record).await,
-            Lane::Verbatim => {
-                let outcome = self.verbatim(live, candidate, record).await;
-                self.or_by_chat(live, candidate, outcome, record).await
-            }
+            Lane::Verbatim => self.verbatim(live, candidate, record).await,
             Lane::Hub { client, format } => {
-                let outcome = self.translated(live, candidate, client, format, record).await;
-                match format {
-                    Format::OpenAiResponses => {
-                        self.or_by_chat(live, candidate, outcome, record).await
-                    }
-                    _ => outcome,
-                }
+                self.translated(live, candidate, client, format, record).await
             }
             Lane::Embeddings(format) => {
                 let write = |body: &[u8]| embeddings::request(format, body, &candidate.model);
@@ -69,9 +89,7 @@ impl Try for Asked<'_> {
             Lane::Count { client } => self.counted(client),
         }
     }
-}
 
-impl Asked<'_> {
     /// Tidegate's own model, in the client's format.
     async fn mocked(&self, deployment: &Deployment, record: &Record) -> Result<Begun, Miss> {
         let reply = self.mock_reply(deployment, self.endpoint.path, &self.body, record)?;
@@ -91,23 +109,6 @@ impl Asked<'_> {
             created: jiff::Timestamp::now().as_second(),
         };
         mock::answer(path, body, &self.envelope.model, canned, stamp).map_err(Miss::of_fault)
-    }
-
-    /// What came of asking for responses, or, where the server has none, of asking for chat.
-    async fn or_by_chat(
-        &mut self,
-        live: &Live,
-        candidate: &Candidate,
-        outcome: Result<Begun, Miss>,
-        record: &mut Record,
-    ) -> Result<Begun, Miss> {
-        match lane::without_responses(self, &candidate.deployment, &outcome) {
-            Some(client) => {
-                record.note_lane("hub");
-                self.translated(live, candidate, client, Format::OpenAiChat, record).await
-            }
-            None => outcome,
-        }
     }
 
     fn expected(&self) -> Expected {
@@ -177,6 +178,7 @@ impl Asked<'_> {
         }
         let seed = record.id().simple().to_string();
         let written = hub::write(self, client, format, candidate, &seed).map_err(Miss::refusal)?;
+        record.note_losses(&written.losses);
         let timeout = self.timeout(live, deployment);
         let began = Instant::now();
         let reply = if self.mock(deployment).is_some() {
@@ -214,6 +216,7 @@ impl Asked<'_> {
             client,
             echo: &echo,
             stamp: stamp.clone(),
+            deployment,
             stream: self.envelope.stream,
             merge_reasoning: deployment.options.merge_reasoning_content_in_choices,
             keep: self.endpoint.stores && self.thread.as_ref().is_some_and(Thread::store),

@@ -65,7 +65,7 @@ where
         held.push(bytes).await?;
     };
     record.note_model(&model.value, false, None);
-    let candidates = scope(live, caller, &model.value)?;
+    let candidates = scope(live, caller, &model.value)?.plan(live, None);
     let length = declared.exact();
     let mut upload = Upload {
         endpoint,

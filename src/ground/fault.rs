@@ -7,6 +7,8 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use super::secret;
+
 /// Every class of failure the gateway answers with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -177,6 +179,21 @@ impl Fault {
 
     pub fn status(&self) -> u16 {
         self.kind.row().status
+    }
+
+    /// Strikes secrets out of what is told: providers repeat what they were sent.
+    pub fn strike(&mut self, secrets: &[&str]) {
+        if let Some(struck) = secret::strike(&self.message, secrets.iter().copied()) {
+            self.message = struck.into();
+        }
+        let Some(verbatim) = self.details.as_mut().and_then(|details| details.verbatim.as_mut())
+        else {
+            return;
+        };
+        let text = String::from_utf8_lossy(verbatim);
+        if let Some(struck) = secret::strike(&text, secrets.iter().copied()) {
+            *verbatim = struck.into();
+        }
     }
 
     /// `error.type`: the provider's own where it gave one.

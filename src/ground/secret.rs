@@ -14,6 +14,19 @@ pub struct Secret(Zeroizing<String>);
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyHash([u8; 32]);
 
+/// The text with every one of the secrets struck out; `None` where it holds none. What is shorter than four
+/// characters is no secret but a word that occurs.
+pub fn strike<'s>(text: &str, secrets: impl IntoIterator<Item = &'s str>) -> Option<String> {
+    let mut struck: Option<String> = None;
+    for secret in secrets.into_iter().filter(|secret| secret.len() >= 4) {
+        let known = struck.as_deref().unwrap_or(text);
+        if known.contains(secret) {
+            struck = Some(known.replace(secret, "[key]"));
+        }
+    }
+    struck
+}
+
 impl Secret {
     pub fn new(text: impl Into<String>) -> Self {
         Self(Zeroizing::new(text.into()))
@@ -87,6 +100,16 @@ impl fmt::Debug for KeyHash {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_struck_out_of_a_text() {
+        assert_eq!(strike("no key here", ["sk-1234"]), None);
+        let text = "sk-1234 and Bearer abcdef, sk-1234";
+        assert_eq!(
+            strike(text, ["sk-1234", "abcdef", "and"]).as_deref(),
+            Some("[key] and Bearer [key], [key]")
+        );
+    }
 
     #[test]
     fn a_secret_never_prints_itself() {

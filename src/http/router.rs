@@ -104,7 +104,7 @@ impl Door {
         B: Body<Data = Bytes, Error: Error + Send + 'static> + Send + Unpin + 'static,
     {
         if let Some(fault) = ambiguous(request) {
-            return fault_response(&fault);
+            return refusal(request, &fault);
         }
         let live = self.gate.live();
         let is_open = live.snapshot.keys.is_open();
@@ -114,11 +114,23 @@ impl Door {
             return cors::preflight(&request.headers, origin);
         }
         let mut response = if is_open && !is_asked_for_by_a_loopback_name(request) {
-            fault_response(&Fault::new(
-                Kind::RouteDenied,
-                "This gateway has no keys configured, so it answers only requests addressed to this \
+            refusal(
+                request,
+                &Fault::new(
+                    Kind::RouteDenied,
+                    "This gateway has no keys configured, so it answers only requests addressed to this \
                  machine by a loopback name. Add `virtual_keys` to the configuration.",
-            ))
+                ),
+            )
+        } else if is_open && origin.is_none() && is_switch_of_a_page(request) {
+            refusal(
+                request,
+                &Fault::new(
+                    Kind::RouteDenied,
+                    "This gateway has no keys configured, so it opens WebSockets only to pages of this \
+                 machine. Add `virtual_keys` to the configuration.",
+                ),
+            )
         } else {
             self.route(request, body, client).await
         };
@@ -143,7 +155,7 @@ impl Door {
             _ => path,
         };
         let Ok(matched) = self.table.at(path) else {
-            return fault_response(&no_such_path(&request.method, path));
+            return refusal(request, &no_such_path(&request.method, path));
         };
         let route = *matched.value;
         let reads = matches!(request.method, Method::GET | Method::HEAD);
@@ -161,11 +173,11 @@ impl Door {
             return self.with_key(request, endpoint, || websocket::welcome(request));
         }
         if !fits && request.headers.contains_key(header::UPGRADE) {
-            return upgrade_refused();
+            return upgrade_refused(request, matches!(route, Route::Model(it) if it.has_websocket));
         }
         if !fits {
             return wrong_method(
-                &request.method,
+                request,
                 match route {
                     Route::Stored(Question::Retrieve) => "GET, HEAD, DELETE",
                     _ if posts => "POST",
@@ -249,8 +261,7 @@ impl Door {
             .and_then(|caller| answer(&live, &caller, view));
         match answered {
             Ok(body) => reply(200, &body),
-            Err(fault) if view == View::Anthropic => fault_response_as(&formats::MESSAGES, &fault),
-            Err(fault) => fault_response(&fault),
+            Err(fault) => refusal(request, &fault),
         }
     }
 
@@ -346,6 +357,23 @@ fn is_asked_for_by_a_loopback_name(request: &Parts) -> bool {
     name.is_none_or(|name| cors::is_loopback_host(&name))
 }
 
+/// A browser sends the cookies and the origin of the page that opens a WebSocket, and asks no permission for it.
+fn is_switch_of_a_page(request: &Parts) -> bool {
+    request.headers.contains_key(header::UPGRADE) && request.headers.contains_key(header::ORIGIN)
+}
+
+/// A fault that the router raises itself, in the words of the API that the client meant.
+fn refusal(request: &Parts, fault: &Fault) -> Response<Outgoing> {
+    let path = request.uri.path();
+    let below = path.strip_prefix("/v1").unwrap_or(path).strip_prefix("/messages");
+    let is_messages = below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    if is_messages || request.headers.contains_key("anthropic-version") {
+        fault_response_as(&formats::MESSAGES, fault)
+    } else {
+        fault_response(fault)
+    }
+}
+
 fn no_such_path(method: &Method, path: &str) -> Fault {
     let shown: String = path.chars().filter(|c| !c.is_control()).take(200).collect();
     Fault::new(
@@ -357,23 +385,29 @@ fn no_such_path(method: &Method, path: &str) -> Fault {
     )
 }
 
-fn wrong_method(method: &Method, allowed: &'static str) -> Response<Outgoing> {
-    let mut response = fault_response(&Fault::new(
-        Kind::MethodNotAllowed,
-        format!("{method} is not allowed on this path; use {allowed}."),
-    ));
+fn wrong_method(request: &Parts, allowed: &'static str) -> Response<Outgoing> {
+    let message = format!("{} is not allowed on this path; use {allowed}.", request.method);
+    let mut response = refusal(request, &Fault::new(Kind::MethodNotAllowed, message));
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
     response
 }
 
 /// Newer clients try a WebSocket first. With this status they go on over HTTP at once, with any other
 /// they try again (Codex CLI).
-fn upgrade_refused() -> Response<Outgoing> {
-    let mut response = fault_response(&Fault::new(
-        Kind::MethodNotAllowed,
-        "This endpoint is served over HTTP: send a POST. Only /v1/responses has a WebSocket, of version 13.",
-    ));
+fn upgrade_refused(request: &Parts, has_websocket: bool) -> Response<Outgoing> {
+    let mut response = refusal(
+        request,
+        &Fault::new(
+            Kind::MethodNotAllowed,
+            "This endpoint is served over HTTP: send a POST. Only /v1/responses has a WebSocket, of version 13.",
+        ),
+    );
     *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
+    if has_websocket {
+        // RFC 6455 section 4.4.
+        let version = HeaderValue::from_static("13");
+        response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, version);
+    }
     response
 }
 

@@ -70,8 +70,8 @@ pub trait Encode: Send {
     fn end(&mut self, now: i64, out: &mut Vec<u8>);
 
     /// What keeps a silent stream alive; written between whole events only.
-    fn ping(&self) -> &'static [u8] {
-        b": ping\n\n"
+    fn ping(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b": ping\n\n");
     }
 }
 

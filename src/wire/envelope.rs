@@ -176,6 +176,18 @@ pub fn replace(body: &Bytes, name: &str, value: &str) -> Vec<Bytes> {
     splices.apply(body, end)
 }
 
+/// A value as the operator wants it: within an object, what he does not name stays.
+fn laid_over(text: &Bytes, wanted: &Value) -> String {
+    let mut is_empty = true;
+    let is_object = json::scan_object(text, |_| is_empty = false).is_ok();
+    match wanted {
+        Value::Object(members) if is_object && !is_empty => {
+            String::from_utf8_lossy(&overlay(text, members).concat()).into_owned()
+        }
+        _ => wanted.to_string(),
+    }
+}
+
 /// Reads the value of a watched field as what it must be.
 fn typed<T: serde::de::DeserializeOwned>(
     body: &[u8],
@@ -221,7 +233,8 @@ impl Splices {
             let key = body.get(key).unwrap_or_default();
             if let Some((name, wanted)) = extra.iter().find(|(name, _)| is_key(key, name)) {
                 present.push(name.as_str());
-                self.replace(value, wanted.to_string());
+                let text = laid_over(&body.slice(value.clone()), wanted);
+                self.replace(value, text);
             } else if hidden.is_some_and(|hidden| is_key(key, hidden)) {
                 self.replace(value, "null".to_owned());
             }
@@ -277,6 +290,15 @@ mod tests {
         let out = envelope.rewrite(&Bytes::from(body), model, usage, &extra(fields)).concat();
         assert_eq!(String::from_utf8_lossy(&out), expected);
         serde_json::from_slice::<Value>(&out).expect("still JSON");
+    }
+
+    #[test]
+    fn objects_are_laid_over_objects() {
+        let body = r#"{"model":"m","o":{ "a":1.0, "b":{"c":[1]}},"e":{},"s":"x"}"#;
+        let fields = serde_json::json!({ "o": { "b": { "d": 2 }, "n": 3 }, "e": { "a": 1 }, "s": { "t": 1 } });
+        let expected =
+            r#"{"model":"m","o":{ "a":1.0, "b":{"c":[1],"d":2},"n":3},"e":{"a":1},"s":{"t":1}}"#;
+        rewrite(body, "m", false, fields, expected);
     }
 
     #[track_caller]

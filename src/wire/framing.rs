@@ -91,7 +91,8 @@ impl Frames {
 const TOO_LONG: Unreadable = Unreadable("The provider sent one event of more than 16 MiB.");
 
 fn show_event(event: &[u8], each: &mut impl FnMut(Frame<'_>)) {
-    if let Some(data) = sse::data(event) {
+    // An empty event says nothing; some servers send one to be heard.
+    if let Some(data) = sse::data(event).filter(|data| !data.trim_ascii().is_empty()) {
         let name = sse::name(event);
         each(Frame { name: &name, data: &data });
     }
@@ -101,5 +102,18 @@ fn show_line(line: &[u8], each: &mut impl FnMut(Frame<'_>)) {
     let data = line.trim_ascii();
     if !data.is_empty() {
         each(Frame { name: "", data });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_event_says_nothing() {
+        let (mut frames, mut seen) = (Frames::new(Framing::Events), Vec::new());
+        let text = Bytes::from_static(b"data:\n\n: c\n\nid: 1\ndata: \n\ndata: {}\n\n");
+        let pushed = frames.push(text, |frame| seen.push(frame.data.to_vec()));
+        assert_eq!((pushed, seen), (Ok(()), vec![b"{}".to_vec()]));
     }
 }

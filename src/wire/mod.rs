@@ -18,6 +18,7 @@ pub mod gemini;
 pub mod json;
 pub mod lacking;
 pub mod members;
+pub mod model_list;
 pub mod multipart;
 pub mod ollama;
 pub mod openai_chat;

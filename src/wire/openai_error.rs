@@ -3,12 +3,14 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use super::fields::Fields;
 use crate::ground::fault::Fault;
 
 /// `{"error":{"message","type","param","code"}}`, or the provider's own body where it has that shape.
 pub fn body(fault: &Fault) -> Bytes {
-    if let Some(verbatim) = fault.details().and_then(|details| details.verbatim.as_ref()) {
-        return verbatim.clone();
+    let verbatim = fault.details().and_then(|details| details.verbatim.as_ref());
+    if let Some(own) = verbatim.filter(|body| !is_anthropics(body)) {
+        return own.clone();
     }
     Bytes::from(object(fault).to_string())
 }
@@ -21,6 +23,12 @@ pub fn object(fault: &Fault) -> Value {
         "param": fault.param,
         "code": fault.code(),
     } })
+}
+
+/// Anthropic's errors say so at their top: `{"type":"error","error":{…}}`.
+fn is_anthropics(body: &[u8]) -> bool {
+    let kind = Fields::of_bytes(body).and_then(|mut fields| fields.text("type"));
+    kind.as_deref() == Some("error")
 }
 
 #[cfg(test)]

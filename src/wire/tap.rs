@@ -183,6 +183,20 @@ impl Tap {
         missing.then(|| Bytes::from_static(b"data: [DONE]\n\n"))
     }
 
+    /// What keeps a silent stream alive: what each format has for that. Codex's clock for silence hears events
+    /// only, but the SDKs want none before the first of the stream.
+    pub fn ping(&self) -> Bytes {
+        match self.family {
+            Family::Messages => Bytes::from_static(b"event: ping\ndata: {\"type\":\"ping\"}\n\n"),
+            Family::Responses if self.opened.is_some() => {
+                let number = self.sequence_number;
+                let event = serde_json::json!({ "type": "keepalive", "sequence_number": number });
+                Bytes::from(format!("event: keepalive\ndata: {event}\n\n"))
+            }
+            Family::Responses | Family::Chat | Family::Other => Bytes::from_static(b": ping\n\n"),
+        }
+    }
+
     /// The event that tells a client in its own format that the stream broke off: never an ending
     /// that looks like a complete answer.
     pub fn broken(&self, fault: &Fault) -> Bytes {
@@ -257,7 +271,10 @@ impl Tap {
     }
 
     fn take_message(&mut self, body: &[u8]) -> bool {
-        let Ok(account) = serde_json::from_slice::<MessageAccount>(body) else { return false };
+        // To serde a list is a struct, too.
+        let is_object = body.trim_ascii_start().starts_with(b"{");
+        let account = serde_json::from_slice::<MessageAccount>(body).ok().filter(|_| is_object);
+        let Some(account) = account else { return false };
         self.has_content = true;
         self.take_message_account(&account);
         self.finish_reason = account.stop_reason;

@@ -40,6 +40,7 @@ PARAMS = {
     "messages-newest": "{{model: anthropic/claude-opus-4-8, api_base: {base}, api_key: sk-up}}",
     "gemini-2.5": "{{model: gemini/gemini-2.5-flash, api_base: {base}, api_key: sk-up}}",
     "gemini": "{{model: gemini/gemini-3-pro, api_base: {base}/v1beta, api_key: sk-up}}",
+    "bedrock": "{{model: 'bedrock/anthropic.claude-sonnet-4-5-20250929-v1:0', api_base: {base}, api_key: sk-up}}",
     "ollama": "{{model: ollama_chat/qwen3, api_base: {base}}}",
     "responses": "{{model: openai/gpt-5.5, api_base: {base}/v1, api_key: sk-up}}",
 }

@@ -14,6 +14,7 @@ import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from strict import Cut, Refused
+from strict.bedrock import Bedrock
 from strict.chat import Chat
 from strict.gemini import Gemini
 from strict.messages import Messages
@@ -57,7 +58,7 @@ class OpenAi:
 FORMATS = {
     "chat": Chat, "mistral": lambda: Chat("mistral"), "deepseek": lambda: Chat("deepseek"), "messages": Messages,
     "gemini": Gemini,
-    "ollama": Ollama, "responses": OpenAi,
+    "bedrock": Bedrock, "ollama": Ollama, "responses": OpenAi,
 }
 
 

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::gateway::{Gateway, KEY, MASTER, PATIENCE, command};
+use crate::support::providers::{self, Provider, TEXT, THOUGHT};
+use crate::support::upstream::{self, Upstream};
 
 const QUICKSTART: &str = "sk-tidegate-quickstart-change-me-0001";
 
@@ -430,4 +432,105 @@ async fn the_lan_configuration_is_served() {
     for secret in environment.map(|(_, value)| value) {
         assert!(!gateway.log().contains(secret), "a secret in the log");
     }
+}
+
+/// Runs `tidegate chat` with something on standard input, beside a runtime that serves.
+async fn chat(directory: &Path, arguments: &[&str], input: &str) -> Output {
+    let mut child = command(directory)
+        .args(["chat", "--config", "config.yaml"])
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_owned();
+    tokio::task::spawn_blocking(move || {
+        // Who says everything on the command line does not read it.
+        let _unread = std::io::Write::write_all(&mut stdin, input.as_bytes());
+        drop(stdin);
+        child.wait_with_output().unwrap()
+    })
+    .await
+    .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chat_asks_a_model_of_the_configuration() {
+    let upstream = Upstream::start(|seen| {
+        let provider = providers::asked(seen);
+        provider.answer(provider.wants_stream(seen))
+    })
+    .await;
+    let directory = directory(&providers::config(upstream.address));
+    for (count, provider) in Provider::ALL.into_iter().enumerate() {
+        let arguments = [provider.name(), "hi there", "--system", "be brief", "--max-tokens", "77"];
+        let said = chat(directory.path(), &arguments, "").await;
+        let expected = format!("<think>\n{THOUGHT}\n</think>\n{TEXT}\n");
+        assert_eq!(succeeded(&said), expected, "{provider:?}");
+        assert!(err(&said).contains("11 tokens in, 7 out"), "{}", err(&said));
+        let sent = upstream.seen()[count].json().to_string();
+        for word in ["hi there", "be brief", "77"] {
+            assert!(sent.contains(word), "{provider:?}: {sent}");
+        }
+    }
+    // No row, and no file, is left.
+    let left: Vec<_> =
+        std::fs::read_dir(directory.path()).unwrap().map(|one| one.unwrap().file_name()).collect();
+    assert_eq!(left, ["config.yaml"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chat_reads_what_to_say_and_prints_events() {
+    let upstream = Upstream::start(|seen| providers::asked(seen).answer(true)).await;
+    let directory = directory(&providers::config(upstream.address));
+    for arguments in [&["gemini"][..], &["gemini", "-"]] {
+        succeeded(&chat(directory.path(), arguments, "from a pipe \u{1F642}").await);
+        let sent = upstream.seen().pop().unwrap().json().to_string();
+        assert!(sent.contains("from a pipe \u{1F642}"), "{sent}");
+    }
+    let said = chat(directory.path(), &["gemini", "hi", "--json"], "").await;
+    let events: Vec<Value> =
+        succeeded(&said).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let text: String = events
+        .iter()
+        .filter_map(|event| event["choices"][0]["delta"]["content"].as_str())
+        .collect();
+    assert_eq!(text, TEXT);
+    assert!(events.iter().any(|event| event["usage"]["prompt_tokens"] == 11));
+    assert_eq!(err(&said), "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chat_says_what_went_wrong() {
+    let upstream = Upstream::start(|seen| match providers::asked(seen) {
+        Provider::Gemini => upstream::json(
+            429,
+            "",
+            r#"{"error":{"code":429,"message":"Too much.","status":"RESOURCE_EXHAUSTED"}}"#,
+        ),
+        provider => {
+            let mut events = provider.events();
+            events.truncate(events.len() - 1 - provider.complete_without());
+            providers::streamed(provider, &events)
+        }
+    })
+    .await;
+    let directory = directory(&providers::config(upstream.address));
+    let failed = async |arguments: &[&str]| {
+        let said = chat(directory.path(), arguments, "").await;
+        assert_eq!(said.status.code(), Some(1), "{}", out(&said));
+        (out(&said), err(&said))
+    };
+    let (shown, why) = failed(&["gemini", "hi"]).await;
+    assert!(shown.is_empty() && why.contains("Too much."), "{shown}{why}");
+    // What has come is shown, and that it is not all.
+    let (shown, why) = failed(&["anthropic", "hi"]).await;
+    assert!(shown.contains("Hello") && why.contains("broke off"), "{shown}{why}");
+    let (shown, why) = failed(&["anthropc", "hi"]).await;
+    assert!(shown.is_empty() && why.contains("Did you mean `anthropic`?"), "{shown}{why}");
+    std::fs::write(directory.path().join("config.yaml"), BROKEN).unwrap();
+    let (_, why) = failed(&["m", "hi"]).await;
+    assert!(why.contains("config.yaml:5:29"), "{why}");
 }

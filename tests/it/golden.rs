@@ -7,6 +7,7 @@
 
 mod answers;
 mod difference;
+mod errors;
 mod pretty;
 mod requests;
 
@@ -30,6 +31,11 @@ fn requests_are_written_as_each_provider_wants_them() {
 #[test]
 fn answers_are_told_as_each_client_wants_them() {
     compare(answers::pages());
+}
+
+#[test]
+fn errors_are_told_as_each_client_wants_them() {
+    compare(errors::pages());
 }
 
 /// Compares all pages, or writes them anew, and tells every difference.
@@ -63,14 +69,22 @@ fn inputs(kind: &str, extensions: &[&str]) -> Vec<(String, PathBuf)> {
             continue;
         }
         let name = folder.file_name().into_string().unwrap();
-        for file in fs::read_dir(folder.path()).unwrap() {
-            let path = file.unwrap().path();
-            let extension = path.extension().and_then(|extension| extension.to_str());
-            if extension.is_some_and(|extension| extensions.contains(&extension)) {
-                found.push((name.clone(), path));
-            }
-        }
+        let kind = format!("{kind}/{name}");
+        found.extend(files(&kind, extensions).into_iter().map(|path| (name.clone(), path)));
     }
+    found.sort();
+    found
+}
+
+/// The files of one folder with these endings, in order.
+fn files(folder: &str, extensions: &[&str]) -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(folder);
+    let mut found: Vec<PathBuf> =
+        fs::read_dir(root).unwrap().map(|file| file.unwrap().path()).collect();
+    found.retain(|path| {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        extension.is_some_and(|extension| extensions.contains(&extension))
+    });
     found.sort();
     found
 }

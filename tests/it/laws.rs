@@ -6,6 +6,8 @@
 mod answers;
 mod generate;
 mod gist;
+mod mutations;
+mod order;
 mod pairs;
 mod requests;
 mod wellformed;

@@ -8,20 +8,31 @@
     reason = "a test says what is wrong by panicking, its helpers too"
 )]
 
+mod broken;
 mod cli;
+mod clouds;
 mod database;
 mod docs;
+mod embed;
 mod faults;
 mod golden;
 mod hostile;
 mod journal;
+mod lanes;
 mod laws;
+mod losses;
+mod provider_errors;
+mod models;
 mod reload;
+mod responses;
 mod scope;
 mod sdk;
 mod shutdown;
 mod stream;
 mod support;
 mod tidy;
+mod translate;
+mod turns;
 mod upload;
+mod websocket;
 mod wild;

@@ -238,6 +238,8 @@ class Provider:
                     ),
                 ),
             )
+        if handler.path.endswith("/count_tokens"):
+            return gateway.send_json(handler, 200, {"input_tokens": 2095})
         if handler.path.endswith("/compact"):
             return gateway.send_json(handler, 200, compacted())
         fresh = f"resp_{uuid.uuid4().hex}{uuid.uuid4().hex[:18]}".encode()

@@ -10,8 +10,8 @@ use http::HeaderMap;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::Live;
 use super::admit::Caller;
+use super::{Live, discovery};
 use crate::config::snapshot::Deployment;
 use crate::ground::fault::{Fault, Kind};
 use crate::ground::names;
@@ -46,7 +46,10 @@ impl View {
 /// Every model that the caller may use, sorted by id.
 pub fn list(live: &Live, caller: &Caller, view: View) -> Value {
     let models = &live.snapshot.models;
-    let mut names: Vec<&str> = models.names().filter(|name| caller.may_use(name, name)).collect();
+    let discovered: Vec<String> =
+        models.wildcards.iter().flat_map(|(_, group)| discovery::names(live, group)).collect();
+    let all = models.names().chain(discovered.iter().map(String::as_str));
+    let mut names: Vec<&str> = all.filter(|name| caller.may_use(name, name)).collect();
     if let Caller::Key(key) = caller {
         names.extend(key.aliases.keys().map(String::as_str));
     }

@@ -32,9 +32,7 @@ pub(super) fn choose<'r>(request: &'r Map<String, Value>, text: &str) -> Option<
     if choice.and_then(Value::as_str) == Some("none") {
         return None;
     }
-    let named = choice
-        .and_then(|choice| choice.pointer("/function/name"))
-        .and_then(Value::as_str);
+    let named = choice.and_then(|choice| choice.pointer("/function/name")).and_then(Value::as_str);
     let wanted = words(text);
     let score = |tool: &Tool<'_>| {
         let shares = |of: &str| words(of).iter().filter(|word| wanted.contains(word)).count();
@@ -194,7 +192,10 @@ mod tests {
             { "type": "function", "function": { "name": "b" } },
         ] }));
         assert_eq!(choose(&body, "").map(|tool| tool.name), Some("a"));
-        body.insert("tool_choice".into(), json!({ "type": "function", "function": { "name": "b" } }));
+        body.insert(
+            "tool_choice".into(),
+            json!({ "type": "function", "function": { "name": "b" } }),
+        );
         assert_eq!(choose(&body, "").map(|tool| tool.name), Some("b"));
         body.insert("tool_choice".into(), "none".into());
         assert!(choose(&body, "").is_none());
@@ -202,8 +203,10 @@ mod tests {
 
     #[test]
     fn schemas_that_go_round_end() {
-        let body = request(json!({ "tools": [{ "type": "function", "function": { "name": "a", "parameters": {
-            "type": "object", "required": ["self"], "properties": { "self": { "$ref": "#" } } } } }] }));
+        let body = request(
+            json!({ "tools": [{ "type": "function", "function": { "name": "a", "parameters": {
+            "type": "object", "required": ["self"], "properties": { "self": { "$ref": "#" } } } } }] }),
+        );
         let tool = choose(&body, "").expect("a tool");
         assert!(serde_json::from_str::<Value>(&arguments(&tool, "")).is_ok());
     }

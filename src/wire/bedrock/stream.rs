@@ -30,6 +30,9 @@ struct Decoder {
     /// The number of the next block that is shown.
     next: u32,
     has_calls: bool,
+    /// `messageStop` has come: the answer is complete.
+    has_stopped: bool,
+    /// The counts have come too, which are the last.
     is_terminated: bool,
     has_failed: bool,
 }
@@ -74,6 +77,7 @@ impl Default for Decoder {
             open: Vec::new(),
             next: 0,
             has_calls: false,
+            has_stopped: false,
             is_terminated: false,
             has_failed: false,
         }
@@ -92,8 +96,11 @@ impl Decode for Decoder {
         }
         let Some(mut fields) = Fields::of_bytes(frame.data) else { return };
         match frame.name {
-            "metadata" => return metadata(&mut fields, out),
-            _ if self.is_terminated => return,
+            "metadata" => {
+                self.is_terminated = self.has_stopped;
+                return metadata(&mut fields, out);
+            }
+            _ if self.has_stopped => return,
             "messageStart" | "contentBlockStart" | "contentBlockDelta" | "contentBlockStop"
             | "messageStop" => {}
             _ => return,
@@ -118,7 +125,7 @@ impl Decode for Decoder {
     }
 
     fn end(&mut self, out: &mut Vec<Event>) {
-        if !self.is_terminated && !self.has_failed {
+        if !self.has_stopped && !self.has_failed {
             self.has_failed = true;
             out.push(Event::Fail(broke_off()));
         }
@@ -288,7 +295,7 @@ impl Decoder {
     }
 
     fn finish(&mut self, finish: Finish, out: &mut Vec<Event>) {
-        self.is_terminated = true;
+        self.has_stopped = true;
         out.push(Event::Finish { choice: 0, finish });
     }
 }

@@ -3,16 +3,17 @@
 
 use crate::wire::fields::Fields;
 
-/// The names of the models, as requests name them; none where the body is no such list.
-pub fn models(body: &[u8]) -> Vec<String> {
-    let Some(mut fields) = Fields::of_bytes(body) else { return Vec::new() };
+/// The names of the models, as requests name them; `None` where the body is no such list.
+pub fn models(body: &[u8]) -> Option<Vec<String>> {
+    let mut fields = Fields::of_bytes(body)?;
+    fields.peek("models").filter(|models| models.get().starts_with('['))?;
     let entries = fields.items("models").into_iter();
     let named = entries.filter_map(|entry| {
         let mut entry = Fields::read(entry.get())?;
         // Servers before 0.1.30 said only `name`.
         entry.text("model").or_else(|| entry.text("name"))
     });
-    named.filter(|name| !name.is_empty()).collect()
+    Some(named.filter(|name| !name.is_empty()).collect())
 }
 
 #[cfg(test)]
@@ -22,11 +23,12 @@ mod tests {
     #[test]
     fn names_are_read_and_damage_is_passed_over() {
         let body = include_bytes!("../../../tests/golden/answers/ollama/tags.json");
-        assert_eq!(models(body), ["deepseek-r1:latest", "llama3.2:latest"]);
+        assert_eq!(models(body).expect("a list"), ["deepseek-r1:latest", "llama3.2:latest"]);
         let odd = br#"{"models":[{"name":"a"},{"name":""},{"size":1},7,null]}"#;
-        assert_eq!(models(odd), ["a"]);
+        assert_eq!(models(odd).expect("a list"), ["a"]);
+        assert_eq!(models(b"{\"models\":[]}").expect("a list"), [""; 0]);
         for body in [&b""[..], b"[]", b"{}", b"{\"models\":{}}", b"\xff"] {
-            assert!(models(body).is_empty());
+            assert_eq!(models(body), None);
         }
     }
 }

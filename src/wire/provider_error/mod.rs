@@ -15,12 +15,14 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::ground::fault::{Fault, Kind};
+use crate::ground::secret;
 use said::Said;
 
 /// Reads an error answer. Header names are in lower case. `secret` is the key that was shown to the provider:
 /// should the body repeat it, it is struck out.
 ///
-/// `details.verbatim` is set where the body has OpenAI's shape and already says all that is known.
+/// `details.verbatim` is set where the body has the shape of OpenAI or Anthropic and already says all that is
+/// known; clients of another shape are told in their own.
 pub fn read(status: u16, headers: &[(String, String)], body: &[u8], secret: Option<&str>) -> Fault {
     let text = String::from_utf8_lossy(body);
     let struck = strike(&text, secret);
@@ -38,11 +40,11 @@ pub fn read(status: u16, headers: &[(String, String)], body: &[u8], secret: Opti
     let wait = wait.or_else(|| header("retry-after-ms").and_then(retry::of_milliseconds));
     details.retry_after = wait.or(details.retry_after.take());
     details.headers = headers.iter().filter(|(name, _)| is_kept(name)).cloned().collect();
-    if said.is_openai && details.code.is_none_or_is(said.code.as_deref()) {
-        details.verbatim = Some(match struck {
-            Some(text) => Bytes::from(text),
-            None => Bytes::copy_from_slice(body),
-        });
+    let is_whole =
+        said.is_anthropic || said.is_openai && details.code.is_none_or_is(said.code.as_deref());
+    if is_whole {
+        // As text: what is no UTF-8 is no JSON that a client could read.
+        details.verbatim = Some(Bytes::from(text.to_owned()));
     }
     fault
 }
@@ -107,9 +109,7 @@ fn is_kept(name: &str) -> bool {
 
 /// The text without the key, and without what looks like one; `None` where there was none.
 fn strike(text: &str, secret: Option<&str>) -> Option<String> {
-    let struck = secret
-        .filter(|secret| secret.len() >= 4 && text.contains(*secret))
-        .map(|secret| text.replace(secret, "[key]"));
+    let struck = secret::strike(text, secret);
     let unmasked = without_masked(struck.as_deref().unwrap_or(text));
     unmasked.or(struck)
 }

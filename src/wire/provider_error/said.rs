@@ -18,6 +18,8 @@ pub(super) struct Said {
     pub retry_after: Option<String>,
     /// It is an error object of OpenAI's, for its clients to read as it is.
     pub is_openai: bool,
+    /// The same of Anthropic's.
+    pub is_anthropic: bool,
     pub is_json: bool,
     /// Google's reasons, such as `API_KEY_INVALID`.
     pub reasons: Vec<String>,
@@ -42,6 +44,7 @@ impl Said {
     pub(super) fn read_bare(text: &str) -> Self {
         let mut said = Self::read(text);
         said.is_openai = false;
+        said.is_anthropic = false;
         said
     }
 
@@ -66,6 +69,7 @@ impl Said {
         let is_anthropic = string(members.get("type")).as_deref() == Some("error");
         match members.get("error").or_else(|| members.get("errors")) {
             Some(Value::Object(error)) => {
+                self.is_anthropic = depth == 0 && is_anthropic;
                 self.is_openai = depth == 0 && !is_anthropic && is_openai(error);
                 return self.members(error, depth + 1);
             }

@@ -61,7 +61,7 @@ fn anthropic_is_told_in_openais_words() {
         class,
         code,
         retry_after: None,
-        verbatim: false,
+        verbatim: true,
         message,
     };
     let long = "prompt is too long: 200001 tokens > 200000 maximum";
@@ -242,6 +242,14 @@ fn keys_are_struck_out() {
     assert_eq!(fault.message, "Incorrect API key provided: [key]. Not [key].");
     let verbatim = fault.details().and_then(|details| details.verbatim.clone()).expect("kept");
     assert!(!verbatim.windows(4).any(|word| word == b"cdef"));
+}
+
+#[test]
+fn what_passes_is_text() {
+    let body = b"{\"error\":{\"message\":\"\xff\",\"type\":\"server_error\",\"code\":null}}";
+    let verbatim =
+        read(500, &[], body, None).details().and_then(|details| details.verbatim.clone());
+    assert!(verbatim.is_none_or(|verbatim| std::str::from_utf8(&verbatim).is_ok()));
 }
 
 #[test]

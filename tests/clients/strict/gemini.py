@@ -82,6 +82,7 @@ class Gemini:
 
     def contents(self, contents, view):
         need(contents, "contents is not specified")
+        self.required = view.model.startswith("gemini-3") or not self.forgiving
         waiting, before = [], None
         for index, content in enumerate(contents):
             where = f"contents[{index}]"
@@ -130,6 +131,8 @@ class Gemini:
                               part["functionCall"].get("args", {})))
             if len(found) == 1:
                 signature = part.get("thoughtSignature")
+                if not signature and not self.required:
+                    continue
                 need(signature, f"Function call is missing a thought_signature in functionCall parts: {where}")
                 need(self.signatures.get(signature) == found[0].name or self.forgiving and signature == SKIP,
                      f"{where}: thought signature is not valid")

@@ -69,7 +69,7 @@ fn context(name: &str) -> ReplyContext {
 fn echo() -> Echo {
     let tool = r#"[{"type":"function","name":"get_weather","parameters":{},"strict":false}]"#;
     let fields = vec![("tools".to_owned(), Json::parse(tool).unwrap())];
-    Echo { fields, include_usage: true, ..Echo::default() }
+    Echo { fields, include_usage: true }
 }
 
 /// The legacy completions are shown for their own family only.

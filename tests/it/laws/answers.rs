@@ -14,7 +14,7 @@ use tidegate::wire::codec::{ClientHalf, Echo, Ids, ProviderHalf, ReplyContext, S
 use tidegate::wire::formats;
 use tidegate::wire::framing::{Frames, Framing};
 
-use super::{generate, gist, wellformed};
+use super::{generate, gist, order, wellformed};
 
 /// A client's half, the check of its streams, and the provider's half that reads them.
 type Client = (&'static ClientHalf, fn(&str, wellformed::End) -> Result<(), String>, Format);
@@ -105,51 +105,12 @@ fn has_failed(events: &[Event]) -> bool {
     events.iter().any(|event| matches!(event, Event::Fail(_)))
 }
 
-/// Blocks are opened in order, closed once, and hold what is told of them; each choice ends once.
-fn check_events(events: &[Event]) -> Result<(), String> {
-    use std::collections::{BTreeMap, BTreeSet};
-    let mut opened: BTreeMap<u32, u32> = BTreeMap::new();
-    let mut open: BTreeSet<(u32, u32)> = BTreeSet::new();
-    let mut finished: BTreeSet<u32> = BTreeSet::new();
-    for (at, event) in events.iter().enumerate() {
-        let wrong = |why: &str| Err(format!("{why}: event {at}: {event:?}"));
-        match event {
-            Event::Open { choice, block, .. } => {
-                let next = opened.entry(*choice).or_default();
-                if *block != *next || finished.contains(choice) {
-                    return wrong("blocks are numbered in order, before the end");
-                }
-                *next += 1;
-                open.insert((*choice, *block));
-            }
-            Event::Delta { choice, block, .. } if !open.contains(&(*choice, *block)) => {
-                return wrong("the block is not open");
-            }
-            Event::Close { choice, block } if !open.remove(&(*choice, *block)) => {
-                return wrong("the block is not open");
-            }
-            Event::Finish { choice, .. } => {
-                if open.iter().any(|(of, _)| of == choice) || !finished.insert(*choice) {
-                    return wrong("a choice ends once, with all its blocks closed");
-                }
-            }
-            Event::Fail(_) if at + 1 != events.len() => return wrong("nothing follows a failure"),
-            _ => {}
-        }
-    }
-    let complete = opened.keys().all(|choice| finished.contains(choice)) && !finished.is_empty();
-    if !complete && !has_failed(events) {
-        return Err("the stream ends neither well nor with a failure".to_owned());
-    }
-    Ok(())
-}
-
 #[test]
 fn recorded_streams_are_told_in_order() {
     let mut wrong = Vec::new();
     for (format, path) in streams() {
         let events = decode(half(format), &fs::read(&path).unwrap(), &[]);
-        if let Err(why) = check_events(&events) {
+        if let Err(why) = order::check(&events) {
             wrong.push(format!("{}: {why}", path.display()));
         }
     }
@@ -315,7 +276,7 @@ fn a_stream_cut_short_is_never_complete() {
         for length in (0..body.len()).step_by(7) {
             let half = half(format);
             let events = decode(half, &body[..length], &[]);
-            let checked = check_events(&events);
+            let checked = order::check(&events);
             // What ends inside the last frames may be complete: the answer itself has ended.
             let lines = half.framing == Framing::Lines;
             if let Err(why) = checked {
@@ -333,7 +294,7 @@ proptest! {
     #[test]
     fn made_up_answers_are_well_formed_for_every_client(reply in generate::reply()) {
         let events = reply.clone().into_events();
-        check_events(&events).map_err(TestCaseError::fail)?;
+        order::check(&events).map_err(TestCaseError::fail)?;
         check_clients(&events).map_err(TestCaseError::fail)?;
     }
 

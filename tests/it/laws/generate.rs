@@ -66,7 +66,7 @@ fn reasoning() -> impl Strategy<Value = Part> {
 fn said() -> impl Strategy<Value = Part> {
     prop_oneof![
         4 => some_text().prop_map(Part::text),
-        1 => some_text().prop_map(|text| cited(text)),
+        1 => some_text().prop_map(cited),
         1 => some_text().prop_map(|text| Part::new(Content::Refusal(text))),
         2 => reasoning(),
         3 => call(),

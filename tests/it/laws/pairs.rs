@@ -74,10 +74,22 @@ fn items(items: &[Value]) -> Checked {
         let kind = text(&item["type"]);
         // What the provider ran itself needs no pairing.
         let Some(id) = item["call_id"].as_str().map(str::to_owned) else { continue };
-        if kind.ends_with("_output") && !waiting.remove(&id) {
+        let (name, is_output) = match kind.strip_suffix("_output") {
+            Some(name) => (name, true),
+            None => (&*kind, false),
+        };
+        // Of those that the client runs.
+        let kinds =
+            ["function", "custom_tool", "local_shell", "shell", "apply_patch", "tool_search"];
+        let name = name.strip_suffix("_call").or(name.strip_suffix("_search").map(|_| name));
+        // An item that no one can read goes on as it came; the provider will complain of it.
+        let is_readable =
+            ["execution", "status"].iter().all(|key| item[key].is_null() || item[key].is_string());
+        let is_known = is_readable && name.is_some_and(|name| kinds.contains(&name));
+        if is_known && is_output && !waiting.remove(&id) {
             return Err(format!("item {at} answers nothing"));
         }
-        if kind.ends_with("_call") && !waiting.insert(id) {
+        if is_known && !is_output && !waiting.insert(id) {
             return Err(format!("item {at}: two calls with one id"));
         }
         let is_user = kind == "message" && item["role"] == "user";

@@ -1,5 +1,9 @@
 //! What the tests share: real servers and scripted peers on loopback.
 
+pub(crate) mod clients;
+pub(crate) mod dialect;
 pub(crate) mod gateway;
 pub(crate) mod postgres;
+pub(crate) mod providers;
 pub(crate) mod upstream;
+pub(crate) mod websocket;

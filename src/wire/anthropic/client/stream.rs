@@ -109,8 +109,8 @@ impl Encode for Encoder {
         self.done = true;
     }
 
-    fn ping(&self) -> &'static [u8] {
-        b"event: ping\ndata: {\"type\":\"ping\"}\n\n"
+    fn ping(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"event: ping\ndata: {\"type\":\"ping\"}\n\n");
     }
 }
 

@@ -1,19 +1,8 @@
 //! Requests read from files, answers written whole and as streams, and the law that both hold the same.
 
-/// A request of `tests/golden`.
-macro_rules! golden {
-    ($name:literal) => {
-        include_str!(concat!(
-            "../../../../../tests/golden/requests/openai_responses/",
-            $name,
-            ".json"
-        ))
-    };
-}
-
 mod answers;
-mod hostile;
 mod listing;
+mod outline;
 mod requests;
 mod streams;
 

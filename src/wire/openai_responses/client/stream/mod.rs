@@ -116,9 +116,13 @@ impl Encode for Stream {
     }
 
     /// An event rather than a comment: Codex's clock for silence hears events only, and passes over types it does
-    /// not know.
-    fn ping(&self) -> &'static [u8] {
-        b"event: keepalive\ndata: {\"type\":\"keepalive\"}\n\n"
+    /// not know. The SDKs want `response.created` before any other, so that is the first sign of life.
+    fn ping(&mut self, out: &mut Vec<u8>) {
+        match self.ladder {
+            Ladder::Below => self.climb(out),
+            Ladder::Climbing => self.writer.write(Payload::of("keepalive"), out),
+            Ladder::Above => {}
+        }
     }
 }
 

@@ -1,94 +1,32 @@
 //! What requests are read as, each told in a few lines.
 
+use proptest::prelude::*;
+use serde_json::Value;
+
 use super::super::*;
+use super::outline::{outline, tools};
 use crate::conversation::{
     Annotation, Ask, Content, Effort, Json, Media, Part, Role, Source, Tool, ToolChoice, ToolKind,
 };
 use crate::ground::fault::Fault;
 use crate::wire::codec::Echo;
 
-pub(super) fn read(text: &str) -> (Ask, Echo) {
+macro_rules! golden {
+    ($name:literal) => {
+        include_str!(concat!(
+            "../../../../../tests/golden/requests/openai_responses/",
+            $name,
+            ".json"
+        ))
+    };
+}
+
+fn read(text: &str) -> (Ask, Echo) {
     (CLIENT.request)(text.as_bytes()).expect("a request")
 }
 
 fn refused(text: &str) -> Fault {
     (CLIENT.request)(text.as_bytes()).expect_err("no request")
-}
-
-/// One line a turn.
-pub(super) fn outline(ask: &Ask) -> Vec<String> {
-    let role = |role| match role {
-        Role::System => "system",
-        Role::Developer => "developer",
-        Role::User => "user",
-        Role::Assistant => "assistant",
-    };
-    let turns = ask.turns.iter().map(|turn| {
-        let parts: Vec<String> = turn.parts.iter().map(part).collect();
-        format!("{}: {}", role(turn.role), parts.join(" | "))
-    });
-    turns.collect()
-}
-
-fn part(part: &Part) -> String {
-    match &part.content {
-        Content::Text { text, .. } => text.clone(),
-        Content::Refusal(text) => format!("refusal {text}"),
-        Content::Media(media) => self::media(media),
-        Content::Reasoning(thought) => {
-            let seal = thought.seal.as_ref();
-            let seal = seal.map(|seal| format!("{}:{}", seal.format.as_str(), seal.data));
-            let id = thought.id.as_deref().unwrap_or("-");
-            format!("thought {id} {:?} {:?} {seal:?}", thought.text, thought.summary)
-        }
-        Content::ToolCall(call) => {
-            let namespace = call.namespace.as_deref().unwrap_or("-");
-            let seal = if call.seal.is_some() { " sealed" } else { "" };
-            format!(
-                "{:?} {} {} {namespace}/{} {}{seal}",
-                call.kind,
-                call.item_id.as_deref().unwrap_or("-"),
-                call.id,
-                call.name,
-                call.arguments
-            )
-        }
-        Content::ToolResult(result) => {
-            let parts: Vec<String> = result.parts.iter().map(self::part).collect();
-            let error = if result.is_error { " error" } else { "" };
-            format!("{:?} result {}{error} [{}]", result.kind, result.call_id, parts.join(", "))
-        }
-        Content::Foreign { value, .. } => {
-            format!("foreign {}", value.to_value()["type"].as_str().unwrap_or_default())
-        }
-    }
-}
-
-fn media(media: &Media) -> String {
-    let source = match &media.source {
-        Source::Base64 { media_type, data } => format!("{media_type} {data}"),
-        Source::Url(url) => url.clone(),
-        Source::FileId { id, .. } => format!("file {id}"),
-        Source::Text(text) => text.clone(),
-    };
-    format!("{:?} {source} {:?} {:?}", media.kind, media.name, media.detail)
-}
-
-fn tool(tool: &Tool) -> String {
-    let namespace = tool.namespace.as_deref().unwrap_or("-");
-    let kind = match &tool.kind {
-        ToolKind::Function { strict, .. } => format!("function {strict:?}"),
-        ToolKind::Custom { .. } => "custom".into(),
-        ToolKind::LocalShell { .. } => "local shell".into(),
-        ToolKind::ApplyPatch { .. } => "apply patch".into(),
-        ToolKind::ToolSearch { .. } => "tool search".into(),
-        ToolKind::Hosted { .. } => "hosted".into(),
-    };
-    format!("{namespace}/{} {kind}", tool.name)
-}
-
-fn tools(ask: &Ask) -> Vec<String> {
-    ask.tools.iter().map(tool).collect()
 }
 
 #[track_caller]
@@ -450,4 +388,103 @@ fn damaged_histories_are_carried_as_they_are() {
     let call = ask.turns[0].parts[0].as_call().expect("a call");
     assert_eq!(call.arguments, r#"{"a":1}{"b":2}"#);
     assert_eq!(call.id, id);
+}
+
+#[test]
+fn input_is_listed_as_items_with_ids() {
+    let list = |text: &str| -> Vec<String> {
+        input_items(text.as_bytes(), "ab").iter().map(|item| item.as_str().to_owned()).collect()
+    };
+    assert_eq!(
+        list(golden!("text")),
+        [
+            r#"{"type":"message","role":"user","content":[{"type":"input_text","text":"Say hello in exactly 3 words."}],"status":"completed","id":"msg_ab0000"}"#
+        ]
+    );
+    let items = list(golden!("messages"));
+    assert_eq!(
+        items[1],
+        r#"{"role":"assistant","content":[{"type":"output_text","text":"Hello Alice!","annotations":[]}],"type":"message","status":"completed","id":"msg_ab0001"}"#
+    );
+    assert!(items[2].contains(r#"[{"type":"input_text","text":"What is my name?"}]"#));
+    assert!(list(golden!("codex_turns"))[2].contains("\"id\":\"rs_01\""));
+    assert!(
+        list(golden!("codex_turns"))[8]
+            .contains(r#""image_url":"data:image/jpeg;base64,/9j/4AAQ","detail":"auto"}]"#)
+    );
+    assert!(list(golden!("media"))[0].contains("\"image_url\":\"data:image/webp"));
+    assert!(list("[]").is_empty());
+}
+
+#[test]
+fn a_compaction_keeps_what_the_user_said() {
+    use crate::conversation::{Choice, Finish, Reply};
+    use crate::wire::codec::Stamp;
+    let (ask, echo) =
+        (COMPACTION.request)(golden!("codex_compaction").as_bytes()).expect("a request");
+    assert!(ask.tools.is_empty() && !ask.stream);
+    assert!(outline(&ask).last().expect("a turn").starts_with("user: This conversation is about"));
+    let parts = vec![Part::text("All is well.")];
+    let choice = Choice { parts, finish: Some(Finish::Stop) };
+    let reply = Reply { choices: vec![choice], ..Reply::default() };
+    let stamp = Stamp { id: "ab".into(), created: 7, model: "m".into() };
+    let body = (COMPACTION.reply)(&reply, &echo, &stamp).expect("a summary");
+    let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+    assert_eq!(body["object"], "response.compaction");
+    let output = body["output"].as_array().expect("a list");
+    assert_eq!(output.len(), 3);
+    assert_eq!(output[0]["id"], "msg_ab0000");
+    let again = serde_json::json!({ "input": output }).to_string();
+    let last = outline(&read(&again).0);
+    assert!(last.last().expect("a turn").ends_with("in its place:\n\nAll is well."));
+    (COMPACTION.reply)(&Reply::default(), &echo, &stamp).expect_err("nothing was written");
+    assert_eq!(input_tokens(7), br#"{"object":"response.input_tokens","input_tokens":7}"#);
+}
+
+/// Replaces one value of the tree, the `at`th in order.
+fn spoil(value: &mut Value, at: &mut usize, with: &Value) {
+    if *at == 0 {
+        *value = with.clone();
+    }
+    *at = at.wrapping_sub(1);
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| spoil(item, at, with)),
+        Value::Object(members) => members.values_mut().for_each(|member| spoil(member, at, with)),
+        _ => {}
+    }
+}
+
+proptest! {
+    #[test]
+    fn hostile_requests_are_read_or_refused(
+        text in prop::sample::select(&[
+            golden!("codex_tools"),
+            golden!("codex_turns"),
+            golden!("codex_lite"),
+            golden!("codex_tool_search"),
+            golden!("hosted"),
+            golden!("media"),
+            golden!("parameters"),
+            golden!("sealed"),
+            golden!("shells"),
+            golden!("compacted"),
+        ][..]),
+        at in 0_usize..150,
+        with in prop::sample::select(&["null", "7", "\"\"", "\"x\"", "[]", "[null]", "{}", "true", "\"tidegate1.call.\""][..]),
+    ) {
+        let mut body: Value = serde_json::from_str(text).expect("JSON");
+        spoil(&mut body, &mut at.clone(), &serde_json::from_str(with).expect("JSON"));
+        let body = body.to_string();
+        match (CLIENT.request)(body.as_bytes()) {
+            Ok((_, echo)) => {
+                let stamp = crate::wire::codec::Stamp::default();
+                let reply = crate::conversation::Reply::default();
+                let object = response_object(&reply, &echo, &stamp, 0).to_value();
+                prop_assert!(object["tools"].is_array() && object["text"].is_object());
+            }
+            Err(fault) => prop_assert_eq!(fault.status(), 400),
+        }
+        input_items(body.as_bytes(), "ab");
+        let _ = (COMPACTION.request)(body.as_bytes()).map(drop);
+    }
 }

@@ -125,7 +125,10 @@ fn a_chat_becomes_items() {
             "prompt_cache_key": "k",
         })
     );
-    assert_eq!(lost.paths(), "messages[1].name, messages[2].content[0], seed, logit_bias, stop, n, modalities");
+    assert_eq!(
+        lost.paths(),
+        "messages[1].name, messages[2].content[0], seed, logit_bias, stop, n, modalities"
+    );
 }
 
 #[test]

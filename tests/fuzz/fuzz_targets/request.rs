@@ -1,0 +1,11 @@
+//! A client's request, written for every provider.
+#![no_main]
+
+#[path = "../drive.rs"]
+mod drive;
+#[path = "../../it/laws/order.rs"]
+mod order;
+#[path = "../../it/laws/pairs.rs"]
+mod pairs;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| drive::request(input));
