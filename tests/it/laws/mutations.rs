@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 #[path = "../../fuzz/drive.rs"]
+#[expect(unreachable_pub, reason = "public to the fuzz targets, which are crates of their own")]
 mod drive;
 
 use super::{order, pairs};

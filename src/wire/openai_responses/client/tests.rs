@@ -1,6 +1,7 @@
 //! Requests read from files, answers written whole and as streams, and the law that both hold the same.
 
 mod answers;
+mod outline;
 mod requests;
 mod streams;
 
