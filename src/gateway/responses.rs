@@ -63,7 +63,7 @@ pub(super) fn owner(caller: &Caller) -> String {
 ///
 /// # Errors
 /// `InvalidRequest`: a field has the wrong type, asks for a conversation object, or is a result of a call that
-/// was never made.
+/// was never made; the previous response belongs to another key, or is not whole any more.
 pub(super) async fn follow(
     responses: &Responses,
     caller: &Caller,
@@ -95,7 +95,13 @@ pub(super) async fn follow(
         None => Vec::new(),
         Some(id) => thread.responses.chain(id, &thread.owner).await,
     };
-    thread.is_unknown = thread.previous.is_some() && before.is_empty();
+    if let Some(id) = thread.previous.as_ref().filter(|_| before.is_empty()) {
+        // The provider that keeps another key's response knows nothing of our keys.
+        if thread.responses.exists(id).await {
+            return Err(no_such_previous(gone(id)));
+        }
+        thread.is_unknown = true;
+    }
     thread.deployment = before.last().and_then(|last| last.deployment.clone());
     let is_kept_here = !before.is_empty() && thread.deployment.is_none();
     let expanded = if is_kept_here || has_references {

@@ -53,6 +53,8 @@ enum Command {
     /// A response and those before it, the oldest first; empty where one is missing.
     Chain(String, String, oneshot::Sender<Vec<Stored>>),
     Item(String, String, oneshot::Sender<Option<String>>),
+    /// Whether there is such a response, whoever it belongs to.
+    Exists(String, oneshot::Sender<bool>),
     Delete(String, String, oneshot::Sender<bool>),
 }
 
@@ -78,7 +80,8 @@ impl Responses {
         }
     }
 
-    /// A response and all before it, the oldest first; empty where any of them is not there.
+    /// A response and all before it, the oldest first; empty where any of them is not there. What came before one
+    /// that a provider keeps is the provider's business.
     pub async fn chain(&self, response_id: &str, owner: &str) -> Vec<Stored> {
         let (response_id, owner) = (response_id.to_owned(), owner.to_owned());
         self.ask(|answer| Command::Chain(response_id, owner, answer)).await.unwrap_or_default()
@@ -88,6 +91,12 @@ impl Responses {
     pub async fn item(&self, item_id: &str, owner: &str) -> Option<String> {
         let (item_id, owner) = (item_id.to_owned(), owner.to_owned());
         self.ask(|answer| Command::Item(item_id, owner, answer)).await.flatten()
+    }
+
+    /// Whether there is such a response, whoever it belongs to.
+    pub async fn exists(&self, response_id: &str) -> bool {
+        let response_id = response_id.to_owned();
+        self.ask(|answer| Command::Exists(response_id, answer)).await.unwrap_or_default()
     }
 
     /// Deletes a response; whether it was there.
@@ -159,6 +168,10 @@ impl Store {
                 let mut select = self.connection.prepare_cached(sql)?;
                 let found = select.query_row(params![id, owner], |row| row.get(0)).optional()?;
                 let _gone = answer.send(found);
+            }
+            Command::Exists(id, answer) => {
+                let sql = "SELECT 1 FROM responses WHERE response_id = ?";
+                let _gone = answer.send(self.connection.prepare_cached(sql)?.exists([id])?);
             }
             Command::Delete(id, owner, answer) => {
                 let sql =
@@ -252,7 +265,9 @@ impl Store {
             });
             let Some(stored) = found.optional()? else { return Ok(Vec::new()) };
             size += stored.input.len() + stored.response.len();
-            next.clone_from(&stored.previous);
+            if stored.deployment.is_none() {
+                next.clone_from(&stored.previous);
+            }
             chain.push(stored);
             if chain.len() > MAX_CHAIN || size > MAX_CHAIN_BYTES {
                 return Ok(Vec::new());
@@ -293,6 +308,7 @@ mod tests {
         assert!(responses.chain("b", "other").await.is_empty());
         assert_eq!(responses.item("msg_a", "key").await.as_deref(), Some("{}"));
         assert_eq!(responses.item("msg_a", "other").await, None);
+        assert!(responses.exists("b").await && !responses.exists("none").await);
         assert!(!responses.delete("a", "other").await);
         assert!(responses.delete("a", "key").await);
         assert!(responses.chain("b", "key").await.is_empty(), "a chain with a gap is none");
@@ -318,6 +334,16 @@ mod tests {
         large.response = "x".repeat(MAX_ROW);
         store.put(&large).expect("passed over");
         assert_eq!(store.rows, 0);
+    }
+
+    #[test]
+    fn what_came_before_a_response_that_a_provider_keeps_is_not_looked_for() {
+        let mut store = Store::open(None).expect("in memory");
+        let kept = Stored { deployment: Some("d".into()), ..stored("b", Some("a")) };
+        store.put(&kept).expect("put");
+        let chain = store.chain("b", "key").expect("read");
+        assert_eq!(chain.len(), 1);
+        assert_eq!(chain[0].deployment.as_deref(), Some("d"));
     }
 
     #[test]

@@ -496,7 +496,20 @@ async fn a_provider_that_keeps_responses_is_asked_again() {
         let seen = upstream.seen().pop().unwrap();
         assert_eq!(seen.header("authorization"), Some("Bearer sk-upstream"));
     }
-    // Not to another key, and no other model leads there.
+    // Not to another key, to go on from neither, though the provider would know it; and no other model leads there.
+    let asked = a.seen().len() + b.seen().len();
+    for key in [OTHER_KEY, MASTER] {
+        let body = json!({ "model": "m", "input": "b", "previous_response_id": id });
+        let request = gateway.client.post(gateway.url("/v1/responses")).bearer_auth(key);
+        let request = request.header("content-type", "application/json").body(body.to_string());
+        let (status, body) = sent(request).await;
+        assert_eq!(
+            (status, &body["error"]["code"]),
+            (400, &"previous_response_not_found".into()),
+            "{key}"
+        );
+    }
+    assert_eq!(a.seen().len() + b.seen().len(), asked);
     let other = gateway.client.get(gateway.url(&path)).bearer_auth(OTHER_KEY);
     assert_eq!(sent(other).await.0, 404);
     let body = json!({ "model": "chat", "input": "b", "previous_response_id": id });
@@ -527,6 +540,14 @@ async fn a_deleted_response_is_deleted_where_it_is_kept() {
     assert_eq!(upstream.seen().len(), 2);
     assert_eq!(sent(delete()).await.0, 404);
     assert_eq!(upstream.seen().len(), 2, "and asked no more");
+    // What went on from one that was deleted is there as before: the provider has the rest.
+    let first = ask(&gateway, &json!({ "model": "m", "input": "a" }), true).await;
+    let body = json!({ "model": "m", "input": "b", "previous_response_id": first["id"] });
+    let second = ask(&gateway, &body, false).await;
+    let path = format!("/v1/responses/{}", first["id"].as_str().unwrap());
+    assert_eq!(sent(gateway.client.delete(gateway.url(&path)).bearer_auth(KEY)).await.0, 200);
+    let path = format!("/v1/responses/{}", second["id"].as_str().unwrap());
+    assert_eq!(sent(gateway.get(&path)).await.0, 200);
 }
 
 /// More deployments than are tried: the one that keeps the response is found all the same.

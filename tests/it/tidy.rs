@@ -116,7 +116,9 @@ fn every_file_says_why_it_exists() {
 
 #[test]
 fn no_file_grows_out_of_its_room() {
-    for (name, text) in house() {
+    // Tests may stand in files of their own.
+    let is_test = |name: &str| name.split(['/', '.']).any(|part| part == "tests");
+    for (name, text) in house().into_iter().filter(|(name, _)| !is_test(name)) {
         let code = text.split("#[cfg(test)]").next().unwrap().lines().count();
         assert!(code <= 500, "{name} has {code} lines without its tests; make it a folder");
     }

@@ -1,6 +1,8 @@
 //! How to answer: sampling, thinking, the shape of the text, who asks. A setting of which only a part is known
 //! here keeps the other part for Anthropic.
 
+use serde_json::Value;
+
 use super::super::types::Object;
 use crate::conversation::{Ask, Effort, Extras, Format, Json, Reasoned, TextFormat};
 use crate::ground::fault::Fault;
@@ -83,11 +85,43 @@ fn text_format(format: Json) -> TextFormat {
         (Some("json_schema"), Some(schema)) if schema.is_object() => TextFormat::JsonSchema {
             name: "answer".to_owned(),
             description: None,
+            strict: is_strict(&schema.to_value(), 0).then_some(true),
             schema,
-            strict: Some(true),
         },
         _ => TextFormat::Foreign { format: Format::Anthropic, value: format },
     }
+}
+
+/// Whether a schema is what OpenAI calls strict: every property is required, and no other allowed
+/// (<https://platform.openai.com/docs/guides/structured-outputs#supported-schemas>). Anthropic holds answers to
+/// any schema; OpenAI refuses another one that says to be strict.
+fn is_strict(schema: &Value, depth: u8) -> bool {
+    let Value::Object(members) = schema else { return true };
+    if depth > 32 {
+        return false;
+    }
+    let below = |value: &Value| match value {
+        Value::Array(list) => list.iter().all(|schema| is_strict(schema, depth + 1)),
+        value => is_strict(value, depth + 1),
+    };
+    let each = |name: &str| {
+        let named = members.get(name).and_then(Value::as_object);
+        named.is_none_or(|schemas| schemas.values().all(below))
+    };
+    let required = members.get("required").and_then(Value::as_array);
+    let is_required = |name: &String| {
+        required.is_some_and(|list| list.iter().any(|required| required.as_str() == Some(name)))
+    };
+    let properties = members.get("properties").and_then(Value::as_object);
+    let is_closed = properties.is_none_or(|properties| {
+        members.get("additionalProperties") == Some(&Value::Bool(false))
+            && properties.keys().all(is_required)
+    });
+    is_closed
+        && each("properties")
+        && each("$defs")
+        && each("definitions")
+        && ["items", "anyOf", "allOf"].iter().all(|name| members.get(*name).is_none_or(below))
 }
 
 /// What is left of an object, as a field of its own.
@@ -106,4 +140,24 @@ fn word<T>(fields: &mut Fields<'_>, name: &str, read: impl Fn(&str) -> Option<T>
     let known = read(&peek(fields, name)?)?;
     fields.take(name);
     Some(known)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_schema_with_a_choice_is_not_strict() {
+        let inner = json!({ "type": "object", "properties": { "a": {} }, "required": ["a"],
+            "additionalProperties": false });
+        assert!(is_strict(&inner, 0));
+        let open = json!({ "type": "object", "properties": { "a": {} }, "required": ["a"] });
+        assert!(!is_strict(&open, 0));
+        let optional = json!({ "type": "object", "properties": { "a": {} },
+            "additionalProperties": false });
+        assert!(!is_strict(&json!({ "type": "array", "items": optional }), 0));
+        assert!(is_strict(&json!({ "anyOf": [inner, { "type": "null" }] }), 0));
+    }
 }

@@ -278,6 +278,34 @@ mod tests {
     use crate::wire::catalogue;
     use crate::wire::codec::Options;
 
+    #[test]
+    fn what_a_server_would_refuse_is_mended() {
+        let mended = |model: &str, base: &str, body: &str| {
+            let (provider, model) = catalogue::find(model, true).expect("a provider");
+            let (info, options) = (Map::new(), Options::default());
+            let base = if base.is_empty() { provider.base.unwrap_or_default() } else { base };
+            let target =
+                Target { model, provider, base, info: &info, options: &options, stream: false };
+            wants_mending(&target, body.as_bytes())
+        };
+        let warm = r#"{"temperature":0.5}"#;
+        let short = r#"{"max_tokens":5}"#;
+        // OpenAI's reasoning models, at OpenAI.
+        for model in ["openai/gpt-5.1", "openai/o3", "o4-mini"] {
+            assert!(mended(model, "", warm) && mended(model, "", short), "{model}");
+            assert!(!mended(model, "", r#"{"temperature":null,"max_completion_tokens":5}"#));
+            assert!(!mended(model, "http://10.0.0.1:8000/v1", warm), "not at somebody else's");
+        }
+        for model in ["openai/gpt-4.1", "openai/gpt-5-chat-latest"] {
+            assert!(!mended(model, "", warm) && !mended(model, "", short), "{model}");
+        }
+        let echoed = r#"{"messages":[{"role":"assistant","reasoning_content":"hm"}]}"#;
+        assert!(mended("openai/gpt-4.1", "", echoed) && mended("groq/m", "", echoed));
+        assert!(!mended("hosted_vllm/m", "http://h/v1", echoed), "vLLM reads it");
+        assert!(mended("groq/m", "", r#"{"store":false}"#));
+        assert!(!mended("groq/m", "", warm) && !mended("groq/m", "", "no JSON"));
+    }
+
     #[track_caller]
     fn check(model: &str, base: &str, expected: &str) {
         let (provider, model) = catalogue::find(model, true).expect("a provider");
