@@ -5,10 +5,12 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
+use serde_json::value::RawValue;
 
 use crate::conversation::{Annotation, Extras, Format, Json, Usage};
-use crate::ground::fault::{Fault, Kind};
+use crate::ground::fault::Fault;
 use crate::wire::fields::Fields;
+use crate::wire::provider_error;
 
 /// The extra field that keeps a whole block for which a plain text stands in: a search result, a tool
 /// reference. Other formats read the text; Anthropic gets its own block back.
@@ -75,36 +77,10 @@ pub(super) fn legal_id(id: &str) -> Cow<'_, str> {
     }
 }
 
-/// What Anthropic said in an error body, or in an `error` event of a stream; the status by its type
+/// What Anthropic said in an error body, or in an `error` event of a stream
 /// (<https://docs.anthropic.com/en/api/errors>).
-pub(super) fn told(error: Option<&Json>) -> Fault {
-    let mut told = error.and_then(|error| Fields::read(error.as_str())).unwrap_or_default();
-    let class = told.text("type").unwrap_or_default();
-    let status = match class.as_str() {
-        "invalid_request_error" => 400,
-        "authentication_error" => 401,
-        "billing_error" => 402,
-        "permission_error" => 403,
-        "not_found_error" => 404,
-        "request_too_large" => 413,
-        "rate_limit_error" => 429,
-        "timeout_error" => 504,
-        "overloaded_error" => 529,
-        _ => 500,
-    };
-    let message = told.text("message").filter(|message| !message.is_empty());
-    let message = message.unwrap_or_else(|| "The provider reported an error.".to_owned());
-    let overflows = is_overflow(&message);
-    let mut fault = Fault::new(Kind::Upstream(status), message);
-    let details = fault.details_mut();
-    details.class = (!class.is_empty()).then_some(class);
-    details.code = overflows.then(|| "context_length_exceeded".to_owned());
-    fault
-}
-
-/// Whether a message says that the context window is too small.
-pub(super) fn is_overflow(message: &str) -> bool {
-    message.contains("prompt is too long") || message.contains("exceed context limit")
+pub(super) fn told(error: Option<&RawValue>) -> Fault {
+    provider_error::in_stream(error.map_or("{\"type\":\"api_error\"}", RawValue::get))
 }
 
 impl Counts {
@@ -301,11 +277,12 @@ mod tests {
 
     #[test]
     fn errors_tell_their_status() {
-        let error = Json::parse(r#"{"type":"overloaded_error","message":"Overloaded"}"#);
-        let fault = told(error.as_ref());
-        assert_eq!((fault.status(), fault.class()), (529, "overloaded_error"));
-        let text = r#"{"type":"invalid_request_error","message":"prompt is too long: 3 > 2"}"#;
-        assert_eq!(told(Json::parse(text).as_ref()).code(), Some("context_length_exceeded"));
+        let read = |text: &str| told(Json::parse(text).as_ref().map(Json::as_raw));
+        let overloaded = read(r#"{"type":"overloaded_error","message":"Overloaded"}"#);
+        assert_eq!((overloaded.status(), &*overloaded.message), (503, "Overloaded"));
+        let long =
+            read(r#"{"type":"invalid_request_error","message":"prompt is too long: 3 > 2"}"#);
+        assert_eq!(long.code(), Some("context_length_exceeded"));
         assert_eq!(told(None).status(), 500);
     }
 

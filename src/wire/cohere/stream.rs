@@ -10,6 +10,7 @@ use crate::conversation::{
 use crate::ground::fault::{Fault, Kind};
 use crate::wire::codec::{Decode, Frame, ReplyContext, broke_off, garbage};
 use crate::wire::fields::{Fields, as_string};
+use crate::wire::provider_error;
 
 /// A stream being read.
 #[derive(Debug, Default)]
@@ -220,7 +221,7 @@ impl Events {
             Some("MAX_TOKENS" | "ERROR_LIMIT") => Finish::Length,
             Some("TOOL_CALL") => Finish::ToolCalls,
             Some("ERROR_TOXIC") => Finish::Filtered(None),
-            Some("ERROR") => return Err(reported(fields).unwrap_or_else(|| failed(NO_WORDS))),
+            Some("ERROR") => return Err(reported(fields).unwrap_or_else(|| garbage(NO_WORDS))),
             Some("TIMEOUT") => {
                 let what = "Cohere stopped the answer because it took too long.";
                 return Err(Fault::new(Kind::UpstreamTimeout, what));
@@ -289,13 +290,7 @@ pub(super) fn usage(mut fields: Fields<'_>) -> Usage {
 /// The error an object tells of, if it does: `{"message": …}`, `{"error": …}`.
 pub(super) fn reported(fields: &mut Fields<'_>) -> Option<Fault> {
     let error = fields.take("error").or_else(|| fields.take("message"))?;
-    let inner = || Fields::read(error.get()).and_then(|mut error| error.text("message"));
-    let message = as_string(error).or_else(inner).filter(|message| !message.is_empty());
-    Some(message.map_or_else(|| failed(NO_WORDS), failed))
-}
-
-fn failed(message: impl Into<std::borrow::Cow<'static, str>>) -> Fault {
-    Fault::new(Kind::Upstream(502), message)
+    Some(provider_error::in_stream(error.get()))
 }
 
 /// The one call of an event: an object, or a list of one as the older documents have it.

@@ -6,7 +6,6 @@ mod logprobs;
 
 use serde_json::value::RawValue;
 
-use super::error;
 use super::grounding;
 use crate::conversation::{
     Content, Delta, Event, Finish, Format, Head, Json, Media, MediaKind, Part, Reasoning, Seal,
@@ -14,6 +13,7 @@ use crate::conversation::{
 };
 use crate::wire::codec::Ids;
 use crate::wire::fields::{Fields, as_string};
+use crate::wire::provider_error;
 
 /// An answer being read.
 #[derive(Debug, Default)]
@@ -57,9 +57,9 @@ impl Answer {
 
     /// Takes one `GenerateContentResponse`.
     pub(super) fn chunk(&mut self, mut chunk: Fields<'_>, out: &mut Vec<Event>) {
-        if let Some(error) = chunk.inner("error") {
+        if let Some(error) = chunk.take("error") {
             self.failed = true;
-            return out.push(Event::Fail(error::fault(error)));
+            return out.push(Event::Fail(provider_error::in_stream(error.get())));
         }
         self.begin(&mut chunk, out);
         for (at, raw) in chunk.items("candidates").into_iter().enumerate() {

@@ -13,6 +13,7 @@ use crate::conversation::Json;
 use crate::ground::fault::Fault;
 use crate::wire::codec::{Outbound, garbage};
 use crate::wire::fields::{Fields, as_string, elements, wrong};
+use crate::wire::provider_error;
 
 /// Writes the request of an OpenAI client. `task_type` and `title`, which are Gemini's own, go along.
 ///
@@ -54,8 +55,8 @@ pub fn request(body: &[u8], model: &str) -> Result<Outbound, Fault> {
 pub fn reply(body: &[u8], model: &str, base64: bool) -> Result<Vec<u8>, Fault> {
     let mut fields =
         Fields::of_bytes(body).ok_or_else(|| garbage("The provider's answer is not JSON."))?;
-    if let Some(error) = fields.inner("error") {
-        return Err(super::error::fault(error));
+    if let Some(error) = fields.take("error") {
+        return Err(provider_error::in_stream(error.get()));
     }
     let mut embeddings = fields.items("embeddings");
     embeddings.extend(fields.take("embedding"));

@@ -5,7 +5,6 @@
 mod answer;
 mod config;
 pub mod embed;
-mod error;
 mod grounding;
 mod media;
 mod messages;

@@ -7,9 +7,10 @@ use serde_json::value::RawValue;
 use crate::conversation::{
     Content, Delta, Event, Finish, Head, Json, Part, Reasoning, ToolCall, Usage,
 };
-use crate::ground::fault::{Fault, Kind};
+use crate::ground::fault::Fault;
 use crate::wire::codec::{Decode, Frame, ReplyContext, broke_off, garbage};
 use crate::wire::fields::{Fields, as_string};
+use crate::wire::provider_error;
 
 /// A stream being read.
 #[derive(Debug, Default)]
@@ -54,7 +55,8 @@ impl Lines {
         let mut fields = Fields::of_bytes(data)
             .ok_or_else(|| garbage("Ollama sent a line that is no JSON object."))?;
         if let Some(error) = fields.take("error") {
-            return Err(reported(error));
+            // https://docs.ollama.com/api/errors
+            return Err(provider_error::in_stream(error.get()));
         }
         if !self.begun {
             self.begun = true;
@@ -212,20 +214,4 @@ fn entry(raw: &RawValue) -> Option<Entry> {
     let token = fields.text("token")?;
     let bytes = fields.lenient("bytes").unwrap_or_else(|| token.clone().into_bytes());
     Some(Entry { logprob: fields.json("logprob")?, token, bytes, top_logprobs: None })
-}
-
-/// An error inside an answer that began well (<https://docs.ollama.com/api/errors>).
-fn reported(error: &RawValue) -> Fault {
-    let inner = || Fields::read(error.get()).and_then(|mut error| error.text("message"));
-    let message = as_string(error).or_else(inner).unwrap_or_default();
-    let too_long = ["exceeds the available context size", "exceeds the context length"];
-    if too_long.iter().any(|sign| message.contains(sign)) {
-        let mut fault = Fault::new(Kind::Upstream(400), message);
-        fault.details_mut().code = Some("context_length_exceeded".into());
-        return fault;
-    }
-    if message.is_empty() {
-        return Fault::new(Kind::Upstream(502), "Ollama reported an error without saying which.");
-    }
-    Fault::new(Kind::Upstream(502), message)
 }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use super::super::types::{Node, Object, is_overflow};
+use super::super::types::{Node, Object};
 use crate::conversation::Json;
 use crate::ground::fault::Fault;
 use crate::wire::fields::Fields;
@@ -67,7 +67,8 @@ fn class(fault: &Fault) -> &'static str {
 
 fn message(fault: &Fault) -> Cow<'_, str> {
     let overflows = fault.code() == Some("context_length_exceeded");
-    if overflows && !is_overflow(&fault.message) {
+    let in_its_words = ["prompt is too long", "exceed context limit"];
+    if overflows && !in_its_words.iter().any(|words| fault.message.contains(words)) {
         return Cow::Owned(format!("prompt is too long: {}", fault.message));
     }
     Cow::Borrowed(&fault.message)

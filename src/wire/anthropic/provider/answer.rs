@@ -18,7 +18,7 @@ pub(super) fn reply(body: &[u8], context: &mut ReplyContext) -> Result<Reply, Fa
     };
     let is_error = fields.text("type").as_deref() == Some("error");
     if is_error || fields.has("error") {
-        return Err(types::told(fields.json("error").as_ref()));
+        return Err(types::told(fields.take("error")));
     }
     if !fields.has("content") {
         return Err(codec::garbage("The provider's answer has no content."));

@@ -86,7 +86,7 @@ impl Decode for Decoder {
             }
             "message_stop" => self.message_stop(out),
             "error" => {
-                let fault = types::told(fields.json("error").as_ref());
+                let fault = types::told(fields.take("error"));
                 self.fail(Event::Fail(fault), out);
             }
             // `ping`, and what is newer than this.

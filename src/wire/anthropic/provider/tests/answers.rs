@@ -105,7 +105,7 @@ fn streams_come_to_the_same_as_whole_answers() {
 #[test]
 fn what_breaks_is_an_error() {
     let fault = folded(events(golden!("answers/anthropic/error.sse"), &[], None));
-    assert_eq!(fault.expect_err("overloaded").status(), 529);
+    assert_eq!(fault.expect_err("overloaded").status(), 503);
     let fault = folded(events(golden!("answers/anthropic/truncated.sse"), &[], None));
     assert_eq!(fault.expect_err("cut off").status(), 502);
     let fault = (PROVIDER.reply)(golden!("answers/anthropic/error.json"), &mut context(None));
