@@ -1,8 +1,6 @@
 //! A request in a few lines, for tests to compare.
 
-use crate::conversation::{
-    Annotation, Ask, Content, Effort, Json, Media, Part, Role, Source, Tool, ToolChoice, ToolKind,
-};
+use crate::conversation::{Ask, Content, Media, Part, Role, Source, Tool, ToolKind};
 
 /// One line a turn.
 pub(super) fn outline(ask: &Ask) -> Vec<String> {

@@ -5,9 +5,7 @@ use serde_json::Value;
 
 use super::super::*;
 use super::outline::{outline, tools};
-use crate::conversation::{
-    Annotation, Ask, Content, Effort, Json, Media, Part, Role, Source, Tool, ToolChoice, ToolKind,
-};
+use crate::conversation::{Annotation, Ask, Content, Effort, Json, Part, ToolChoice, ToolKind};
 use crate::ground::fault::Fault;
 use crate::wire::codec::Echo;
 
