@@ -36,7 +36,10 @@ def judge(kind, value, extras=frozenset()):
     try:
         found = _adapter(kind).validate_json(text, strict=True)
     except pydantic.ValidationError as error:
-        lines = [f"{'.'.join(map(str, line['loc']))}: {line['msg']}" for line in error.errors()]
+        # Of a union's members, those of another `type` have nothing to say.
+        others = {line["loc"][:-1] for line in error.errors() if line["loc"][-1:] == ("type",)}
+        told = [line for line in error.errors() if not any(line["loc"][: len(other)] == other for other in others)]
+        lines = [f"{'.'.join(map(str, line['loc']))}: {line['msg']}" for line in told or error.errors()]
         raise AssertionError(f"not a {getattr(kind, '__name__', kind)}: {'; '.join(lines[:6])}\n{text[:1500]}") from None
     foreign = sorted(set(_foreign(found)) - set(extras))
     assert not foreign, f"fields that {getattr(kind, '__name__', kind)} does not know: {foreign}\n{text[:1500]}"

@@ -97,8 +97,9 @@ pub fn failure(fault: &Fault) -> Json {
 /// reached or read are none of theirs.
 fn error_code(fault: &Fault) -> &str {
     let own = fault.details().and_then(|details| details.code.as_deref());
-    // Some servers give the status for a code, which tells nobody anything.
-    if let Some(code) = own.filter(|code| code.parse::<u16>().is_err()) {
+    // Some servers give the status for a code, which tells nobody anything; `overloaded` is chat's word.
+    let tells = |code: &&str| code.parse::<u16>().is_err() && *code != "overloaded";
+    if let Some(code) = own.filter(tells) {
         return code;
     }
     match fault.status() {

@@ -277,6 +277,7 @@ fn codes_tell_codex_whether_to_try_again() {
     assert_eq!(of(400, Some("400")), "invalid_prompt");
     assert_eq!(of(429, None), "rate_limit_exceeded");
     assert_eq!(of(529, None), "slow_down");
+    assert_eq!(of(503, Some("overloaded")), "slow_down");
     assert_eq!(of(500, None), "server_error");
     for kind in [Kind::Unreachable, Kind::UpstreamTimeout, Kind::UpstreamGarbage, Kind::Bug] {
         assert_eq!(code(&Fault::new(kind, "why"))["code"], "server_error", "{kind:?}");
