@@ -45,7 +45,7 @@ const MOST_ANSWERS: usize = 16;
 /// Events that wait for the client to read.
 const MOST_EVENTS: usize = 16;
 /// For the client to read why the connection ends.
-const FAREWELL: Duration = Duration::from_secs(2);
+const FAREWELL: Duration = Duration::from_secs(5);
 
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
@@ -185,17 +185,12 @@ fn close_for(error: &Error) -> Option<Close> {
 async fn farewell(mut socket: Socket, (code, reason): Close) {
     let bye = async {
         socket.close(Some(CloseFrame { code, reason: reason.into() })).await?;
-        let broken = loop {
-            match socket.next().await {
-                Some(Ok(_)) => {}
-                Some(Err(_)) => break true,
-                None => break false,
-            }
-        };
+        while let Some(Ok(_)) = socket.next().await {}
         let io = socket.get_mut();
         io.shutdown().await?;
+        // What is not read as messages any more is read all the same.
         let mut unread = [0; 8 * 1024];
-        while broken && io.read(&mut unread).await? > 0 {}
+        while io.read(&mut unread).await? > 0 {}
         Ok::<_, Error>(())
     };
     let _gone = tokio::time::timeout(FAREWELL, bye).await;
