@@ -233,6 +233,9 @@ impl Journal {
         if !self.flush(deadline - reserve).await {
             tracing::error!("request rows could not be written before the deadline");
         }
+        if timeout_at(end - reserve, self.responses.flush()).await.is_err() {
+            tracing::error!("stored responses could not be written before the deadline");
+        }
         self.closing.cancel();
         self.tasks.close();
         if timeout_at(end - reserve, self.tasks.wait()).await.is_err() {

@@ -56,6 +56,8 @@ enum Command {
     /// Whether there is such a response, whoever it belongs to.
     Exists(String, oneshot::Sender<bool>),
     Delete(String, String, oneshot::Sender<bool>),
+    /// Answered when all before it is done.
+    Flush(oneshot::Sender<()>),
 }
 
 impl Responses {
@@ -103,6 +105,11 @@ impl Responses {
     pub async fn delete(&self, response_id: &str, owner: &str) -> bool {
         let (response_id, owner) = (response_id.to_owned(), owner.to_owned());
         self.ask(|answer| Command::Delete(response_id, owner, answer)).await.unwrap_or_default()
+    }
+
+    /// Waits until everything that was put is in the file.
+    pub(super) async fn flush(&self) {
+        let _gone = self.ask(Command::Flush).await;
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
@@ -160,6 +167,9 @@ impl Store {
     fn obey(&mut self, command: Command) -> rusqlite::Result<()> {
         match command {
             Command::Put(stored) => self.put(&stored)?,
+            Command::Flush(answer) => {
+                let _gone = answer.send(());
+            }
             Command::Chain(id, owner, answer) => {
                 let _gone = answer.send(self.chain(&id, &owner)?);
             }
@@ -313,8 +323,11 @@ mod tests {
         assert!(responses.delete("a", "key").await);
         assert!(responses.chain("b", "key").await.is_empty(), "a chain with a gap is none");
         assert_eq!(responses.item("msg_a", "key").await, None);
+        responses.put(stored("late", None));
+        responses.flush().await;
         drop(responses);
         let again = Responses::open(&log, false);
+        assert_eq!(again.chain("late", "key").await.len(), 1, "flushed before the end");
         again.put(stored("c", None));
         assert_eq!(again.chain("c", "key").await.len(), 1);
     }
