@@ -25,17 +25,8 @@ pub(super) struct Written {
     pub(super) context: ReplyContext,
     pub(super) names: Names,
     pub(super) losses: Losses,
-}
-
-/// Reads the client's request, once for all deployments that are tried.
-pub(super) fn read<'a>(
-    asked: &'a mut Asked<'_>,
-    client: &ClientHalf,
-) -> Result<&'a (Ask, Echo), Fault> {
-    if asked.read.is_none() {
-        asked.read = Some((client.request)(&asked.body)?);
-    }
-    asked.read.as_ref().ok_or_else(|| Fault::bug("a request was read and is not there"))
+    /// What the client's half remembers of its request.
+    pub(super) echo: Echo,
 }
 
 /// What a provider's half is told of a deployment.
@@ -56,7 +47,7 @@ pub(super) fn target<'t>(
 
 /// Writes the request for one deployment.
 pub(super) fn write(
-    asked: &mut Asked<'_>,
+    asked: &Asked<'_>,
     client: &ClientHalf,
     format: Format,
     candidate: &Candidate,
@@ -66,11 +57,11 @@ pub(super) fn write(
         formats::provider(format).ok_or_else(|| Fault::bug("a format without a half"))?;
     let deployment = &candidate.deployment;
     let dropped = &deployment.options.additional_drop_params;
-    let (mut ask, _) = if dropped.is_empty() {
-        read(asked, client)?.clone()
-    } else {
-        (client.request)(&drop_params::without(&asked.body, dropped))?
-    };
+    // Read again for each try: most requests are tried once, and a copy would cost them more.
+    let (mut ask, echo) = (client.request)(&asked.body)?;
+    if !dropped.is_empty() {
+        (ask, _) = (client.request)(&drop_params::without(&asked.body, dropped))?;
+    }
     let mut losses = Losses::default();
     let target = target(asked, deployment, &candidate.model);
     repair::pair_results(&mut ask);
@@ -79,7 +70,8 @@ pub(super) fn write(
     let Outbound { path, headers, body, json_tool } =
         (provider.request)(&ask, &target, &mut losses)?;
     take_back_served(&ask, &mut losses);
-    let body = allowed(&asked.body, body, &deployment.options.allowed_openai_params, &mut losses);
+    let let_through = &deployment.options.allowed_openai_params;
+    let mut body = allowed(&asked.body, body, let_through, &mut losses);
     if deployment.refuse_losses {
         refuse(losses.iter())?;
     }
@@ -87,10 +79,12 @@ pub(super) fn write(
         // A parameter stands at the top; what is inside the conversation has a path.
         refuse(losses.iter().filter(|loss| !loss.path.contains('[')))?;
     }
-    let body = drop_params::without(&body, dropped).into_owned();
+    if !dropped.is_empty() {
+        body = drop_params::without(&body, dropped).into_owned();
+    }
     let body = envelope::overlay(&Bytes::from(body), &deployment.extra_body);
     let context = ReplyContext { ids: Ids::new(seed), json_tool, model: candidate.model.clone() };
-    Ok(Written { provider, path, headers, body, context, names, losses })
+    Ok(Written { provider, path, headers, body, context, names, losses, echo })
 }
 
 /// What Tidegate does itself, whoever the provider is, is not lost: it stores responses and carries encrypted
@@ -108,6 +102,9 @@ fn take_back_served(ask: &Ask, losses: &mut Losses) {
 /// What the operator lets through though the provider's format has no place for it, as the client spelled it.
 fn allowed(asked: &[u8], body: Vec<u8>, names: &[String], losses: &mut Losses) -> Vec<u8> {
     let lost: Vec<&String> = names.iter().filter(|name| losses.take_back(name)).collect();
+    if lost.is_empty() {
+        return body;
+    }
     let fields = Fields::of_bytes(asked).unwrap_or_default();
     lost.into_iter().fold(body, |body, name| match fields.peek(name) {
         Some(value) => envelope::replace(&Bytes::from(body), name, value.get()).concat(),

@@ -2,6 +2,10 @@
 //! and the row says which lane was taken. Where client and provider speak the same format and nothing must
 //! look inside, bytes pass as they are; else the request is translated. Nothing here reads or writes a format.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 use super::attempt::Miss;
 use super::begin::Begun;
 use super::endpoint::Work;
@@ -31,8 +35,11 @@ pub(super) enum Lane {
 
 /// Texts that only a gateway puts into a conversation. A provider that gets them back would refuse them, so
 /// the request has to be read: a conversation may move from one model to another.
-const MARKS: [&[u8]; 3] =
-    [b"\"tidegate1.", b"\"provider_specific_fields\"", b"\"thinking_blocks\""];
+static SEALED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"tidegate1."));
+/// Only chat has fields for them that are left out when it is read; in other formats they would ride along.
+static IN_CHAT: LazyLock<[Finder<'static>; 2]> = LazyLock::new(|| {
+    [Finder::new(b"\"provider_specific_fields\""), Finder::new(b"\"thinking_blocks\"")]
+});
 
 impl Lane {
     /// The word in rows.
@@ -119,8 +126,9 @@ fn must_look_inside(
     asked.needs_hub
         || deployment.options.merge_reasoning_content_in_choices
         || (client.format == Format::OpenAiChat
-            && quirks::wants_mending(&hub::target(asked, deployment, model), &asked.body))
-        || MARKS.iter().any(|mark| memchr::memmem::find(&asked.body, mark).is_some())
+            && (quirks::wants_mending(&hub::target(asked, deployment, model), &asked.body)
+                || IN_CHAT.iter().any(|mark| mark.find(&asked.body).is_some())))
+        || SEALED.find(&asked.body).is_some()
         || client.format == Format::Anthropic && has_unsigned_thoughts(&asked.body)
 }
 

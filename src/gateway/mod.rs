@@ -42,13 +42,13 @@ use self::relay::{Flow, Manner, Outgoing, Relay};
 use self::responses::Thread;
 use self::route::{Candidate, Health, Ward};
 use crate::config::snapshot::{Deployment, Match, Snapshot};
-use crate::conversation::{Ask, Format};
+use crate::conversation::Format;
 use crate::ground::fault::{Fault, Kind};
 use crate::ground::names;
 use crate::journal::Recorder;
 use crate::journal::responses::Responses;
 use crate::provider::client::Upstreams;
-use crate::wire::codec::{ClientHalf, Echo};
+use crate::wire::codec::ClientHalf;
 use crate::wire::envelope::Envelope;
 use crate::wire::{formats, openai_error};
 
@@ -97,8 +97,6 @@ pub(crate) struct Asked<'r> {
     envelope: Envelope,
     body: Bytes,
     upstreams: &'r Upstreams,
-    /// The request in the client's format, once a translation needed it.
-    read: Option<(Ask, Echo)>,
     /// Something of the request means nothing to a provider, even one that speaks the client's format.
     needs_hub: bool,
     /// The thread of stored responses that the request goes on with.
@@ -230,8 +228,7 @@ impl Gate {
             return Err(thread.kept_elsewhere());
         }
         // 6. Try them until one begins to answer.
-        let mut asked =
-            Asked { endpoint, headers, envelope, body, upstreams, read: None, needs_hub, thread };
+        let mut asked = Asked { endpoint, headers, envelope, body, upstreams, needs_hub, thread };
         let begun = attempt::run(live, &mut asked, &candidates, record).await?;
         // 7. Usage that only we asked for is taken out again on the way.
         let strip_usage = endpoint.stream_usage && !asked.envelope.asks_for_stream_usage();

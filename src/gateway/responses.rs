@@ -7,6 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
 use jiff::Timestamp;
+use memchr::memmem;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::admit::Caller;
@@ -19,7 +21,7 @@ use crate::provider::client::Upstreams;
 use crate::provider::{Call, Content};
 use crate::wire::codec::{ClientHalf, Echo, Stamp};
 use crate::wire::envelope;
-use crate::wire::fields::Fields;
+use crate::wire::fields::{Fields, elements};
 use crate::wire::openai_responses::client::{input_items, missing_call, no_call};
 
 /// Most items of one page of `input_items`.
@@ -34,11 +36,18 @@ pub(super) struct Thread {
     store: bool,
     previous: Option<String>,
     /// The request's own items, before those of the thread were put in front.
-    input: Vec<Json>,
+    own: Own,
     /// The deployment that keeps the previous response.
     pub(super) deployment: Option<String>,
     /// The client names a previous response that is not known here: only a provider may know it.
     pub(super) is_unknown: bool,
+}
+
+/// The items of a request.
+enum Own {
+    /// Still in the body: most requests never need them one by one.
+    Unread(Bytes),
+    Read(Vec<Json>),
 }
 
 /// Keeps a response once it is complete.
@@ -76,7 +85,7 @@ pub(super) async fn follow(
         owner: owner(caller),
         store: fields.boolean("store")?.unwrap_or(true),
         previous: fields.string("previous_response_id")?,
-        input: Vec::new(),
+        own: Own::Unread(body.clone()),
         deployment: None,
         is_unknown: false,
     };
@@ -88,9 +97,10 @@ pub(super) async fn follow(
         )
         .with_param("conversation"));
     }
-    // Not the request's own id: the items of its answer are named by that.
-    let seed = uuid::Uuid::now_v7().simple().to_string();
-    let (own, has_references) = thread.refer(input_items(body, &seed)).await;
+    if thread.previous.is_none() && !fields.take("input").is_some_and(may_refer) {
+        return Ok((thread, None));
+    }
+    let (own, has_references) = thread.refer(own_items(body)).await;
     let before = match &thread.previous {
         None => Vec::new(),
         Some(id) => thread.responses.chain(id, &thread.owner).await,
@@ -115,8 +125,26 @@ pub(super) async fn follow(
     } else {
         None
     };
-    thread.input = own;
+    thread.own = Own::Read(own);
     Ok((thread, expanded))
+}
+
+fn own_items(body: &Bytes) -> Vec<Json> {
+    // Not the request's own id: the items of its answer are named by that.
+    let seed = uuid::Uuid::now_v7().simple().to_string();
+    input_items(body, &seed)
+}
+
+/// Whether an item of the input may only refer to one that is kept: such an item says so, or says neither its
+/// type nor who speaks.
+fn may_refer(input: &RawValue) -> bool {
+    let has = |item: &RawValue, mark: &str| {
+        memmem::find(item.get().as_bytes(), mark.as_bytes()).is_some()
+    };
+    let items = elements(input, "input").unwrap_or_default();
+    items.iter().any(|(_, item)| {
+        has(item, "item_reference") || !(has(item, "\"type\"") || has(item, "\"role\""))
+    })
 }
 
 /// What a stored response adds to a conversation: its request's items and its own.
@@ -144,7 +172,7 @@ impl Thread {
         let mut out = Vec::with_capacity(items.len());
         for item in items {
             let reference = item.as_str().contains("item_reference").then(|| {
-                let mut fields = Fields::read(item.as_str())?;
+                let mut fields = Fields::of(item.as_raw())?;
                 let is_reference = fields.text("type").as_deref() == Some("item_reference");
                 is_reference.then(|| fields.text("id")).flatten()
             });
@@ -190,6 +218,11 @@ impl Thread {
         self.store
     }
 
+    /// Only the way to the response will be kept: what was asked is no longer needed.
+    pub(super) fn forget_items(&mut self) {
+        self.own = Own::Read(Vec::new());
+    }
+
     fn keep_way(self, response_id: &str, deployment: String) {
         self.responses.put(Stored {
             response_id: response_id.to_owned(),
@@ -202,11 +235,15 @@ impl Thread {
     }
 
     fn keep_whole(self, response: String) {
+        let input = match self.own {
+            Own::Unread(body) => own_items(&body),
+            Own::Read(items) => items,
+        };
         let mut fields = Fields::read(&response).unwrap_or_default();
         let id = fields.text("id").unwrap_or_default();
         let output = fields.items("output").into_iter().map(Json::of_raw);
-        let items = self.input.iter().cloned().chain(output).filter_map(|item| {
-            let id = Fields::read(item.as_str())?.text("id")?;
+        let items = input.iter().cloned().chain(output).filter_map(|item| {
+            let id = Fields::of(item.as_raw())?.text("id")?;
             Some((id, item.as_str().to_owned()))
         });
         self.responses.put(Stored {
@@ -216,7 +253,7 @@ impl Thread {
             deployment: None,
             previous: self.previous,
             items: items.collect(),
-            input: Json::of(&self.input).as_str().to_owned(),
+            input: Json::of(&input).as_str().to_owned(),
             response,
         });
     }
@@ -351,7 +388,7 @@ fn page(mut items: Vec<Json>, query: Option<&str>) -> Result<Bytes, Fault> {
             _ => {}
         }
     }
-    let id = |item: &Json| Fields::read(item.as_str()).and_then(|mut fields| fields.text("id"));
+    let id = |item: &Json| Fields::of(item.as_raw()).and_then(|mut fields| fields.text("id"));
     if descending {
         items.reverse();
     }

@@ -19,7 +19,7 @@ use crate::conversation::think::{self, Think};
 use crate::conversation::{Event, Fold, Format, Reply};
 use crate::ground::fault::Fault;
 use crate::provider::{self, Failure, ReplyBody};
-use crate::wire::codec::{ClientHalf, Echo, Frame, Stamp};
+use crate::wire::codec::{ClientHalf, Frame, Stamp};
 use crate::wire::framing::{Frames, Framing};
 use crate::wire::provider_error;
 use crate::wire::tap::{Family, Tap};
@@ -30,7 +30,6 @@ pub(super) const MAX_REPLY: usize = 64 * 1024 * 1024;
 /// What shapes the answer.
 pub(super) struct Shape<'a> {
     pub(super) client: &'static ClientHalf,
-    pub(super) echo: &'a Echo,
     pub(super) stamp: Stamp,
     pub(super) deployment: &'a Arc<Deployment>,
     /// The client wants a stream.
@@ -53,7 +52,7 @@ pub(super) struct Patience {
 /// Waits until the answer is known to have begun.
 pub(super) async fn begin(
     reply: provider::Reply,
-    written: Written,
+    mut written: Written,
     shape: Shape<'_>,
     patience: Patience,
 ) -> Result<Begun, Miss> {
@@ -72,11 +71,11 @@ pub(super) async fn begin(
         ping_interval: patience.ping_interval,
     };
     let mut begun = if shape.stream && said == Said::Streamed {
-        streamed(first, body, &written, shape, patience).await?
+        streamed(first, body, &mut written, shape, patience).await?
     } else {
-        let wait = whole(first, body, &written);
+        let wait = whole(first, body, &mut written);
         let reply = tokio::time::timeout(patience.timeout, wait).await;
-        told(reply.unwrap_or(Err(Miss::of_failure(Failure::Timeout)))?, &written, shape)?
+        told(reply.unwrap_or(Err(Miss::of_failure(Failure::Timeout)))?, &mut written, shape)?
     };
     begun.losses = written.losses;
     for (name, value) in &headers {
@@ -141,12 +140,12 @@ async fn first(body: &mut ReplyBody) -> Result<Bytes, Miss> {
 async fn streamed(
     first: Bytes,
     mut body: ReplyBody,
-    written: &Written,
+    written: &mut Written,
     shape: Shape<'_>,
     patience: Patience,
 ) -> Result<Begun, Miss> {
     let mut tap = Tap::new(Family::Other);
-    let mut translation = translation(written, &shape);
+    let mut translation = translation(written, shape);
     let until = Instant::now() + patience.timeout.min(patience.ping_interval);
     translation.push(first, &mut tap).map_err(Miss::of_fault)?;
     while !translation.has_begun() {
@@ -172,25 +171,25 @@ async fn streamed(
     Ok(Begun::new(stream_headers(), content, tap))
 }
 
-fn translation(written: &Written, shape: &Shape<'_>) -> Translation {
+fn translation(written: &mut Written, shape: Shape<'_>) -> Translation {
     let half = written.provider;
     Translation::new(
         Frames::new(half.framing),
-        (half.stream)(written.context.clone()),
+        (half.stream)(std::mem::take(&mut written.context)),
         written.names.restorer(),
         shape.merge_reasoning.then(Think::default),
-        (shape.client.stream)(shape.echo.clone(), shape.stamp.clone()),
+        (shape.client.stream)(std::mem::take(&mut written.echo), shape.stamp),
         shape.deployment.clone(),
         shape.keep,
     )
 }
 
 /// A whole reply, whether it came as one or as a stream that nobody asked for.
-async fn whole(first: Bytes, mut body: ReplyBody, written: &Written) -> Result<Reply, Miss> {
+async fn whole(first: Bytes, mut body: ReplyBody, written: &mut Written) -> Result<Reply, Miss> {
     let rest = read(&mut body, MAX_REPLY).await?;
     let bytes = if first.is_empty() { rest } else { Bytes::from([first, rest].concat()) };
     let half = written.provider;
-    let mut context = written.context.clone();
+    let mut context = std::mem::take(&mut written.context);
     if let Some(error) = as_error(&bytes) {
         return Err(Miss::of_fault(provider_error::in_stream(&error)));
     }
@@ -242,10 +241,10 @@ pub(super) async fn read(body: &mut ReplyBody, most: usize) -> Result<Bytes, Mis
 }
 
 /// A whole reply, told as the client wants it.
-fn told(mut reply: Reply, written: &Written, shape: Shape<'_>) -> Result<Begun, Miss> {
+fn told(mut reply: Reply, written: &mut Written, shape: Shape<'_>) -> Result<Begun, Miss> {
     let mut tap = Tap::new(Family::Other);
     if shape.stream {
-        let mut translation = translation(written, &shape);
+        let mut translation = translation(written, shape);
         translation.tell(reply, &mut tap);
         let whole = translation.take().unwrap_or_default();
         let kept = translation.kept();
@@ -256,7 +255,7 @@ fn told(mut reply: Reply, written: &Written, shape: Shape<'_>) -> Result<Begun, 
     if shape.merge_reasoning {
         reply = think::merge_reply(reply);
     }
-    let body = (shape.client.reply)(&reply, shape.echo, &shape.stamp).map_err(Miss::of_fault)?;
+    let body = (shape.client.reply)(&reply, &written.echo, &shape.stamp).map_err(Miss::of_fault)?;
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let kept = shape.keep.then_some(reply);

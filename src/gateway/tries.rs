@@ -151,7 +151,8 @@ impl Asked<'_> {
         let expected = self.expected();
         let mut begun =
             call_verbatim(live, self.upstreams, deployment, call, expected, record).await?;
-        if let Some(thread) = self.take_thread() {
+        if let Some(mut thread) = self.take_thread() {
+            thread.forget_items();
             let deployment = deployment.id.clone();
             begun.keeper = Some(Keeper::Way { thread, deployment });
         }
@@ -177,7 +178,8 @@ impl Asked<'_> {
             thread.check().map_err(Miss::refusal)?;
         }
         let seed = record.id().simple().to_string();
-        let written = hub::write(self, client, format, candidate, &seed).map_err(Miss::refusal)?;
+        let mut written =
+            hub::write(self, client, format, candidate, &seed).map_err(Miss::refusal)?;
         record.note_losses(&written.losses);
         let timeout = self.timeout(live, deployment);
         let began = Instant::now();
@@ -207,26 +209,25 @@ impl Asked<'_> {
             created: jiff::Timestamp::now().as_second(),
             model: self.envelope.model.clone(),
         };
-        let (_, echo) = hub::read(self, client).map_err(Miss::refusal)?;
-        let mut echo = echo.clone();
         if let Some(thread) = &self.thread {
-            thread.note_previous(&mut echo);
+            thread.note_previous(&mut written.echo);
         }
+        let keep = self.endpoint.stores && self.thread.as_ref().is_some_and(Thread::store);
+        let kept_echo = keep.then(|| written.echo.clone());
         let shape = translated::Shape {
             client,
-            echo: &echo,
             stamp: stamp.clone(),
             deployment,
             stream: self.envelope.stream,
             merge_reasoning: deployment.options.merge_reasoning_content_in_choices,
-            keep: self.endpoint.stores && self.thread.as_ref().is_some_and(Thread::store),
+            keep,
         };
         let patience = translated::Patience {
             timeout: timeout.saturating_sub(began.elapsed()),
             ping_interval: live.snapshot.limits.ping_interval,
         };
         let mut begun = translated::begin(reply, written, shape, patience).await?;
-        if let Some(thread) = self.take_thread() {
+        if let (Some(thread), Some(echo)) = (self.take_thread(), kept_echo) {
             begun.keeper = Some(Keeper::Whole { thread, client, echo, stamp });
         }
         Ok(begun)
@@ -261,8 +262,8 @@ impl Asked<'_> {
 
     /// Tokens are counted here, by a rule of thumb: the provider has no endpoint for it.
     fn counted(&mut self, client: &'static ClientHalf) -> Result<Begun, Miss> {
-        let (ask, _) = hub::read(self, client).map_err(Miss::refusal)?;
-        Ok(translated::counted(client.format, estimate::estimate_tokens(ask)))
+        let (ask, _) = (client.request)(&self.body).map_err(Miss::refusal)?;
+        Ok(translated::counted(client.format, estimate::estimate_tokens(&ask)))
     }
 
     fn timeout(&self, live: &Live, deployment: &Deployment) -> Duration {

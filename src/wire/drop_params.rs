@@ -18,6 +18,9 @@ enum Step<'p> {
 
 /// The body without the parameters that the paths name. What is not JSON stays as it is.
 pub fn without<'b>(body: &'b [u8], paths: &[String]) -> Cow<'b, [u8]> {
+    if paths.is_empty() {
+        return Cow::Borrowed(body);
+    }
     let paths: Vec<Vec<Step<'_>>> = paths.iter().filter_map(|path| steps(path)).collect();
     let paths: Vec<&[Step<'_>]> = paths.iter().map(Vec::as_slice).collect();
     let Ok(raw) = serde_json::from_slice::<&RawValue>(body) else { return Cow::Borrowed(body) };
@@ -51,7 +54,7 @@ fn pruned(raw: &RawValue, paths: &[&[Step<'_>]]) -> Option<String> {
 }
 
 fn object(raw: &RawValue, paths: &[&[Step<'_>]]) -> Option<String> {
-    let fields = Fields::read(raw.get())?;
+    let fields = Fields::of(raw)?;
     let mut changed = false;
     let mut members = Vec::new();
     for (name, value) in fields.iter() {

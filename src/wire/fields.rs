@@ -4,11 +4,11 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fmt;
 
-use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+use super::json::{self, Member};
 use crate::conversation::{Extras, Format, Json};
 use crate::ground::fault::Fault;
 
@@ -24,10 +24,16 @@ impl<'t> Fields<'t> {
     /// Takes a text apart; `None` where it is not one JSON object. Of a repeated name the last one counts, as
     /// most parsers have it.
     pub fn read(text: &'t str) -> Option<Self> {
-        let mut from = serde_json::Deserializer::from_str(text);
-        let members = from.deserialize_map(Members).ok()?;
-        from.end().ok()?;
-        Some(Self { at: String::new(), members })
+        let mut members = Members::new(text);
+        json::scan_members(text, |member| members.add(member)).ok()?;
+        members.into_fields()
+    }
+
+    /// The same for a value that is known to be JSON, which costs less.
+    pub fn of(raw: &'t RawValue) -> Option<Self> {
+        let mut members = Members::new(raw.get());
+        json::members_of(raw, |member| members.add(member)).ok()?;
+        members.into_fields()
     }
 
     /// The same for bytes.
@@ -40,7 +46,7 @@ impl<'t> Fields<'t> {
     /// # Errors
     /// `InvalidRequest`: the value at `path` is not an object.
     pub fn within(raw: &'t RawValue, path: String) -> Result<Self, Fault> {
-        match Self::read(raw.get()) {
+        match Self::of(raw) {
             Some(fields) => Ok(Self { at: path, ..fields }),
             None => Err(wrong(&path, "an object")),
         }
@@ -48,7 +54,7 @@ impl<'t> Fields<'t> {
 
     /// The path of a member.
     pub fn path(&self, name: &str) -> String {
-        if self.at.is_empty() { name.to_owned() } else { format!("{}.{name}", self.at) }
+        if self.at.is_empty() { name.to_owned() } else { [&self.at, ".", name].concat() }
     }
 
     /// The path of the object itself.
@@ -83,7 +89,16 @@ impl<'t> Fields<'t> {
     /// # Errors
     /// `InvalidRequest`: not a string.
     pub fn string(&mut self, name: &str) -> Result<Option<String>, Fault> {
-        self.typed(name, "a string")
+        Ok(self.word(name)?.map(Cow::into_owned))
+    }
+
+    /// A string that is only looked at: a type, a role.
+    ///
+    /// # Errors
+    /// `InvalidRequest`: not a string.
+    pub fn word(&mut self, name: &str) -> Result<Option<Cow<'t, str>>, Fault> {
+        let Some(raw) = self.take(name) else { return Ok(None) };
+        unquoted(raw.get()).map(Some).ok_or_else(|| self.wrong(name, "a string"))
     }
 
     /// # Errors
@@ -158,7 +173,7 @@ impl<'t> Fields<'t> {
 
     /// A string.
     pub fn text(&mut self, name: &str) -> Option<String> {
-        self.lenient(name)
+        as_string(self.take(name)?)
     }
 
     /// A whole number; one with a fraction is cut.
@@ -182,12 +197,12 @@ impl<'t> Fields<'t> {
 
     /// An object; else `None`.
     pub fn inner(&mut self, name: &str) -> Option<Fields<'t>> {
-        Fields::read(self.take(name)?.get())
+        Fields::of(self.take(name)?)
     }
 
     /// The elements of a list; none where it is no list.
     pub fn items(&mut self, name: &str) -> Vec<&'t RawValue> {
-        self.take(name).and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
+        self.take(name).and_then(listed).unwrap_or_default()
     }
 
     // For both.
@@ -210,9 +225,23 @@ impl<'t> Fields<'t> {
 /// # Errors
 /// `InvalidRequest`: the value at `path` is not a list.
 pub fn elements<'t>(raw: &'t RawValue, path: &str) -> Result<Vec<(String, &'t RawValue)>, Fault> {
-    let items: Vec<&RawValue> =
-        serde_json::from_str(raw.get()).map_err(|_| wrong(path, "a list"))?;
-    Ok(items.into_iter().enumerate().map(|(at, raw)| (format!("{path}[{at}]"), raw)).collect())
+    let items = listed(raw).ok_or_else(|| wrong(path, "a list"))?;
+    Ok(items.into_iter().enumerate().map(|(at, raw)| (indexed(path, at), raw)).collect())
+}
+
+/// `path[at]`. Nearly none of these are ever read, so they are made without the formatting machinery.
+fn indexed(path: &str, at: usize) -> String {
+    let mut digits = [b'0'; 20];
+    let (mut rest, mut first) = (at, digits.len());
+    for (place, digit) in digits.iter_mut().enumerate().rev() {
+        *digit += (rest % 10) as u8;
+        (rest, first) = (rest / 10, place);
+        if rest == 0 {
+            break;
+        }
+    }
+    let digits = digits.get(first..).and_then(|digits| std::str::from_utf8(digits).ok());
+    [path, "[", digits.unwrap_or_default(), "]"].concat()
 }
 
 /// A fault that says what the value at a path must be.
@@ -222,52 +251,99 @@ pub fn wrong(path: &str, wanted: &str) -> Fault {
 
 /// A string value; `None` for anything else.
 pub fn as_string(raw: &RawValue) -> Option<String> {
-    raw.get().starts_with('"').then(|| serde_json::from_str(raw.get()).ok()).flatten()
+    unquoted(raw.get()).map(Cow::into_owned)
 }
 
 /// Names that are compared one by one.
 const FEW: usize = 32;
 
-struct Members;
+/// Members as they are found: of a repeated name the last one counts, at the first one's place.
+struct Members<'t> {
+    text: &'t str,
+    found: Vec<(Cow<'t, str>, &'t RawValue)>,
+    /// A few names are compared, many are looked up: a body of a million names must not cost their square.
+    places: HashMap<Cow<'t, str>, usize>,
+    /// A name that no text can have.
+    unreadable: bool,
+}
 
-impl<'de> Visitor<'de> for Members {
-    type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
+impl<'t> Members<'t> {
+    fn new(text: &'t str) -> Self {
+        Self { text, found: Vec::with_capacity(8), places: HashMap::new(), unreadable: false }
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members: Self::Value = Vec::with_capacity(8);
-        // A few names are compared, many are looked up: a body of a million names must not cost their square.
-        let mut places: HashMap<Cow<'de, str>, usize> = HashMap::new();
-        while let Some((Name(name), value)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
-            let known = if members.len() <= FEW {
-                members.iter().position(|(known, _)| *known == name)
-            } else {
-                if places.is_empty() {
-                    let named = members.iter().enumerate();
-                    places = named.map(|(at, (name, _))| (name.clone(), at)).collect();
+    fn add(&mut self, Member { key, value }: Member) {
+        let name = self.text.get(key.start.saturating_sub(1)..key.end + 1).and_then(unquoted);
+        let value = self.text.get(value).and_then(json::raw);
+        match name.zip(value) {
+            Some((name, value)) => self.put(name, value),
+            None => self.unreadable = true,
+        }
+    }
+
+    fn put(&mut self, name: Cow<'t, str>, value: &'t RawValue) {
+        let known = if self.found.len() <= FEW {
+            self.found.iter().position(|(known, _)| *known == name)
+        } else {
+            if self.places.is_empty() {
+                let named = self.found.iter().enumerate();
+                self.places = named.map(|(at, (name, _))| (name.clone(), at)).collect();
+            }
+            self.places.get(&name).copied()
+        };
+        match known.and_then(|at| self.found.get_mut(at)) {
+            Some(known) => known.1 = value,
+            None => {
+                if !self.places.is_empty() {
+                    self.places.insert(name.clone(), self.found.len());
                 }
-                places.get(&name).copied()
-            };
-            match known.and_then(|at| members.get_mut(at)) {
-                Some(known) => known.1 = value,
-                None => {
-                    if !places.is_empty() {
-                        places.insert(name.clone(), members.len());
-                    }
-                    members.push((name, value));
-                }
+                self.found.push((name, value));
             }
         }
-        Ok(members)
+    }
+
+    fn into_fields(self) -> Option<Fields<'t>> {
+        (!self.unreadable).then_some(Fields { at: String::new(), members: self.found })
     }
 }
 
-/// A member's name, borrowed where it has no escapes.
-#[derive(serde::Deserialize)]
-struct Name<'t>(#[serde(borrow)] Cow<'t, str>);
+/// The elements of a list; `None` for any other value.
+pub fn listed(list: &RawValue) -> Option<Vec<&RawValue>> {
+    let mut found = Vec::new();
+    json::elements_of(list, |at| found.extend(list.get().get(at).and_then(json::raw))).ok()?;
+    Some(found)
+}
+
+/// The text of a string that is known to be valid; borrowed where it has no escapes.
+fn unquoted(text: &str) -> Option<Cow<'_, str>> {
+    let inner = text.strip_prefix('"')?.strip_suffix('"')?;
+    if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
+        return Some(Cow::Borrowed(inner));
+    }
+    unescaped(inner).or_else(|| serde_json::from_str(text).ok()).map(Cow::Owned)
+}
+
+/// The text that the usual escapes stand for; `None` where there are others.
+fn unescaped(inner: &str) -> Option<String> {
+    let mut out = String::with_capacity(inner.len());
+    let mut rest = inner;
+    while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
+        let (plain, escape) = rest.split_at_checked(at)?;
+        out.push_str(plain);
+        out.push(match escape.as_bytes().get(1)? {
+            b'n' => '\n',
+            b't' => '\t',
+            b'r' => '\r',
+            b'"' => '"',
+            b'\\' => '\\',
+            b'/' => '/',
+            _ => return None,
+        });
+        rest = escape.get(2..)?;
+    }
+    out.push_str(rest);
+    Some(out)
+}
 
 #[cfg(test)]
 mod tests {
@@ -301,6 +377,24 @@ mod tests {
         assert_eq!(fields.iter().count(), 100);
         assert_eq!(fields.whole("n0"), Some(100));
         assert_eq!(fields.whole("n99"), Some(199));
+    }
+
+    #[test]
+    fn strings_are_read_with_all_their_escapes() {
+        let text = r#"{"a":"plain é","b":"\n\t\r\"\\\/x","c":"\b\f\u00e9\ud83d\ude00","d":"\ud800","e":""}"#;
+        let mut fields = Fields::read(text).expect("an object");
+        assert_eq!(fields.text("a").as_deref(), Some("plain é"));
+        assert_eq!(fields.text("b").as_deref(), Some("\n\t\r\"\\/x"));
+        assert_eq!(fields.text("c").as_deref(), Some("\u{8}\u{c}é😀"));
+        // Half a character is no text.
+        assert_eq!(fields.text("d"), None);
+        assert_eq!(fields.text("e").as_deref(), Some(""));
+        assert!(Fields::read(r#"{"\ud800":1}"#).is_none());
+        let raw = serde_json::from_str(r#" [1, "a]", {"b":[]} ] "#).expect("a list");
+        let paths = elements(raw, "x").expect("a list").into_iter();
+        let found: Vec<_> = paths.map(|(path, raw)| format!("{path}={}", raw.get())).collect();
+        assert_eq!(found, ["x[0]=1", "x[1]=\"a]\"", "x[2]={\"b\":[]}"]);
+        assert_eq!((indexed("y", 10), indexed("y", 1_234)), ("y[10]".into(), "y[1234]".into()));
     }
 
     #[test]

@@ -5,13 +5,17 @@
 use std::fmt;
 use std::ops::Range;
 
+use serde::de::value::{BorrowedStrDeserializer, MapDeserializer};
+use serde::de::{Deserialize, Deserializer, Visitor};
+use serde_json::value::RawValue;
+
 /// Deepest nesting accepted: what serde_json allows, and far above what any API needs.
 pub const MAX_DEPTH: usize = 128;
 
-/// Words of a string that are looked at one by one.
-const SHORT_WORDS: usize = 4;
-/// Bytes that are checked for control characters at once.
-const BLOCK: usize = 64;
+/// Words of a string that are looked at one by one before longer blocks are.
+const SHORT_WORDS: usize = 2;
+/// Bytes of a string that are looked at at once.
+const BLOCK: usize = 32;
 
 /// One top-level member, as byte ranges of the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,48 +44,133 @@ impl fmt::Display for Malformed {
 /// # Errors
 /// The first place at which the text stops being a JSON object: not UTF-8, not an object, a broken
 /// string, number or literal, deeper than [`MAX_DEPTH`], or followed by something else.
-pub fn scan_object(text: &[u8], mut visit: impl FnMut(Member)) -> Result<(), Malformed> {
-    if let Err(error) = std::str::from_utf8(text) {
-        return Err(Malformed { at: error.valid_up_to(), what: "the text is not UTF-8" });
+pub fn scan_object(text: &[u8], visit: impl FnMut(Member)) -> Result<(), Malformed> {
+    match std::str::from_utf8(text) {
+        Ok(text) => scan_members(text, visit),
+        Err(error) => Err(Malformed { at: error.valid_up_to(), what: "the text is not UTF-8" }),
     }
-    let mut scan = Scan { text, at: 0 };
-    scan.spaces();
-    if text.starts_with(b"\xef\xbb\xbf") {
-        return scan.fail("the text begins with a byte-order mark; leave it out:");
+}
+
+/// The same for what is known to be UTF-8.
+///
+/// # Errors
+/// As [`scan_object`].
+pub fn scan_members(text: &str, visit: impl FnMut(Member)) -> Result<(), Malformed> {
+    Scan { text: text.as_bytes(), at: 0, known: false }.members(visit)
+}
+
+/// The same for a value that is known to be JSON: its inside is passed over and not checked again.
+///
+/// # Errors
+/// It is no object.
+pub fn members_of(value: &RawValue, visit: impl FnMut(Member)) -> Result<(), Malformed> {
+    Scan { text: value.get().as_bytes(), at: 0, known: true }.members(visit)
+}
+
+/// Hands the byte range of every element of a list to `visit`, in order.
+///
+/// # Errors
+/// The value is no list.
+pub fn elements_of(value: &RawValue, visit: impl FnMut(Range<usize>)) -> Result<(), Malformed> {
+    Scan { text: value.get().as_bytes(), at: 0, known: true }.elements(visit)
+}
+/// A part of a text that a scan has found to be a value, as serde_json has such: without looking at it
+/// again. serde_json reads a raw value from a map of one member, whose name it asks for.
+pub fn raw(value: &str) -> Option<&RawValue> {
+    <&RawValue>::deserialize(Scanned(value)).ok()
+}
+
+struct Scanned<'de>(&'de str);
+
+impl<'de> Deserializer<'de> for Scanned<'de> {
+    type Error = serde::de::value::Error;
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        let value = BorrowedStrDeserializer::new(self.0);
+        visitor.visit_map(MapDeserializer::new(std::iter::once((name, value))))
     }
-    if !scan.take(b'{') {
-        return scan.fail("expected a JSON object");
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        visitor.visit_borrowed_str(self.0)
     }
-    scan.spaces();
-    if !scan.take(b'}') {
-        loop {
-            let key = scan.key()?;
-            let start = scan.at;
-            scan.value()?;
-            visit(Member { key, value: start..scan.at });
-            scan.spaces();
-            if scan.take(b'}') {
-                break;
-            }
-            if !scan.take(b',') {
-                return scan.fail("expected `,` or `}`");
-            }
-            scan.spaces();
-        }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+        unit_struct seq tuple tuple_struct map struct enum identifier ignored_any
     }
-    scan.spaces();
-    if scan.at < text.len() {
-        return scan.fail("expected the end of the text");
-    }
-    Ok(())
 }
 
 struct Scan<'t> {
     text: &'t [u8],
     at: usize,
+    /// The text is known to be JSON: only the ends of values are looked for.
+    known: bool,
 }
 
 impl Scan<'_> {
+    /// The whole text as an object.
+    fn members(mut self, mut visit: impl FnMut(Member)) -> Result<(), Malformed> {
+        self.spaces();
+        if self.text.starts_with(b"\xef\xbb\xbf") {
+            return self.fail("the text begins with a byte-order mark; leave it out:");
+        }
+        if !self.take(b'{') {
+            return self.fail("expected a JSON object");
+        }
+        self.each(b'}', |scan| {
+            let key = scan.key()?;
+            let start = scan.at;
+            scan.value()?;
+            visit(Member { key, value: start..scan.at });
+            Ok(())
+        })
+    }
+
+    /// The whole text as a list.
+    fn elements(mut self, mut visit: impl FnMut(Range<usize>)) -> Result<(), Malformed> {
+        self.spaces();
+        if !self.take(b'[') {
+            return self.fail("expected a JSON list");
+        }
+        self.each(b']', |scan| {
+            let start = scan.at;
+            scan.value()?;
+            visit(start..scan.at);
+            Ok(())
+        })
+    }
+
+    /// The members or elements of the container that was opened, up to the end of the text.
+    fn each(
+        &mut self,
+        close: u8,
+        mut one: impl FnMut(&mut Self) -> Result<(), Malformed>,
+    ) -> Result<(), Malformed> {
+        self.spaces();
+        if !self.take(close) {
+            loop {
+                one(self)?;
+                self.spaces();
+                if self.take(close) {
+                    break;
+                }
+                if !self.take(b',') {
+                    return self.fail("expected `,` or the closing bracket");
+                }
+                self.spaces();
+            }
+        }
+        self.spaces();
+        if self.at < self.text.len() {
+            return self.fail("expected the end of the text");
+        }
+        Ok(())
+    }
+
     fn fail<T>(&self, what: &'static str) -> Result<T, Malformed> {
         let what = if self.at >= self.text.len() { "the text ends too early" } else { what };
         Err(Malformed { at: self.at, what })
@@ -119,8 +208,61 @@ impl Scan<'_> {
         Ok(key)
     }
 
+    /// Moves over a value that is known to be one.
+    fn pass_over(&mut self) -> Result<(), Malformed> {
+        let mut depth = 0usize;
+        loop {
+            match self.peek() {
+                Some(b'"') => self.known_string()?,
+                Some(b'{' | b'[') => {
+                    depth += 1;
+                    self.at += 1;
+                }
+                Some(b'}' | b']') => {
+                    depth = depth.saturating_sub(1);
+                    self.at += 1;
+                }
+                // Inside a container it does not matter what else there is.
+                Some(_) if depth > 0 => self.at += 1,
+                Some(_) => self.word(),
+                None => return self.fail("the text ends too early"),
+            }
+            if depth == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Moves over a string that is known to be one: to the first quotation mark that is not escaped.
+    fn known_string(&mut self) -> Result<(), Malformed> {
+        self.at += 1;
+        loop {
+            let rest = self.text.get(self.at..).unwrap_or_default();
+            let Some(run) = memchr::memchr(b'"', rest) else {
+                self.at = self.text.len();
+                return self.fail("the text ends too early");
+            };
+            let before = rest.get(..run).unwrap_or_default();
+            let escapes = before.iter().rev().take_while(|&&byte| byte == b'\\').count();
+            self.at += run + 1;
+            if escapes % 2 == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Moves over a number or a literal that is known to be one.
+    fn word(&mut self) {
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let is_end = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t');
+        self.at += rest.iter().position(is_end).unwrap_or(rest.len()).max(1);
+    }
+
     /// Any value. Open containers are kept as bits (1: object), so nesting costs no recursion.
     fn value(&mut self) -> Result<(), Malformed> {
+        if self.known {
+            return self.pass_over();
+        }
         let mut objects: u128 = 0;
         let mut depth = 0usize;
         loop {
@@ -173,6 +315,9 @@ impl Scan<'_> {
     }
 
     fn string(&mut self) -> Result<(), Malformed> {
+        if self.known {
+            return self.known_string();
+        }
         self.at += 1;
         loop {
             self.plain_run();
@@ -203,37 +348,38 @@ impl Scan<'_> {
     }
 
     /// Moves over bytes that need no look of their own: the first few a word at a time, as most strings
-    /// are short, and what is longer with vector instructions.
+    /// are short, and what is longer in blocks, for which the compiler has vector instructions.
     fn plain_run(&mut self) {
-        const ONES: u64 = u64::MAX / 255;
-        const HIGH: u64 = ONES << 7;
         for _ in 0..SHORT_WORDS {
-            let Some(Ok(word)) = self.text.get(self.at..self.at + 8).map(<[u8; 8]>::try_from)
-            else {
-                break;
-            };
-            let word = u64::from_le_bytes(word);
-            let has_zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
-            let quote = has_zero(word ^ (ONES * u64::from(b'"')));
-            let backslash = has_zero(word ^ (ONES * u64::from(b'\\')));
-            let control = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
-            // A borrow can only raise false marks above a true one, so the lowest mark is true.
-            let marks = quote | backslash | control;
-            if marks != 0 {
-                self.at += (marks.trailing_zeros() / 8) as usize;
+            if self.plain_word() {
                 return;
             }
-            self.at += 8;
         }
-        let rest = self.text.get(self.at..).unwrap_or_default();
-        let end = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
-        let run = rest.get(..end).unwrap_or_default();
-        // Whole blocks without a branch inside, which the compiler turns into vector instructions.
-        let clean = |block: &&[u8]| !block.iter().fold(false, |found, &byte| found | (byte < 0x20));
-        let blocks = run.chunks(BLOCK).take_while(clean).count();
-        let tail = run.get((blocks * BLOCK).min(run.len())..).unwrap_or_default();
-        let control = tail.iter().position(|&byte| byte < 0x20).unwrap_or(tail.len());
-        self.at += run.len() - tail.len() + control;
+        while self.text.get(self.at..self.at + BLOCK).is_some_and(is_plain) {
+            self.at += BLOCK;
+        }
+        while !self.plain_word() {}
+    }
+
+    /// Moves over one word, or what is plain of it; whether the run has ended.
+    fn plain_word(&mut self) -> bool {
+        const ONES: u64 = u64::MAX / 255;
+        const HIGH: u64 = ONES << 7;
+        let Some(Ok(word)) = self.text.get(self.at..self.at + 8).map(<[u8; 8]>::try_from) else {
+            let rest = self.text.get(self.at..).unwrap_or_default();
+            let special = |byte: &u8| matches!(byte, 0..0x20 | b'"' | b'\\');
+            self.at += rest.iter().position(special).unwrap_or(rest.len());
+            return true;
+        };
+        let word = u64::from_le_bytes(word);
+        let has_zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
+        let quote = has_zero(word ^ (ONES * u64::from(b'"')));
+        let backslash = has_zero(word ^ (ONES * u64::from(b'\\')));
+        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
+        // A borrow can only raise false marks above a true one, so the lowest mark is true.
+        let marks = quote | backslash | control;
+        self.at += if marks == 0 { 8 } else { (marks.trailing_zeros() / 8) as usize };
+        marks != 0
     }
 
     fn digits(&mut self) -> Result<(), Malformed> {
@@ -270,6 +416,13 @@ impl Scan<'_> {
         self.at += word.len();
         Ok(())
     }
+}
+
+/// Whether nothing in a block ends a plain run; without a branch inside, so that it is done at once.
+fn is_plain(block: &[u8]) -> bool {
+    let special =
+        |byte: u8| u8::from(byte < 0x20) | u8::from(byte == b'"') | u8::from(byte == b'\\');
+    block.iter().fold(0, |found, &byte| found | special(byte)) == 0
 }
 
 #[cfg(test)]
@@ -380,6 +533,30 @@ mod tests {
             if scanned.is_ok() {
                 let whole: serde_json::Value = serde_json::from_str(&text).expect("whole");
                 prop_assert_eq!(serde_json::Value::Object(members), whole);
+            }
+        }
+
+        #[test]
+        fn what_is_known_is_passed_over_to_the_same_ends(value in any_json(), pretty: bool) {
+            let text = if pretty {
+                serde_json::to_string_pretty(&value)
+            } else {
+                serde_json::to_string(&value)
+            }.expect("a value prints");
+            let known: &RawValue = serde_json::from_str(&text).expect("valid");
+            prop_assert_eq!(raw(&text).expect("serde_json takes it").get(), known.get());
+            let (mut scanned, mut passed) = (Vec::new(), Vec::new());
+            let is_object = scan_object(text.as_bytes(), |member| scanned.push(member)).is_ok();
+            prop_assert_eq!(members_of(known, |member| passed.push(member)).is_ok(), is_object);
+            if is_object {
+                prop_assert_eq!(passed, scanned);
+            }
+            let mut elements = Vec::new();
+            let is_list = elements_of(known, |at| elements.push(&text[at])).is_ok();
+            let list = serde_json::from_str::<Vec<&RawValue>>(&text).ok();
+            prop_assert_eq!(is_list, list.is_some());
+            if let Some(list) = list {
+                prop_assert_eq!(elements, list.iter().map(|raw| raw.get()).collect::<Vec<_>>());
             }
         }
 

@@ -8,7 +8,7 @@ pub fn ids(body: &[u8]) -> Option<Vec<String>> {
     let mut fields = Fields::of_bytes(body)?;
     fields.peek("data").filter(|data| data.get().starts_with('['))?;
     let entries = fields.items("data").into_iter();
-    let ids = entries.filter_map(|entry| Fields::read(entry.get())?.text("id"));
+    let ids = entries.filter_map(|entry| Fields::of(entry)?.text("id"));
     Some(ids.filter(|id| !id.is_empty()).collect())
 }
 

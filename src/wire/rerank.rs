@@ -96,7 +96,7 @@ pub fn reply(dialect: Dialect, body: &[u8], model: &str, kept: &Kept) -> Result<
     let entries = entries.ok_or_else(|| garbage(NONE))?;
     let mut results = Vec::with_capacity(entries.len());
     for entry in entries {
-        let mut entry = Fields::read(entry.get()).ok_or_else(|| garbage(NONE))?;
+        let mut entry = Fields::of(entry).ok_or_else(|| garbage(NONE))?;
         let score = entry.json("relevance_score").or_else(|| entry.json("score"));
         let index = entry.whole("index").and_then(|index| usize::try_from(index).ok());
         let (Some(index), Some(relevance_score)) = (index, score) else {

@@ -97,6 +97,18 @@ impl Abilities {
     };
 }
 
+impl Abilities {
+    /// Whether a tool may keep its name.
+    fn takes_name(&self, name: &str) -> bool {
+        let is_legal = |byte: u8| self.takes_char(char::from(byte));
+        !name.is_empty() && name.len() <= self.name_length && name.bytes().all(is_legal)
+    }
+
+    fn takes_char(&self, c: char) -> bool {
+        c.is_ascii_alphanumeric() || c == '_' || c == '-' || (self.dotted_names && c == '.')
+    }
+}
+
 impl CallIds {
     /// The id, or one made of it that the provider takes: the same one each time, so that both ends of a
     /// pair agree, and turns of later requests with them.
@@ -104,6 +116,17 @@ impl CallIds {
         if self.is_legal(id) {
             return id.to_owned();
         }
+        self.made_of(id)
+    }
+
+    /// Puts a legal id in the place of one that is not.
+    fn mend(&self, id: &mut String) {
+        if !self.is_legal(id) {
+            *id = self.made_of(id);
+        }
+    }
+
+    fn made_of(&self, id: &str) -> String {
         const DIGITS: &[u8; 62] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
         let hash = Sha256::digest(id.as_bytes());
         let digits = hash.iter().filter_map(|byte| DIGITS.get(usize::from(*byte) % DIGITS.len()));
@@ -133,6 +156,10 @@ pub fn stand_in(ask: &mut Ask, abilities: &Abilities, losses: &mut Losses) -> Na
     if ask.tools.is_empty() && !ask.has_tool_history() {
         return Names::default();
     }
+    if is_taken_as_it_is(ask, abilities) {
+        mend_ids(ask, abilities);
+        return Names::default();
+    }
     let mut register = Register::new(abilities);
     register.declare(&ask.tools);
     rewrite_choice(ask, &mut register, abilities, losses);
@@ -141,6 +168,41 @@ pub fn stand_in(ask: &mut Ask, abilities: &Abilities, losses: &mut Losses) -> Na
         rewrite_tool(tool, &mut register, abilities);
     }
     register.into_names()
+}
+
+/// What most requests are: plain functions with names that any provider takes, and calls of such. Nothing
+/// needs another name then, and no name has to be looked up.
+fn is_taken_as_it_is(ask: &Ask, abilities: &Abilities) -> bool {
+    let is_plain = |namespace: &Option<String>, name: &str, kind: CallKind| {
+        namespace.is_none() && kind == CallKind::Function && abilities.takes_name(name)
+    };
+    let is_plain_tool = |tool: &Tool| {
+        let is_function = matches!(tool.kind, ToolKind::Function { .. });
+        is_function && is_plain(&tool.namespace, &tool.name, CallKind::Function)
+    };
+    let is_plain_part = |part: &Part| match &part.content {
+        Content::ToolCall(call) => is_plain(&call.namespace, &call.name, call.kind),
+        Content::ToolResult(result) => result.name.is_none() && result.kind == CallKind::Function,
+        _ => true,
+    };
+    let is_plain_choice = match &ask.tool_choice {
+        Some(ToolChoice::Named { name, namespace, kind }) => is_plain(namespace, name, *kind),
+        Some(ToolChoice::Allowed { .. }) => false,
+        _ => true,
+    };
+    is_plain_choice
+        && ask.tools.iter().all(is_plain_tool)
+        && ask.turns.iter().flat_map(|turn| &turn.parts).all(is_plain_part)
+}
+
+fn mend_ids(ask: &mut Ask, abilities: &Abilities) {
+    for part in ask.turns.iter_mut().flat_map(|turn| &mut turn.parts) {
+        match &mut part.content {
+            Content::ToolCall(call) => abilities.call_id.mend(&mut call.id),
+            Content::ToolResult(result) => abilities.call_id.mend(&mut result.call_id),
+            _ => {}
+        }
+    }
 }
 
 /// Whether calls of this kind are played by a function.
@@ -229,6 +291,11 @@ impl ClientIndex {
 
 /// A tool declared again (Codex repeats `additional_tools` in every turn) replaces what it was.
 fn drop_repeated(tools: &mut Vec<Tool>) {
+    let mut names = HashSet::with_capacity(tools.len());
+    if tools.iter().all(|tool| !tool.name.is_empty() && names.insert((&tool.namespace, &tool.name)))
+    {
+        return;
+    }
     let mut seen: HashMap<Key, usize> = HashMap::new();
     let mut kept: Vec<Tool> = Vec::with_capacity(tools.len());
     for tool in std::mem::take(tools) {
@@ -306,7 +373,10 @@ fn rewrite_choice(
 
 fn rewrite_history(ask: &mut Ask, register: &mut Register<'_>, abilities: &Abilities) {
     let mut called: HashMap<String, String> = HashMap::new();
-    let found = found_tools(ask);
+    let is_search =
+        |part: &Part| part.as_result().is_some_and(|result| result.kind == CallKind::ToolSearch);
+    let searched = ask.turns.iter().flat_map(|turn| &turn.parts).any(is_search);
+    let found = if searched { found_tools(ask) } else { HashSet::new() };
     for part in ask.turns.iter_mut().flat_map(|turn| &mut turn.parts) {
         match &mut part.content {
             Content::ToolCall(call) => {
@@ -325,7 +395,7 @@ fn rewrite_history(ask: &mut Ask, register: &mut Register<'_>, abilities: &Abili
                 }
                 called.insert(call.id.clone(), wire.name.clone());
                 (call.name, call.namespace) = (wire.name, wire.namespace);
-                call.id = abilities.call_id.legal(&call.id);
+                abilities.call_id.mend(&mut call.id);
             }
             Content::ToolResult(result) => {
                 if let (Some(name), Some(wire)) = (&mut result.name, called.get(&result.call_id)) {
@@ -337,7 +407,7 @@ fn rewrite_history(ask: &mut Ask, register: &mut Register<'_>, abilities: &Abili
                     }
                     result.kind = CallKind::Function;
                 }
-                result.call_id = abilities.call_id.legal(&result.call_id);
+                abilities.call_id.mend(&mut result.call_id);
             }
             _ => {}
         }

@@ -217,9 +217,7 @@ impl<'a> Register<'a> {
     }
 
     fn cleaned(&self, name: &str) -> String {
-        let dots = self.abilities.dotted_names;
-        let is_legal =
-            |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-' || (dots && c == '.');
+        let is_legal = |c: char| self.abilities.takes_char(c);
         let clean: String = name.chars().map(|c| if is_legal(c) { c } else { '_' }).collect();
         if clean.is_empty() { "tool".to_owned() } else { clean }
     }

@@ -61,7 +61,7 @@ impl Memory {
 
 /// Thoughts that OpenAI neither stored nor gave out in a form that can be sent back are only refused there.
 fn says_something(item: &Json) -> bool {
-    let Some(item) = Fields::read(item.as_str()) else { return false };
+    let Some(item) = Fields::of(item.as_raw()) else { return false };
     let is_reasoning = item.peek("type").is_some_and(|kind| kind.get() == "\"reasoning\"");
     let has_content = item.peek("content").is_some_and(|content| content.get() != "[]");
     !is_reasoning || has_content || item.has("encrypted_content")

@@ -46,7 +46,7 @@ pub(super) struct Counts {
 /// A citation: Anthropic's own, and the plain one that it comes to where it names a page.
 pub(super) fn citation(json: &Json) -> Vec<Annotation> {
     let own = Annotation::Foreign { format: Format::Anthropic, value: json.clone() };
-    let Some(mut fields) = Fields::read(json.as_str()) else { return Vec::new() };
+    let Some(mut fields) = Fields::of(json.as_raw()) else { return Vec::new() };
     let url = fields.text("url");
     let mut all = vec![own];
     // The block itself comes first: its `encrypted_index` must go back to Anthropic. The plain citation after
@@ -61,7 +61,7 @@ pub(super) fn citation(json: &Json) -> Vec<Annotation> {
 pub(super) fn cited_url(annotation: &Annotation) -> Option<String> {
     match annotation {
         Annotation::Foreign { format: Format::Anthropic, value } => {
-            Fields::read(value.as_str())?.text("url")
+            Fields::of(value.as_raw())?.text("url")
         }
         _ => None,
     }

@@ -84,7 +84,7 @@ pub(super) fn usage(fields: &mut Fields<'_>) -> Option<Usage> {
 
 /// A citation: OpenAI's kind where it has an address.
 pub(super) fn citation(raw: &RawValue) -> Annotation {
-    let mut fields = Fields::read(raw.get()).unwrap_or_default();
+    let mut fields = Fields::of(raw).unwrap_or_default();
     let title = fields.text("title");
     let web = fields.inner("location").and_then(|mut location| location.inner("web"));
     match web.and_then(|mut web| web.text("url")) {
@@ -119,7 +119,7 @@ pub(super) fn foreign(raw: &RawValue) -> Part {
 }
 
 fn part(raw: &RawValue, model: &Model<'_>, context: &mut ReplyContext) -> Option<Part> {
-    let mut block = Fields::read(raw.get())?;
+    let mut block = Fields::of(raw)?;
     if block.has("text") {
         return block.text("text").filter(|text| !text.is_empty()).map(Part::text);
     }
@@ -170,7 +170,7 @@ fn reasoning_part(reasoning: &mut Fields<'_>, model: &Model<'_>) -> Option<Part>
 
 fn cited_part(cited: &mut Fields<'_>) -> Option<Part> {
     let pieces = cited.items("content");
-    let pieces = pieces.into_iter().filter_map(|piece| Fields::read(piece.get())?.text("text"));
+    let pieces = pieces.into_iter().filter_map(|piece| Fields::of(piece)?.text("text"));
     let text: String = pieces.collect();
     let annotations: Vec<Annotation> = cited.items("citations").into_iter().map(citation).collect();
     let is_empty = text.is_empty() && annotations.is_empty();

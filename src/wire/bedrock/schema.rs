@@ -12,7 +12,7 @@ use crate::wire::fields::Fields;
 /// The schema of a tool's arguments: as it came, with `type: object` where it does not say its type.
 pub(super) fn of_tool(schema: Option<&Json>) -> Cow<'_, Json> {
     let Some(schema) = schema else { return Cow::Owned(no_arguments()) };
-    match Fields::read(schema.as_str()) {
+    match Fields::of(schema.as_raw()) {
         None => Cow::Owned(no_arguments()),
         Some(fields) if fields.has("type") => Cow::Borrowed(schema),
         Some(_) => {

@@ -183,7 +183,7 @@ impl Object {
 
     /// Takes over the members of an object, which win; whether it was one.
     pub(super) fn merge(&mut self, object: &Json) -> bool {
-        let Some(fields) = Fields::read(object.as_str()) else { return false };
+        let Some(fields) = Fields::of(object.as_raw()) else { return false };
         for (name, value) in fields.iter() {
             self.set(name.to_owned(), value);
         }

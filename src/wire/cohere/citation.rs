@@ -16,7 +16,7 @@ pub(super) struct Cited {
 /// Reads a citation of the answer's text; `None` for one of thoughts or of a plan, which nobody can show.
 /// Sources with an address become OpenAI's `url_citation`; a citation without any stays as it is.
 pub(super) fn read(raw: &RawValue) -> Option<Cited> {
-    let mut fields = Fields::read(raw.get())?;
+    let mut fields = Fields::of(raw)?;
     if fields.text("type").is_some_and(|kind| kind != "TEXT_CONTENT") {
         return None;
     }
@@ -25,7 +25,7 @@ pub(super) fn read(raw: &RawValue) -> Option<Cited> {
     let sources = fields.items("sources").into_iter();
     let mut annotations: Vec<Annotation> = sources
         .filter_map(|source| {
-            let mut source = Fields::read(source.get())?;
+            let mut source = Fields::of(source)?;
             let mut shown = source.inner("document").or_else(|| source.inner("tool_output"))?;
             let url = shown.text("url").filter(|url| url.starts_with("http"))?;
             Some(Annotation::Url { url, title: shown.text("title"), start, end })
@@ -48,7 +48,7 @@ struct Entry {
 
 /// Reads an entry. It is of a piece of text, which may be more than one token: then their logarithms add up.
 pub(super) fn logprob(raw: &RawValue) -> Option<Json> {
-    let mut fields = Fields::read(raw.get())?;
+    let mut fields = Fields::of(raw)?;
     let token = fields.text("text")?;
     let each: Vec<Json> = fields.lenient("logprobs")?;
     let logprob = match each.as_slice() {

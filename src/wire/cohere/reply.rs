@@ -17,7 +17,7 @@ use crate::wire::fields::Fields;
 pub(super) fn read(body: &[u8], context: &mut ReplyContext) -> Result<Reply, Fault> {
     const NONE: &str = "Cohere's answer holds no message.";
     let mut fields = Fields::of_bytes(body).ok_or_else(|| garbage(NONE))?;
-    let message = fields.peek("message").and_then(|message| Fields::read(message.get()));
+    let message = fields.peek("message").and_then(Fields::of);
     let Some(message) = message else {
         return Err(stream::reported(&mut fields).unwrap_or_else(|| garbage(NONE)));
     };
@@ -43,7 +43,7 @@ fn steps(
         message.items("citations").into_iter().filter_map(citation::read).collect();
     content(&message.items("content"), cited, &fields.items("logprobs"), events, out);
     for (index, call) in (0..).zip(message.items("tool_calls")) {
-        if let Some(mut call) = Fields::read(call.get()) {
+        if let Some(mut call) = Fields::of(call) {
             events.call(index, &mut call, out);
             events.end_call(index, out);
         }
@@ -63,11 +63,11 @@ fn content(
     events: &mut Events,
     out: &mut Vec<Event>,
 ) {
-    let is_text = |raw: &&RawValue| Fields::read(raw.get()).is_some_and(|block| block.has("text"));
+    let is_text = |raw: &&RawValue| Fields::of(raw).is_some_and(|block| block.has("text"));
     let last = blocks.iter().rposition(is_text);
     let mut logprobs = Some(logprobs.to_vec());
     for (at, block) in blocks.iter().enumerate() {
-        let Some(mut block) = Fields::read(block.get()) else { continue };
+        let Some(mut block) = Fields::of(block) else { continue };
         events.border();
         events.grow(Grows::Thoughts, block.text("thinking"), out);
         if !block.has("text") {

@@ -296,8 +296,8 @@ pub(super) fn reported(fields: &mut Fields<'_>) -> Option<Fault> {
 /// The one call of an event: an object, or a list of one as the older documents have it.
 fn one_call<'t>(message: &mut Fields<'t>) -> Option<Fields<'t>> {
     let raw = message.take("tool_calls")?;
-    Fields::read(raw.get()).or_else(|| {
+    Fields::of(raw).or_else(|| {
         let list: Vec<&RawValue> = serde_json::from_str(raw.get()).ok()?;
-        Fields::read(list.first()?.get())
+        Fields::of(list.first()?)
     })
 }

@@ -63,7 +63,7 @@ impl Answer {
         }
         self.begin(&mut chunk, out);
         for (at, raw) in chunk.items("candidates").into_iter().enumerate() {
-            let Some(mut fields) = Fields::read(raw.get()) else { continue };
+            let Some(mut fields) = Fields::of(raw) else { continue };
             let index = fields.whole("index").and_then(|index| usize::try_from(index).ok());
             let index = index.unwrap_or(at).min(MOST - 1);
             if self.candidates.len() <= index {
@@ -143,7 +143,7 @@ impl Reader<'_> {
         }
         let mut content = fields.inner("content").unwrap_or_default();
         for raw in content.items("parts") {
-            if let Some(part) = Fields::read(raw.get()) {
+            if let Some(part) = Fields::of(raw) {
                 self.part(part, raw);
             }
         }

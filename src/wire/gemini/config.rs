@@ -250,7 +250,7 @@ fn named(ask: &Ask, name: &str, snake: &str) -> Option<Json> {
     let top = ask.extras.get(name).or_else(|| ask.extras.get(snake));
     top.cloned().or_else(|| {
         let within = |json: &Json| {
-            let mut google = Fields::read(json.as_str())?;
+            let mut google = Fields::of(json.as_raw())?;
             google.json(snake).or_else(|| google.json(name))
         };
         let google = ask.extras.get("google").and_then(within);

@@ -11,7 +11,7 @@ use crate::wire::fields::Fields;
 pub(super) fn annotations(metadata: &[Json], text: &str) -> Vec<Annotation> {
     let mut found: Vec<Annotation> = Vec::new();
     for json in metadata {
-        let Some(mut fields) = Fields::read(json.as_str()) else { continue };
+        let Some(mut fields) = Fields::of(json.as_raw()) else { continue };
         let all: Vec<Annotation> = if fields.has("groundingChunks") {
             grounded(&mut fields, text)
         } else {
@@ -37,7 +37,7 @@ fn grounded(fields: &mut Fields<'_>, text: &str) -> Vec<Annotation> {
     let mut used = HashSet::new();
     let mut found = Vec::new();
     for raw in fields.items("groundingSupports") {
-        let Some(mut support) = Fields::read(raw.get()) else { continue };
+        let Some(mut support) = Fields::of(raw) else { continue };
         let segment = support.inner("segment");
         let range = segment.and_then(|segment| range(segment, text));
         let indices = support.lenient::<Vec<usize>>("groundingChunkIndices").unwrap_or_default();

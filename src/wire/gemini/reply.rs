@@ -32,7 +32,7 @@ pub(super) fn chunks(text: &[u8]) -> Option<Vec<Fields<'_>>> {
         return Fields::read(text).map(|chunk| vec![chunk]);
     }
     let items: Vec<&serde_json::value::RawValue> = serde_json::from_str(text).ok()?;
-    items.into_iter().map(|raw| Fields::read(raw.get())).collect()
+    items.into_iter().map(Fields::of).collect()
 }
 
 #[cfg(test)]

@@ -141,7 +141,7 @@ fn object(result: &ToolResult, has_media: bool) -> Json {
         _ => Cow::Owned(text),
     };
     let name = if result.is_error { "error" } else { "output" };
-    Json::of(&serde_json::json!({ name: told }))
+    Json::of(&HashMap::from([(name, told)]))
 }
 
 /// Numbers become floating-point numbers in Google's `Struct`, so a long id would come to the model changed.

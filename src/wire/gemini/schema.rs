@@ -6,6 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::conversation::Json;
+use crate::wire::fields::{Fields, listed};
 
 /// The subset of a function's schema; `None` where it takes no arguments.
 pub(super) fn parameters(schema: &Json) -> Option<Json> {
@@ -26,14 +27,14 @@ pub(super) fn response(schema: &Json) -> Json {
 
 /// Whether a schema asks for anything at all: a function without arguments is declared without a schema.
 pub(super) fn takes_arguments(schema: &Json) -> bool {
-    let Some(schema) = schema.read::<Map<String, Value>>() else { return false };
-    let names_some = |name: &str| match schema.get(name) {
-        Some(Value::Object(members)) => !members.is_empty(),
-        Some(Value::Array(items)) => !items.is_empty(),
-        Some(Value::String(_)) => true,
-        _ => false,
+    let Some(schema) = Fields::of(schema.as_raw()) else { return false };
+    let names_some = |name: &str| {
+        let Some(raw) = schema.peek(name) else { return false };
+        raw.get().starts_with('"')
+            || Fields::of(raw).is_some_and(|members| members.iter().next().is_some())
+            || listed(raw).is_some_and(|items| !items.is_empty())
     };
-    let open = matches!(schema.get("additionalProperties"), Some(Value::Bool(true)));
+    let open = schema.peek("additionalProperties").is_some_and(|open| open.get() == "true");
     let members = [
         "properties",
         "$ref",

@@ -104,7 +104,7 @@ impl Lines {
     }
 
     fn call(&mut self, raw: &RawValue, out: &mut Vec<Event>) {
-        let Some(mut call) = Fields::read(raw.get()) else { return };
+        let Some(mut call) = Fields::of(raw) else { return };
         let Some(mut function) = call.inner("function") else { return };
         // A call of nothing is a parser's stub, not a call (litellm#17425).
         let Some(name) = function.text("name").filter(|name| !name.is_empty()) else { return };
@@ -204,13 +204,13 @@ struct Entry {
 }
 
 fn logprob(raw: &RawValue) -> Option<Json> {
-    let others = Fields::read(raw.get())?.items("top_logprobs");
+    let others = Fields::of(raw)?.items("top_logprobs");
     let others = others.into_iter().filter_map(entry).collect();
     Some(Json::of(&Entry { top_logprobs: Some(others), ..entry(raw)? }))
 }
 
 fn entry(raw: &RawValue) -> Option<Entry> {
-    let mut fields = Fields::read(raw.get())?;
+    let mut fields = Fields::of(raw)?;
     let token = fields.text("token")?;
     let bytes = fields.lenient("bytes").unwrap_or_else(|| token.clone().into_bytes());
     Some(Entry { logprob: fields.json("logprob")?, token, bytes, top_logprobs: None })

@@ -9,7 +9,7 @@ pub fn models(body: &[u8]) -> Option<Vec<String>> {
     fields.peek("models").filter(|models| models.get().starts_with('['))?;
     let entries = fields.items("models").into_iter();
     let named = entries.filter_map(|entry| {
-        let mut entry = Fields::read(entry.get())?;
+        let mut entry = Fields::of(entry)?;
         // Servers before 0.1.30 said only `name`.
         entry.text("model").or_else(|| entry.text("name"))
     });

@@ -15,12 +15,12 @@ use crate::wire::seal;
 /// Reads a block of a message, of the system prompt or of a tool's result.
 pub(super) fn block(raw: &RawValue, path: String, role: Role) -> Result<Part, Fault> {
     let mut fields = Fields::within(raw, path)?;
-    let kind = fields.string("type")?;
+    let kind = fields.word("type")?;
     let kind = fields.required("type", kind)?;
     let whole = || Part::new(foreign(raw));
     // A block may come without what its type asks for where a newer version of it has something else
     // instead; then it is opaque as well.
-    let content = match kind.as_str() {
+    let content = match &*kind {
         "text" => text(&mut fields)?,
         "image" => match media(&mut fields, MediaKind::Image)? {
             Some(media) => media,
@@ -80,8 +80,8 @@ fn text(fields: &mut Fields<'_>) -> Result<Content, Fault> {
 fn media(fields: &mut Fields<'_>, kind: MediaKind) -> Result<Option<Content>, Fault> {
     let source = fields.object("source")?;
     let mut source = fields.required("source", source)?;
-    let word = source.string("type")?;
-    let source = match source.required("type", word)?.as_str() {
+    let word = source.word("type")?;
+    let source = match &*source.required("type", word)? {
         "base64" => {
             let media_type = source.string("media_type")?;
             let data = source.string("data")?;
@@ -119,7 +119,7 @@ fn document(fields: &mut Fields<'_>) -> Result<Option<Document>, Fault> {
         return fields.required("source", None).map(Some);
     };
     let mut source = Fields::within(raw, fields.path("source"))?;
-    if source.string("type")?.as_deref() != Some("content") {
+    if source.word("type")?.as_deref() != Some("content") {
         let content = media(fields, MediaKind::Document)?;
         return Ok(content.map(|content| Document { content, source: None }));
     }
@@ -139,7 +139,7 @@ fn texts(raw: &RawValue) -> Option<String> {
     }
     let blocks: Vec<Json> = serde_json::from_str(raw.get()).ok()?;
     let texts: Option<Vec<String>> =
-        blocks.iter().map(|block| Fields::read(block.as_str())?.text("text")).collect();
+        blocks.iter().map(|block| Fields::of(block.as_raw())?.text("text")).collect();
     Some(texts?.join("\n"))
 }
 

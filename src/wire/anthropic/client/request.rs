@@ -74,8 +74,8 @@ fn read(mut fields: Fields<'_>) -> Result<Ask, Fault> {
 }
 
 fn turn(mut fields: Fields<'_>) -> Result<Turn, Fault> {
-    let word = fields.string("role")?;
-    let role = match fields.required("role", word)?.as_str() {
+    let word = fields.word("role")?;
+    let role = match &*fields.required("role", word)? {
         "user" => Role::User,
         "assistant" => Role::Assistant,
         // Claude Code sends these with its `mid-conversation-…` betas.

@@ -54,7 +54,7 @@ pub(super) fn keep_rest(mut fields: Fields<'_>, ask: &mut Ask) -> Result<(), Fau
 fn thinking(fields: &mut Fields<'_>, ask: &mut Ask) -> Result<(), Fault> {
     let Some(raw) = fields.peek("thinking") else { return Ok(()) };
     let mut thinking = Fields::within(raw, fields.path("thinking"))?;
-    let kind = thinking.string("type")?;
+    let kind = thinking.word("type")?;
     let kind = thinking.required("type", kind)?;
     let budget_tokens = thinking.count("budget_tokens")?;
     let show = word(&mut thinking, "display", |word| match word {
@@ -63,7 +63,7 @@ fn thinking(fields: &mut Fields<'_>, ask: &mut Ask) -> Result<(), Fault> {
         _ => None,
     });
     let mut reasoned = Reasoned { budget_tokens, show, ..Reasoned::default() };
-    match kind.as_str() {
+    match &*kind {
         "enabled" => {
             thinking.required("budget_tokens", budget_tokens)?;
         }
@@ -80,7 +80,7 @@ fn thinking(fields: &mut Fields<'_>, ask: &mut Ask) -> Result<(), Fault> {
 }
 
 fn text_format(format: Json) -> TextFormat {
-    let mut fields = Fields::read(format.as_str()).unwrap_or_default();
+    let mut fields = Fields::of(format.as_raw()).unwrap_or_default();
     match (fields.text("type").as_deref(), fields.json("schema")) {
         (Some("json_schema"), Some(schema)) if schema.is_object() => TextFormat::JsonSchema {
             name: "answer".to_owned(),

@@ -326,7 +326,7 @@ fn thought(reasoning: &mut Reasoning, last: &mut Option<u32>, delta: Delta) -> S
 
 /// A block of Anthropic's own, come whole: an input goes out as Anthropic streams it.
 fn own_block(index: u64, value: &Json, out: &mut Vec<u8>) {
-    let mut fields = Fields::read(value.as_str()).unwrap_or_default();
+    let mut fields = Fields::of(value.as_raw()).unwrap_or_default();
     let input = fields.json("input").filter(|input| input.is_object() && input.as_str() != "{}");
     let Some(input) = input else { return block_start(index, value.into(), out) };
     let rest = fields.rest(Format::Anthropic);

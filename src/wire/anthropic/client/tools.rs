@@ -14,11 +14,11 @@ pub(super) fn read(fields: &mut Fields<'_>, ask: &mut Ask) -> Result<(), Fault> 
     }
     let raw = fields.peek("tool_choice");
     if let (Some(raw), Some(mut choice)) = (raw, fields.object("tool_choice")?) {
-        let kind = choice.string("type")?;
+        let kind = choice.word("type")?;
         let kind = choice.required("type", kind)?;
         let single = choice.boolean("disable_parallel_tool_use")?;
         ask.parallel_tool_calls = single.map(|single| !single);
-        ask.tool_choice = Some(match kind.as_str() {
+        ask.tool_choice = Some(match &*kind {
             "auto" => ToolChoice::Auto,
             "any" => ToolChoice::Required,
             "none" => ToolChoice::None,
@@ -35,13 +35,13 @@ pub(super) fn read(fields: &mut Fields<'_>, ask: &mut Ask) -> Result<(), Fault> 
 
 fn tool(raw: &RawValue, path: String) -> Result<Tool, Fault> {
     let mut fields = Fields::within(raw, path)?;
-    let kind = fields.string("type")?;
+    let kind = fields.word("type")?;
     if let Some(kind) = kind.filter(|kind| kind != "custom") {
         // `mcp_toolset` has no name of its own.
         let name = fields.string("name")?.or(fields.string("mcp_server_name")?);
         let value = Json::of_raw(raw);
         return Ok(Tool {
-            name: name.unwrap_or(kind),
+            name: name.unwrap_or_else(|| kind.into_owned()),
             namespace: None,
             description: None,
             kind: ToolKind::Hosted { format: Format::Anthropic, value },

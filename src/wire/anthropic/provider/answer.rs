@@ -69,7 +69,7 @@ pub(super) fn finish(fields: &mut Fields<'_>) -> Option<Finish> {
 
 /// How a block begins: what it is, with what is known of it, and the rest of its fields.
 pub(super) fn begun(raw: &RawValue) -> Option<(Part, Begun)> {
-    let mut fields = Fields::read(raw.get())?;
+    let mut fields = Fields::of(raw)?;
     let kind = fields.text("type").unwrap_or_default();
     let seal = |data: String| Seal { format: Format::Anthropic, data };
     let (content, begun) = match kind.as_str() {

@@ -125,7 +125,7 @@ fn cited<'a>(text: &'a str, annotations: &'a [Annotation]) -> Option<Object<'a>>
     });
     // One that this gateway made up for another provider's citation proves nothing.
     let proven = own.filter(|value| {
-        let index = Fields::read(value.as_str()).and_then(|mut all| all.text("encrypted_index"));
+        let index = Fields::of(value.as_raw()).and_then(|mut all| all.text("encrypted_index"));
         index.as_deref() != Some("")
     });
     let citations: Vec<Node<'_>> = proven.map(Node::from).collect();

@@ -118,7 +118,7 @@ fn rest<'a>(
 
 /// Adds the members of an object that rode along.
 fn with_members<'a>(mut to: Object<'a>, from: Option<&Json>) -> Object<'a> {
-    let members = from.and_then(|from| Fields::read(from.as_str())).unwrap_or_default();
+    let members = from.and_then(|from| Fields::of(from.as_raw())).unwrap_or_default();
     for (name, value) in members.iter().filter(|(name, _)| !to.has(name)).collect::<Vec<_>>() {
         to.push(name.to_owned(), Json::of_raw(value));
     }

@@ -33,7 +33,7 @@ const FORMATS: [&str; 10] =
 /// A tool's schema, as it is; where it does not say so itself, that it is an object.
 pub(super) fn of_tool(schema: Option<&Json>) -> Json {
     let Some(schema) = schema else { return Json::of(&nothing()) };
-    let Some(mut fields) = Fields::read(schema.as_str()) else { return Json::of(&nothing()) };
+    let Some(mut fields) = Fields::of(schema.as_raw()) else { return Json::of(&nothing()) };
     if fields.text("type").as_deref() == Some("object") {
         return schema.clone();
     }
@@ -62,7 +62,7 @@ pub(super) fn is_held(schema: &Json) -> bool {
 
 /// Whether a schema is one of an object, as a tool's must be.
 pub(super) fn is_object(schema: &Json) -> bool {
-    let mut fields = Fields::read(schema.as_str()).unwrap_or_default();
+    let mut fields = Fields::of(schema.as_raw()).unwrap_or_default();
     fields.text("type").as_deref() == Some("object")
 }
 

@@ -158,7 +158,7 @@ impl Decoder {
     fn delta(&mut self, fields: &mut Fields<'_>, out: &mut Vec<Event>) {
         let index = fields.whole("index").unwrap_or_default();
         let Some(raw) = fields.take("delta") else { return };
-        let Some(mut delta) = Fields::read(raw.get()) else { return };
+        let Some(mut delta) = Fields::of(raw) else { return };
         let kind = delta.text("type").unwrap_or_default();
         let at = match self.live.iter().position(|live| live.index == index) {
             Some(at) => at,
@@ -294,7 +294,7 @@ fn unannounced(kind: &str) -> Option<(Part, Begun)> {
 
 /// A block with its input.
 fn with_input(block: &Json, input: Json) -> Json {
-    let mut fields = Fields::read(block.as_str()).unwrap_or_default();
+    let mut fields = Fields::of(block.as_raw()).unwrap_or_default();
     let mut all = Object::default();
     let members: Vec<(String, Json)> =
         fields.iter().map(|(name, raw)| (name.to_owned(), Json::of_raw(raw))).collect();

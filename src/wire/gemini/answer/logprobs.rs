@@ -14,7 +14,7 @@ pub(super) fn content(mut result: Fields<'_>) -> Option<Json> {
     for raw in chosen {
         let top = tops.next();
         let Some(mut entry) = token(raw.get()) else { continue };
-        let mut top = top.and_then(|raw| Fields::read(raw.get()));
+        let mut top = top.and_then(Fields::of);
         let alternatives = top.as_mut().map(|top| top.items("candidates")).unwrap_or_default();
         let alternatives: Vec<Value> =
             alternatives.into_iter().filter_map(|raw| token(raw.get())).collect();

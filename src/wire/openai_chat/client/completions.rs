@@ -223,10 +223,10 @@ impl Logprobs {
     /// Adds chat's entries; `offset` is where the first token begins. Returns where the next one does.
     fn extend(&mut self, list: &Json, mut offset: u64) -> u64 {
         for entry in list.read::<Vec<Json>>().unwrap_or_default() {
-            let Some(mut entry) = Fields::read(entry.as_str()) else { continue };
+            let Some(mut entry) = Fields::of(entry.as_raw()) else { continue };
             let token = entry.text("token").unwrap_or_default();
             let top = entry.items("top_logprobs").into_iter().filter_map(|likely| {
-                let mut likely = Fields::read(likely.get())?;
+                let mut likely = Fields::of(likely)?;
                 Some((likely.text("token")?, likely.lenient("logprob")?))
             });
             self.top_logprobs.push(top.collect());

@@ -84,7 +84,7 @@ pub(super) fn document(fields: &mut Fields<'_>) -> Result<Part, Fault> {
     let inner = fields.object("source")?;
     let mut inner = fields.required("source", inner)?;
     let media_type = inner.string("media_type")?;
-    let (data, url, kind) = (inner.string("data")?, inner.string("url")?, inner.string("type")?);
+    let (data, url, kind) = (inner.string("data")?, inner.string("url")?, inner.word("type")?);
     let source = match (kind.as_deref(), data, url) {
         (Some("text"), Some(text), _) => Source::Text(text),
         (_, Some(data), _) => {

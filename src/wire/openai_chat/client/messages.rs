@@ -42,7 +42,7 @@ struct History {
 
 impl History {
     fn add(&mut self, mut fields: Fields<'_>) -> Result<(), Fault> {
-        let role = fields.string("role")?;
+        let role = fields.word("role")?;
         let role = fields.required("role", role)?;
         let part = match &*role {
             "tool" => self.tool(&mut fields)?,
@@ -140,7 +140,7 @@ impl History {
     fn call(&mut self, mut fields: Fields<'_>) -> Result<Part, Fault> {
         let id = fields.string("id")?;
         let (id, packed) = unpacked(fields.required("id", id)?);
-        let kind = fields.string("type")?;
+        let kind = fields.word("type")?;
         // Stream fragments have it, and some clients leave it in.
         fields.take("index");
         let cache_control = fields.json("cache_control");

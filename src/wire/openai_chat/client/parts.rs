@@ -24,7 +24,7 @@ pub(super) fn content(fields: &mut Fields<'_>) -> Result<Option<Vec<Part>>, Faul
 
 fn part(raw: &RawValue, path: String) -> Result<Part, Fault> {
     let mut fields = Fields::within(raw, path)?;
-    let kind = fields.string("type")?;
+    let kind = fields.word("type")?;
     let kind = fields.required("type", kind)?;
     let cache_control = fields.json("cache_control");
     let part = match &*kind {

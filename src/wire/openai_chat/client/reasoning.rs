@@ -102,7 +102,7 @@ pub(super) fn thinking(fields: &mut Fields<'_>) -> Part {
     let text = if plain {
         fields.text("thinking").unwrap_or_default()
     } else {
-        let parts = fields.items("thinking").into_iter().map(|part| Fields::read(part.get()));
+        let parts = fields.items("thinking").into_iter().map(Fields::of);
         parts.filter_map(|part| part?.text("text")).collect()
     };
     let signature = fields.text("signature").unwrap_or_default();
@@ -119,7 +119,7 @@ pub(super) fn redacted(fields: &mut Fields<'_>) -> Part {
 pub(super) fn of_history(fields: &mut Fields<'_>) -> (Vec<Part>, HashMap<String, Seal>) {
     let mut blocks = Vec::new();
     for block in fields.items("thinking_blocks") {
-        let Some(mut block) = Fields::read(block.get()) else { continue };
+        let Some(mut block) = Fields::of(block) else { continue };
         match block.text("type").as_deref() {
             Some("redacted_thinking") => blocks.push(redacted(&mut block)),
             _ => blocks.push(thinking(&mut block)),
@@ -160,7 +160,7 @@ impl Details {
         let Some(raw) = fields.take("reasoning_details") else { return details };
         let list: Vec<&RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
         for detail in list {
-            let Some(mut detail) = Fields::read(detail.get()) else { continue };
+            let Some(mut detail) = Fields::of(detail) else { continue };
             if detail.text("origin").as_deref() != Some(ORIGIN) {
                 let seal = || Seal { format: CHAT, data: raw.get().to_owned() };
                 details.foreign.get_or_insert_with(seal);

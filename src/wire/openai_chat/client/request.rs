@@ -110,7 +110,7 @@ fn object(fields: &mut Fields<'_>, name: &str) -> Result<Option<Json>, Fault> {
 pub(super) fn text_format(fields: &mut Fields<'_>) -> Result<Option<TextFormat>, Fault> {
     let Some(raw) = fields.take("response_format") else { return Ok(None) };
     let mut format = Fields::within(raw, fields.path("response_format"))?;
-    let kind = format.string("type")?;
+    let kind = format.word("type")?;
     let kind = format.required("type", kind)?;
     let read = match &*kind {
         "text" => return Ok(None),
@@ -176,7 +176,7 @@ pub(super) fn reasoning(fields: &mut Fields<'_>) -> Result<Option<Reasoned>, Fau
 /// the same object without a budget.
 fn thought(mut fields: Fields<'_>, reasoned: &mut Reasoned) -> Result<(), Fault> {
     reasoned.budget_tokens = fields.count("budget_tokens")?;
-    match fields.string("type")?.as_deref() {
+    match fields.word("type")?.as_deref() {
         Some("disabled") => reasoned.disabled = true,
         Some("enabled") => reasoned.adaptive = reasoned.budget_tokens.is_none(),
         Some("adaptive" | "auto") => reasoned.adaptive = true,

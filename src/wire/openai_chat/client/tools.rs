@@ -66,7 +66,7 @@ pub(super) fn choice(fields: &mut Fields<'_>) -> Result<Option<ToolChoice>, Faul
 
 fn tool(raw: &RawValue, path: String) -> Result<Tool, Fault> {
     let mut fields = Fields::within(raw, path)?;
-    match fields.string("type")?.as_deref() {
+    match fields.word("type")?.as_deref() {
         Some("function") if !names_builtin(&fields) => {
             let inner = fields.object("function")?;
             let tool = function(fields.required("function", inner)?)?;
@@ -99,7 +99,7 @@ fn outer(tool: Tool, mut fields: Fields<'_>) -> Tool {
 
 /// Moonshot's `{"type":"builtin_function"}` has siblings that call themselves functions: `$web_search`.
 fn names_builtin(fields: &Fields<'_>) -> bool {
-    let inner = fields.peek("function").and_then(|raw| Fields::read(raw.get()));
+    let inner = fields.peek("function").and_then(Fields::of);
     inner.and_then(|mut inner| inner.text("name")).is_some_and(|name| name.starts_with('$'))
 }
 
@@ -130,7 +130,7 @@ fn custom(mut fields: Fields<'_>) -> Result<Tool, Fault> {
 /// Chat has a grammar's text one object deeper (`{"type":"grammar","grammar":{"syntax","definition"}}`) than
 /// responses, whose form is the one that is kept.
 fn flat_grammar(format: Json) -> Json {
-    let nested = Fields::read(format.as_str()).and_then(|mut fields| fields.inner("grammar"));
+    let nested = Fields::of(format.as_raw()).and_then(|mut fields| fields.inner("grammar"));
     let Some(mut grammar) = nested else { return format };
     let (syntax, definition) = (grammar.text("syntax"), grammar.text("definition"));
     json!({ "type": "grammar", "syntax": syntax, "definition": definition }).into()
@@ -172,7 +172,7 @@ fn simple(word: &str) -> Option<ToolChoice> {
 }
 
 fn chosen(mut fields: Fields<'_>, raw: &RawValue) -> Result<ToolChoice, Fault> {
-    let kind = fields.string("type")?;
+    let kind = fields.word("type")?;
     match kind.as_deref() {
         // `{"type":"tool","name"}` is Anthropic's, `{"type":"function","name"}` that of responses.
         None | Some("function" | "tool") => match fields.object("function")? {

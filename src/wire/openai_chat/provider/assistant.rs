@@ -184,7 +184,7 @@ pub(super) fn put_extras<'a>(
             writer.losses.add(format!("{}.{name}", writer.ask.turn_path(at)), why);
         } else if name == "audio" && writer.quirks.openai_models {
             // An answer's sound goes back as its id alone.
-            let id = Fields::read(value.as_str()).and_then(|mut audio| audio.text("id"));
+            let id = Fields::of(value.as_raw()).and_then(|mut audio| audio.text("id"));
             if let Some(id) = id.filter(|_| !fields.has("audio")) {
                 fields.put("audio", Object::default().with("id", Node::text(id)).node());
             }

@@ -276,6 +276,6 @@ fn text_of(raw: &RawValue) -> Cow<'_, str> {
 /// Gemini's thought signature
 /// (<https://ai.google.dev/gemini-api/docs/thought-signatures#openai>).
 fn signature(raw: &RawValue) -> Option<String> {
-    let mut google = Fields::read(raw.get())?.inner("google")?;
+    let mut google = Fields::of(raw)?.inner("google")?;
     google.text("thought_signature").filter(|signature| !signature.is_empty())
 }

@@ -85,7 +85,7 @@ pub(super) fn image(media: &Media) -> Option<Node<'_>> {
 
 /// Reads a picture of an answer: OpenRouter's `images`, and parts of a list.
 pub(super) fn drawn(raw: &RawValue) -> Option<Part> {
-    let mut fields = Fields::read(raw.get())?;
+    let mut fields = Fields::of(raw)?;
     let url = match fields.peek("image_url") {
         Some(raw) if raw.get().starts_with('"') => fields.text("image_url"),
         Some(_) => fields.inner("image_url").and_then(|mut inner| inner.text("url")),

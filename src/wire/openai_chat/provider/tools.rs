@@ -219,7 +219,7 @@ fn parameters<'a>(writer: &Writer<'_, '_>, schema: Option<&'a Json>) -> Node<'a>
     let Some(schema) = schema else {
         return Object::typed("object").with("properties", empty()).node();
     };
-    let Some(fields) = Fields::read(schema.as_str()).filter(|_| writer.mends) else {
+    let Some(fields) = Fields::of(schema.as_raw()).filter(|_| writer.mends) else {
         return Node::raw(schema);
     };
     let combined = ["$ref", "anyOf", "oneOf", "allOf"].iter().any(|name| fields.has(name));
@@ -241,7 +241,7 @@ fn parameters<'a>(writer: &Writer<'_, '_>, schema: Option<&'a Json>) -> Node<'a>
 
 /// Chat has a grammar's text one object deeper than responses, whose form is the one that is kept.
 fn nested_grammar(format: &Json) -> Node<'_> {
-    let Some(mut fields) = Fields::read(format.as_str()).filter(|fields| fields.has("definition"))
+    let Some(mut fields) = Fields::of(format.as_raw()).filter(|fields| fields.has("definition"))
     else {
         return Node::raw(format);
     };

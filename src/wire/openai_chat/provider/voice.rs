@@ -264,7 +264,7 @@ impl Voice {
 
 impl Sound {
     fn take(&mut self, raw: &RawValue) {
-        let Some(mut fields) = Fields::read(raw.get()) else { return };
+        let Some(mut fields) = Fields::of(raw) else { return };
         self.data.push_str(&fields.text("data").unwrap_or_default());
         self.transcript.push_str(&fields.text("transcript").unwrap_or_default());
         for name in ["id", "expires_at"] {
@@ -293,7 +293,7 @@ impl Sound {
 fn annotations(raw: &RawValue) -> Vec<Annotation> {
     let list: Vec<&RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
     let read = |raw: &&RawValue| {
-        let mut fields = Fields::read(raw.get())?;
+        let mut fields = Fields::of(raw)?;
         let cited = fields.inner("url_citation");
         let url = cited.and_then(|mut cited| {
             Some(Annotation::Url {
@@ -316,7 +316,7 @@ pub(super) fn sources(results: Option<&RawValue>, urls: Option<&RawValue>) -> Ve
         |raw: &'_ RawValue| -> Vec<Json> { serde_json::from_str(raw.get()).unwrap_or_default() };
     let results = results.map(list).unwrap_or_default();
     let read = |json: &Json| {
-        let mut fields = Fields::read(json.as_str())?;
+        let mut fields = Fields::of(json.as_raw())?;
         Some(url(fields.text("url")?, fields.text("title")))
     };
     let found: Vec<_> = results.iter().filter_map(read).collect();

@@ -4,8 +4,6 @@
 
 mod rows;
 
-use url::Url;
-
 use super::provider::model;
 use crate::conversation::stand_in::{Abilities, CallIds, IdCharset};
 use crate::conversation::{Ask, Effort, Format};
@@ -156,8 +154,7 @@ pub(super) fn of(target: &Target<'_>) -> &'static Quirks {
     if name != "openai" {
         return by_name.unwrap_or_else(|| unknown(target.model, ""));
     }
-    let url = Url::parse(target.base).ok();
-    let host = url.as_ref().and_then(Url::host_str).unwrap_or_default();
+    let host = host(target.base);
     let is = |known: &&str| {
         host.strip_suffix(known)
             .is_some_and(|rest| rest.is_empty() || rest.ends_with('.') || rest.ends_with('-'))
@@ -227,6 +224,15 @@ const STRAY: [&str; 5] = [
     "\"refusal\"",
 ];
 
+/// The host of a base URL, which has been parsed before: this is asked several times for each request.
+fn host(base: &str) -> &str {
+    let rest = base.split_once("://").map_or(base, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    // A port, but not the groups of an IPv6 address.
+    if host.starts_with('[') { host } else { host.split(':').next().unwrap_or_default() }
+}
+
 fn unknown(model: &str, host: &str) -> &'static Quirks {
     let thinks = ["deepseek", "kimi", "moonshot", "minimax", "mimo"];
     let model = model.to_ascii_lowercase();
@@ -277,6 +283,20 @@ mod tests {
     use super::*;
     use crate::wire::catalogue;
     use crate::wire::codec::Options;
+
+    #[test]
+    fn hosts_are_found_in_addresses() {
+        let known = [
+            ("https://api.openai.com/v1", "api.openai.com"),
+            ("https://api.openai.com", "api.openai.com"),
+            ("http://user:secret@eu.api.openai.com:8443/v1?x=/", "eu.api.openai.com"),
+            ("http://[::1]:8000/v1", "[::1]:8000"),
+            ("", ""),
+        ];
+        for (base, expected) in known {
+            assert_eq!(host(base), expected, "{base}");
+        }
+    }
 
     #[test]
     fn what_a_server_would_refuse_is_mended() {

@@ -98,7 +98,7 @@ pub(super) fn opened(sealed: &str) -> Option<String> {
 
 /// A message of the user.
 fn is_users(item: &Json) -> bool {
-    Fields::read(item.as_str()).is_some_and(|item| {
+    Fields::of(item.as_raw()).is_some_and(|item| {
         let is = |name, value| item.peek(name).is_some_and(|found| found.get() == value);
         is("type", "\"message\"") && is("role", "\"user\"")
     })

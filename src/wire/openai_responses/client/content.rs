@@ -22,8 +22,8 @@ pub(super) fn read(raw: &RawValue, path: &str) -> Result<Vec<Part>, Fault> {
 
 fn part(raw: &RawValue, path: String) -> Result<Part, Fault> {
     let mut fields = Fields::within(raw, path)?;
-    let kind = fields.string("type")?;
-    let content = match fields.required("type", kind)?.as_str() {
+    let kind = fields.word("type")?;
+    let content = match &*fields.required("type", kind)? {
         // `text` is what people write by hand, and what chat completions call it.
         "input_text" | "output_text" | "text" => text(&mut fields)?,
         "refusal" => {
@@ -57,7 +57,7 @@ fn text(fields: &mut Fields<'_>) -> Result<Content, Fault> {
 /// A citation; one without what a citation needs is carried as it is.
 fn annotation(raw: &RawValue) -> Annotation {
     let foreign = || Annotation::Foreign { format: FORMAT, value: Json::of_raw(raw) };
-    let Some(mut fields) = Fields::read(raw.get()) else { return foreign() };
+    let Some(mut fields) = Fields::of(raw) else { return foreign() };
     if fields.text("type").as_deref() != Some("url_citation") {
         return foreign();
     }

@@ -48,9 +48,9 @@ pub(super) fn read(raw: &RawValue, path: &str) -> Result<Read, Fault> {
 impl Read {
     fn item(&mut self, raw: &RawValue, path: String) -> Result<(), Fault> {
         let mut fields = Fields::within(raw, path)?;
-        let kind = fields.string("type")?;
+        let kind = fields.word("type")?;
         let kind = match &kind {
-            Some(kind) => kind.as_str(),
+            Some(kind) => &**kind,
             // Both may leave their type out.
             None if fields.has("role") => "message",
             None if fields.has("id") => "item_reference",
@@ -86,8 +86,8 @@ impl Read {
     }
 
     fn message(&mut self, mut fields: Fields<'_>) -> Result<(), Fault> {
-        let role = fields.string("role")?;
-        let role = match fields.required("role", role)?.as_str() {
+        let role = fields.word("role")?;
+        let role = match &*fields.required("role", role)? {
             "user" => Role::User,
             "assistant" => Role::Assistant,
             "system" => Role::System,
@@ -309,7 +309,7 @@ fn texts(fields: &mut Fields<'_>, name: &str) -> Result<Vec<String>, Fault> {
 
 /// A string, a list of content parts, or a list of another shape (a shell's outcomes), kept as JSON.
 fn result_content(raw: &RawValue, path: &str) -> Result<Vec<Part>, Fault> {
-    let is_content = |raw: &RawValue| Fields::read(raw.get()).is_none_or(|part| part.has("type"));
+    let is_content = |raw: &RawValue| Fields::of(raw).is_none_or(|part| part.has("type"));
     match raw.get().as_bytes().first() {
         Some(b'"') => {
             let text = as_string(raw).unwrap_or_default();

@@ -65,7 +65,7 @@ pub(super) fn items(fields: &mut Fields<'_>, seed: &str) -> Vec<Json> {
 
 /// The item with an id made of `digits`, unless it has one.
 pub(super) fn identified(item: &Json, digits: &str) -> Json {
-    let Some(fields) = Fields::read(item.as_str()) else { return item.clone() };
+    let Some(fields) = Fields::of(item.as_raw()) else { return item.clone() };
     if fields.has("id") {
         return item.clone();
     }
@@ -77,7 +77,7 @@ pub(super) fn identified(item: &Json, digits: &str) -> Json {
 
 /// An item as OpenAI lists it: with type, id and status, and content as a list.
 fn filled(item: Json, seed: &str, at: usize) -> Json {
-    let Some(fields) = Fields::read(item.as_str()) else { return item };
+    let Some(fields) = Fields::of(item.as_raw()) else { return item };
     let mut object = members(&fields);
     let kind = fields.peek("type").and_then(as_string);
     let kind = kind.or_else(|| fields.has("role").then(|| "message".to_owned()));
@@ -114,7 +114,7 @@ fn content(raw: Option<&RawValue>, is_assistants: bool) -> Json {
 }
 
 fn content_part(raw: &RawValue, text_kind: &str) -> Json {
-    let Some(fields) = Fields::read(raw.get()) else { return Json::of_raw(raw) };
+    let Some(fields) = Fields::of(raw) else { return Json::of_raw(raw) };
     let kind = fields.peek("type").and_then(as_string).unwrap_or_default();
     let mut object = members(&fields);
     if matches!(kind.as_str(), "text" | "input_text" | "output_text") {
@@ -123,7 +123,7 @@ fn content_part(raw: &RawValue, text_kind: &str) -> Json {
             object.put("annotations", Json::of(&[(); 0]));
         }
     } else if kind == "input_image" {
-        let wrapped = fields.peek("image_url").and_then(|url| Fields::read(url.get()));
+        let wrapped = fields.peek("image_url").and_then(Fields::of);
         if let Some(mut wrapped) = wrapped {
             object.put("image_url", wrapped.json("url").unwrap_or_else(|| Json::of(&())));
         }

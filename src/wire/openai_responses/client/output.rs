@@ -102,7 +102,7 @@ pub(super) fn id_of(part: &Part, stamp: &Stamp, index: usize) -> String {
         Content::Reasoning(reasoning) => reasoning.id.clone(),
         Content::ToolCall(call) => call.item_id.clone(),
         Content::Foreign { value, .. } => {
-            Fields::read(value.as_str()).and_then(|mut item| item.text("id"))
+            Fields::of(value.as_raw()).and_then(|mut item| item.text("id"))
         }
         _ => own(part, "id").and_then(Json::read),
     };
@@ -210,7 +210,7 @@ impl State {
 impl View {
     pub(super) fn of(echo: &Echo) -> Self {
         let summary = echo.get("reasoning").and_then(|reasoning| {
-            let mut reasoning = Fields::read(reasoning.as_str())?;
+            let mut reasoning = Fields::of(reasoning.as_raw())?;
             reasoning.text("summary").or_else(|| reasoning.text("generate_summary"))
         });
         let include: Vec<String> = echo.get("include").and_then(Json::read).unwrap_or_default();

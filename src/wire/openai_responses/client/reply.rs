@@ -3,8 +3,10 @@
 //! models or Open Responses require is there, with OpenAI's own default where the request says nothing.
 //! Object: <https://platform.openai.com/docs/api-reference/responses/object>, <https://www.openresponses.org>.
 
+use serde_json::value::RawValue;
+
 use super::super::super::codec::{Echo, Stamp, broke_off};
-use super::super::super::fields::Fields;
+use super::super::super::fields::{Fields, listed};
 use super::object::Object;
 use super::output::{empty_list, is_cut, output_items};
 use crate::conversation::{Finish, Head, Json, Reply, Usage};
@@ -167,58 +169,73 @@ fn service_tier(head: &Head, echo: &Echo) -> String {
     tier.unwrap_or_else(|| "default".into())
 }
 
-/// The fields that repeat the request.
-fn repeated(object: Object, echo: &Echo) -> Object {
-    let json = |text: &str| Json::parse(text).unwrap_or_else(|| Json::of(&()));
-    let or = |name: &str, default: &str| echo.get(name).cloned().unwrap_or_else(|| json(default));
-    let object = object
-        .with("previous_response_id", &or("previous_response_id", "null"))
-        .with("instructions", &or("instructions", "null"))
-        .with("tools", &tools(echo))
-        .with("tool_choice", &or("tool_choice", "\"auto\""))
-        .with("parallel_tool_calls", &or("parallel_tool_calls", "true"))
-        .with("text", &text(echo))
-        .with("reasoning", &reasoning(echo))
-        .with("temperature", &or("temperature", "1.0"))
-        .with("top_p", &or("top_p", "1.0"))
-        .with("presence_penalty", &or("presence_penalty", "0.0"))
-        .with("frequency_penalty", &or("frequency_penalty", "0.0"))
-        .with("top_logprobs", &or("top_logprobs", "0"))
-        .with("max_output_tokens", &or("max_output_tokens", "null"))
-        .with("max_tool_calls", &or("max_tool_calls", "null"))
-        .with("truncation", &or("truncation", "\"disabled\""))
-        .with("store", &or("store", "true"))
-        .with("background", &or("background", "false"))
-        .with("metadata", &or("metadata", "{}"))
-        .with("safety_identifier", &or("safety_identifier", "null"))
-        .with("prompt_cache_key", &or("prompt_cache_key", "null"))
-        .with("user", &or("user", "null"));
+/// The fields that repeat the request, in their order, each with what stands where the request says nothing.
+const REPEATED: [(&str, &str); 21] = [
+    ("previous_response_id", "null"),
+    ("instructions", "null"),
+    ("tools", "[]"),
+    ("tool_choice", "\"auto\""),
+    ("parallel_tool_calls", "true"),
+    ("text", "{}"),
+    ("reasoning", "{}"),
+    ("temperature", "1.0"),
+    ("top_p", "1.0"),
+    ("presence_penalty", "0.0"),
+    ("frequency_penalty", "0.0"),
+    ("top_logprobs", "0"),
+    ("max_output_tokens", "null"),
+    ("max_tool_calls", "null"),
+    ("truncation", "\"disabled\""),
+    ("store", "true"),
+    ("background", "false"),
+    ("metadata", "{}"),
+    ("safety_identifier", "null"),
+    ("prompt_cache_key", "null"),
+    ("user", "null"),
+];
+
+fn repeated(mut object: Object, echo: &Echo) -> Object {
+    for (name, default) in REPEATED {
+        object.put(
+            name,
+            match name {
+                "tools" => tools(echo),
+                "text" => text(echo),
+                "reasoning" => reasoning(echo),
+                _ => echo.get(name).cloned().or_else(|| Json::parse(default)).unwrap_or_else(null),
+            },
+        );
+    }
     let object = object.with_some("conversation", conversation(echo).as_ref());
     let object = object.with_some("prompt", echo.get("prompt"));
     object.with_some("prompt_cache_retention", echo.get("prompt_cache_retention"))
 }
 
+fn null() -> Json {
+    Json::of(&())
+}
+
 /// The tools as they were sent; a function's optional fields are there as `null`.
 fn tools(echo: &Echo) -> Json {
     let Some(list) = echo.get("tools") else { return empty_list() };
-    let sent: Vec<Json> = list.read().unwrap_or_default();
-    let full = |tool: Json| {
+    let full = |tool: &RawValue| {
         let is_function = |fields: &Fields<'_>| {
             fields.peek("type").is_some_and(|kind| kind.get() == "\"function\"")
         };
-        match Fields::read(tool.as_str()).filter(is_function) {
+        match Fields::of(tool).filter(is_function) {
             Some(fields) => filled(&fields, &["description", "parameters", "strict"]).into_json(),
-            None => tool,
+            None => Json::of_raw(tool),
         }
     };
+    let sent = listed(list.as_raw()).unwrap_or_default();
     Json::of(&sent.into_iter().map(full).collect::<Vec<_>>())
 }
 
 fn text(echo: &Echo) -> Json {
-    let sent = echo.get("text").and_then(|text| Fields::read(text.as_str())).unwrap_or_default();
+    let sent = echo.get("text").and_then(|text| Fields::of(text.as_raw())).unwrap_or_default();
     let format = match sent.peek("format") {
         Some(format) if format.get().contains("\"json_schema\"") => {
-            let format = Fields::read(format.get()).unwrap_or_default();
+            let format = Fields::of(format).unwrap_or_default();
             let mut format = filled(&format, &["description"]);
             if !format.has("strict") {
                 format.put("strict", Json::of(&false));
@@ -234,7 +251,7 @@ fn text(echo: &Echo) -> Json {
 }
 
 fn reasoning(echo: &Echo) -> Json {
-    let sent = echo.get("reasoning").and_then(|sent| Fields::read(sent.as_str()));
+    let sent = echo.get("reasoning").and_then(|sent| Fields::of(sent.as_raw()));
     filled(&sent.unwrap_or_default(), &["effort", "summary"]).into_json()
 }
 

@@ -158,8 +158,8 @@ fn read_text(fields: &mut Fields<'_>, ask: &mut Ask) -> Result<(), Fault> {
 
 fn text_format(raw: &RawValue) -> Result<Option<TextFormat>, Fault> {
     let mut format = Fields::within(raw, "text.format".into())?;
-    let kind = format.string("type")?;
-    Ok(match format.required("type", kind)?.as_str() {
+    let kind = format.word("type")?;
+    Ok(match &*format.required("type", kind)? {
         "text" => None,
         "json_object" => Some(TextFormat::JsonObject),
         "json_schema" => {

@@ -54,14 +54,14 @@ pub(super) fn choice(raw: &RawValue) -> Result<ToolChoice, Fault> {
         };
     }
     let mut fields = Fields::within(raw, "tool_choice".into())?;
-    let kind = fields.string("type")?;
+    let kind = fields.word("type")?;
     let kind = fields.required("type", kind)?;
-    let kind = match kind.as_str() {
+    let kind = match &*kind {
         "function" => CallKind::Function,
         "custom" => CallKind::Custom,
-        "local_shell" | "shell" => return Ok(named(kind, CallKind::LocalShell)),
-        "apply_patch" => return Ok(named(kind, CallKind::ApplyPatch)),
-        "tool_search" => return Ok(named(kind, CallKind::ToolSearch)),
+        "local_shell" | "shell" => return Ok(named(kind.into_owned(), CallKind::LocalShell)),
+        "apply_patch" => return Ok(named(kind.into_owned(), CallKind::ApplyPatch)),
+        "tool_search" => return Ok(named(kind.into_owned(), CallKind::ToolSearch)),
         "allowed_tools" => return allowed(&mut fields),
         _ => return Ok(ToolChoice::Foreign { format: FORMAT, value: Json::of_raw(raw) }),
     };
@@ -94,7 +94,7 @@ fn allowed(fields: &mut Fields<'_>) -> Result<ToolChoice, Fault> {
     let mut names = Vec::with_capacity(list.len());
     for (path, raw) in list {
         let mut tool = Fields::within(raw, path)?;
-        let kind = tool.string("type")?;
+        let kind = tool.word("type")?;
         // A hosted tool has no name but its type.
         names.push(match kind.as_deref() {
             Some("function" | "custom") | None => chosen_name(&mut tool)?,
@@ -106,7 +106,7 @@ fn allowed(fields: &mut Fields<'_>) -> Result<ToolChoice, Fault> {
 
 fn tool(raw: &RawValue, path: String, tools: &mut Vec<Tool>) -> Result<(), Fault> {
     let mut fields = Fields::within(raw, path)?;
-    let kind = fields.string("type")?;
+    let kind = fields.word("type")?;
     let kind = fields.required("type", kind)?;
     if kind == "namespace" {
         return namespace(fields, tools);
@@ -173,7 +173,7 @@ fn namespace(mut fields: Fields<'_>, tools: &mut Vec<Tool>) -> Result<(), Fault>
     let list = fields.required("tools", list)?;
     for (path, raw) in list {
         let mut inner = Fields::within(raw, path)?;
-        let kind = inner.string("type")?;
+        let kind = inner.word("type")?;
         let kind = inner.required("type", kind)?;
         let mut tool = leaf(&kind, raw, inner)?;
         tool.namespace = Some(name.clone());

@@ -38,7 +38,7 @@ pub(super) enum What {
 
 /// Reads an item.
 pub(super) fn item(raw: &RawValue) -> Option<Item> {
-    let mut fields = Fields::read(raw.get())?;
+    let mut fields = Fields::of(raw)?;
     let kind = fields.text("type").unwrap_or_default();
     let id = fields.text("id").filter(|id| !id.is_empty());
     let what = match kind.as_str() {
@@ -131,7 +131,7 @@ pub(super) fn usage(response: &mut Fields<'_>) -> Option<Usage> {
 /// A citation.
 pub(super) fn annotation(raw: &RawValue) -> Annotation {
     let foreign = || Annotation::Foreign { format: FORMAT, value: Json::of_raw(raw) };
-    let Some(mut fields) = Fields::read(raw.get()) else { return foreign() };
+    let Some(mut fields) = Fields::of(raw) else { return foreign() };
     if fields.text("type").as_deref() != Some("url_citation") {
         return foreign();
     }
@@ -181,7 +181,7 @@ fn message(mut fields: Fields<'_>, id: Option<&str>) -> What {
 
 /// A part of a message; `None` for an empty one, and for kinds nobody knows.
 fn content(raw: &RawValue) -> Option<Content> {
-    let mut fields = Fields::read(raw.get())?;
+    let mut fields = Fields::of(raw)?;
     match fields.text("type").as_deref() {
         Some("refusal") => {
             fields.text("refusal").filter(|text| !text.is_empty()).map(Content::Refusal)
@@ -196,7 +196,7 @@ fn content(raw: &RawValue) -> Option<Content> {
 
 fn reasoning(mut fields: Fields<'_>, id: Option<String>) -> Reasoning {
     let texts = |items: Vec<&RawValue>| -> Vec<String> {
-        let text = |raw: &RawValue| Fields::read(raw.get())?.text("text");
+        let text = |raw: &RawValue| Fields::of(raw)?.text("text");
         items.into_iter().filter_map(text).collect()
     };
     let sealed = fields.text("encrypted_content").filter(|sealed| !sealed.is_empty());
@@ -218,7 +218,7 @@ fn call_kind(kind: &str, fields: &Fields<'_>) -> Option<CallKind> {
         "local_shell_call" => Some(CallKind::LocalShell),
         // In a container it is the provider that runs the commands.
         "shell_call" => {
-            let place = fields.peek("environment").and_then(|place| Fields::read(place.get()));
+            let place = fields.peek("environment").and_then(Fields::of);
             let place = place.and_then(|mut place| place.text("type"));
             place.is_none_or(|place| place == "local").then_some(CallKind::LocalShell)
         }

@@ -203,7 +203,7 @@ fn summary(reasoned: &Reasoned) -> Option<&str> {
 /// With what its own client's half has left of the object of that name.
 fn merged(mut object: Object, ask: &Ask, name: &str) -> Option<Object> {
     let kept = ask.extras.of(FORMAT).iter().find(|(field, _)| field == name);
-    let kept = kept.and_then(|(_, kept)| Fields::read(kept.as_str())).unwrap_or_default();
+    let kept = kept.and_then(|(_, kept)| Fields::of(kept.as_raw())).unwrap_or_default();
     for (name, value) in kept.iter() {
         if !object.has(name) {
             object.put(name.to_owned(), Json::of_raw(value));

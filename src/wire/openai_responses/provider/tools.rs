@@ -123,10 +123,10 @@ fn one(tool: &Tool, asked: Format) -> Option<Json> {
 
 /// A grammar in chat's shape (`{"type":"grammar","grammar":{…}}`) has one level more.
 fn flat_grammar(format: &Json) -> Json {
-    let inner = Fields::read(format.as_str()).and_then(|mut format| format.json("grammar"));
+    let inner = Fields::of(format.as_raw()).and_then(|mut format| format.json("grammar"));
     let Some(inner) = inner.filter(Json::is_object) else { return format.clone() };
     let mut flat = Object::of_type("grammar");
-    let fields = Fields::read(inner.as_str()).unwrap_or_default();
+    let fields = Fields::of(inner.as_raw()).unwrap_or_default();
     for (name, value) in fields.iter() {
         flat.put(name.to_owned(), Json::of_raw(value));
     }
