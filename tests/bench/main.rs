@@ -5,6 +5,10 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program whose output is a table")]
 
+mod answers;
+mod codec;
+mod conversation;
+mod hub;
 mod load;
 mod machine;
 mod measure;
@@ -20,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 
+use crate::hub::Translated;
 use crate::measure::{Measure, PHASES};
 use crate::report::Results;
 use crate::target::{Kind, Target};
@@ -28,7 +33,7 @@ use crate::upstream::Upstream;
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// No new round begins after this time.
-const BUDGET: Duration = Duration::from_secs(210);
+const BUDGET: Duration = Duration::from_secs(420);
 /// Fresh starts of each proxy, of which the median time to readiness is reported.
 const STARTS: usize = 7;
 /// The marker comments between which `--write` puts its table.
@@ -41,7 +46,8 @@ struct Arguments {
     /// Only these targets (direct, nginx, tidegate), separated by commas.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// Only these phases (throughput, body8, body128, answer128, latency, first-token, burst, paced).
+    /// Only these phases (throughput, body8, body128, answer128, latency, first-token, burst, paced,
+    /// translated).
     #[arg(long, value_delimiter = ',')]
     phases: Vec<String>,
     /// Seconds of load per phase, target and round.
@@ -56,6 +62,16 @@ struct Arguments {
     /// Put the table into this file, between its marker comments.
     #[arg(long)]
     write: Option<PathBuf>,
+    /// Only what the formats themselves cost, which takes a few seconds and no proxies.
+    #[arg(long)]
+    codec: bool,
+    /// Do one kind of work over and over and say nothing, for a profiler: the client's format, `verbatim` or
+    /// the provider's format, the work (`openai_chat,gemini,chunk`).
+    #[arg(long, value_delimiter = ',')]
+    repeat: Vec<String>,
+    /// How often.
+    #[arg(long, default_value_t = 1)]
+    times: usize,
     /// Passed by Cargo.
     #[arg(long, hide = true)]
     bench: bool,
@@ -63,18 +79,35 @@ struct Arguments {
 
 fn main() -> Outcome<()> {
     let arguments = Arguments::parse();
+    if let [client, lane, work] = &*arguments.repeat {
+        return hub::repeat(client, lane, work, arguments.times);
+    }
+    let mut translated = Translated::default();
+    if arguments.codec {
+        for _ in 0..arguments.rounds {
+            translated.round(None)?;
+        }
+        println!("{}", translated.markdown());
+        return Ok(());
+    }
     let upstream = Upstream::start()?;
     let mut results = Results::default();
     let targets = start(&arguments, &upstream, &mut results);
-    let rounds = run(&arguments, &targets, &mut results)?;
+    let rounds = run(&arguments, &targets, &mut results, &mut translated)?;
     for target in &targets {
         if let Some(peak) = target.memory("VmHWM") {
             results.add(target.kind, Measure::Peak, peak);
         }
     }
-    let report = format!("{}\n\n{}", conditions(&arguments, rounds), results.markdown());
+    let report = format!(
+        "{}\n\n{}\n{}",
+        conditions(&arguments, rounds),
+        results.markdown(),
+        translated.markdown()
+    );
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&results.json())?);
+        let all = serde_json::json!({ "proxies": results.json(), "translated": translated.json() });
+        println!("{}", serde_json::to_string_pretty(&all)?);
     } else {
         println!("{report}");
     }
@@ -120,7 +153,12 @@ fn prepare(kind: Kind, upstream: &Upstream, results: &mut Results) -> Outcome<Ta
 }
 
 /// Runs the rounds; returns how many were completed.
-fn run(arguments: &Arguments, targets: &[Target], results: &mut Results) -> Outcome<usize> {
+fn run(
+    arguments: &Arguments,
+    targets: &[Target],
+    results: &mut Results,
+    translated: &mut Translated,
+) -> Outcome<usize> {
     let started = Instant::now();
     let time = Duration::try_from_secs_f64(arguments.seconds)?;
     let mut order: VecDeque<&Target> = targets.iter().collect();
@@ -137,6 +175,12 @@ fn run(arguments: &Arguments, targets: &[Target], results: &mut Results) -> Outc
                     results.add(target.kind, measure, figure);
                 }
             }
+        }
+        let gateway = targets.iter().find(|target| target.kind == Kind::Tidegate);
+        if wanted(&arguments.phases, "translated")
+            && let Some(gateway) = gateway
+        {
+            translated.round(Some((gateway, time / 3)))?;
         }
         // Nobody always goes first.
         order.rotate_left(1.min(order.len()));

@@ -3,6 +3,9 @@
 
 use std::time::Duration;
 
+use tidegate::conversation::Format;
+
+use crate::answers::CHUNKS;
 use crate::target::Target;
 use crate::upstream::{BURST_CHUNKS, PACED_CHUNKS, PACED_PAUSE};
 use crate::{Outcome, load};
@@ -142,6 +145,24 @@ fn chunks(
     };
     let chunks = done.requests as f64 * per_stream as f64;
     Ok(vec![(measure, microseconds(after - before) / chunks)])
+}
+
+/// What translation costs with everything around it: CPU of one 16 KiB request, or of one chunk of a stream, in
+/// microseconds; `None` for the upstream itself.
+pub(crate) fn translated(
+    target: &Target,
+    time: Duration,
+    client: Format,
+    provider: Format,
+    stream: bool,
+) -> Outcome<Option<f64>> {
+    let request = target.translated(client, provider, stream);
+    let (connections, pieces) = if stream { (8, CHUNKS) } else { (16, 1) };
+    let before = target.settled_cpu();
+    let at_least = if stream { CHUNKS * CHUNK_AT_LEAST / 2 } else { 1 };
+    let done = load::closed(target.address, &request, connections, time, at_least)?;
+    let (Some(before), Some(after)) = (before, target.settled_cpu()) else { return Ok(None) };
+    Ok(Some(microseconds(after - before) / (done.requests as f64 * pieces as f64)))
 }
 
 fn microseconds(time: Duration) -> f64 {

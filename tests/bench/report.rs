@@ -140,7 +140,7 @@ impl Results {
 }
 
 /// The middle of the rounds; `None` where nothing was measured.
-fn median(figures: &[f64]) -> Option<f64> {
+pub(crate) fn median(figures: &[f64]) -> Option<f64> {
     let mut sorted = figures.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;
@@ -151,7 +151,7 @@ fn median(figures: &[f64]) -> Option<f64> {
 }
 
 /// Three digits that mean something, and no more.
-fn spell(figure: f64) -> String {
+pub(crate) fn spell(figure: f64) -> String {
     match figure.abs() {
         large if large >= 100.0 => format!("{figure:.0}"),
         middle if middle >= 10.0 => format!("{figure:.1}"),

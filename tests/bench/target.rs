@@ -9,9 +9,12 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use tidegate::conversation::Format;
 
+use crate::answers::{self, PROVIDERS};
+use crate::conversation::{self, CLIENTS};
 use crate::machine::Tree;
-use crate::upstream::Upstream;
+use crate::upstream::{self, Upstream};
 use crate::wire::{self, Rendered};
 use crate::{Outcome, load};
 
@@ -85,6 +88,15 @@ impl Target {
         };
         let body = wire::chat_body(&format!("bench-{route}"), size, streamed);
         wire::post(&path, &self.address.to_string(), CLIENT_KEY, &body)
+    }
+
+    /// An agent's request of 16 KiB in a client's format, for a provider of another.
+    pub(crate) fn translated(&self, client: Format, provider: Format, stream: bool) -> Rendered {
+        let known = CLIENTS.iter().find(|(format, _)| *format == client);
+        let path = known.map_or("/", |(_, path)| path);
+        let model = format!("bench-{}", upstream::segment(provider, stream));
+        let body = conversation::agent(client, &model, stream);
+        wire::post(path, &self.address.to_string(), CLIENT_KEY, &body)
     }
 
     /// One request of each route, and a look at what reached the upstream: a gateway that does not
@@ -248,8 +260,23 @@ fn tidegate(folder: &Path, upstream: SocketAddr, address: SocketAddr) -> Outcome
             )
         })
         .collect();
+    let translated: String = PROVIDERS
+        .iter()
+        .flat_map(|(format, prefix)| [(*format, prefix, false), (*format, prefix, true)])
+        .map(|(format, prefix, stream)| {
+            let segment = upstream::segment(format, stream);
+            // OpenAI has chat too, which its provider would be asked for first.
+            let route = if format == Format::OpenAiResponses { "responses/" } else { "" };
+            format!(
+                "  - model_name: bench-{segment}\n    litellm_params:\n\
+                 \x20     model: {prefix}/{route}{}\n      api_key: {UPSTREAM_KEY}\n\
+                 \x20     api_base: http://{upstream}/{segment}\n",
+                answers::model(format)
+            )
+        })
+        .collect();
     let config = format!(
-        "model_list:\n{models}virtual_keys:\n  - api_key: {CLIENT_KEY}\n    key_alias: bench\n\
+        "model_list:\n{models}{translated}virtual_keys:\n  - api_key: {CLIENT_KEY}\n    key_alias: bench\n\
          \x20   models: [\"bench-*\"]\n"
     );
     let path = folder.join("config.yaml");

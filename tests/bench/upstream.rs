@@ -2,6 +2,7 @@
 //! thread. The path says which answer is wanted, so that no request body is parsed on the shared
 //! cores. It must not know which target is asking.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,9 +17,11 @@ use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use tidegate::conversation::Format;
 use tokio::net::TcpListener;
 
 use crate::Outcome;
+use crate::answers::{self, PROVIDERS};
 
 /// Chunks in one burst stream, without the closing usage chunk.
 pub(crate) const BURST_CHUNKS: usize = 1_000;
@@ -55,6 +58,19 @@ struct Answers {
     chunk: Bytes,
     usage: Bytes,
     done: Bytes,
+    /// The same answer in every provider's format, by the first segment of the path.
+    others: HashMap<String, Other>,
+}
+
+/// An answer in a provider's format: whole, or frame by frame.
+struct Other {
+    content_type: &'static str,
+    frames: Vec<Bytes>,
+}
+
+/// The first path segment under which a provider of a format answers.
+pub(crate) fn segment(format: Format, streamed: bool) -> String {
+    format!("{}-{}", format.as_str(), if streamed { "stream" } else { "whole" })
 }
 
 impl Upstream {
@@ -110,7 +126,8 @@ async fn answer(
 ) -> Result<Response<Body>, hyper::Error> {
     let arrived = Instant::now();
     let (head, body) = request.into_parts();
-    let streamed = !matches!(first_segment(head.uri.path()), "plain" | "large");
+    let other = answers.others.get(first_segment(head.uri.path()));
+    let streamed = other.is_none() && !matches!(first_segment(head.uri.path()), "plain" | "large");
     let armed = seen.armed.load(std::sync::atomic::Ordering::Relaxed);
     let body =
         if streamed || armed { body.collect().await?.to_bytes() } else { drain(body).await? };
@@ -119,6 +136,9 @@ async fn answer(
     if armed && let Ok(mut last) = seen.last.lock() {
         let key = head.headers.get("authorization").and_then(|value| value.to_str().ok());
         *last = Some((key.unwrap_or_default().to_owned(), body));
+    }
+    if let Some(other) = other {
+        return Ok(translatable(other));
     }
     Ok(match first_segment(head.uri.path()) {
         "large" => whole(&answers.large),
@@ -146,6 +166,18 @@ fn whole(answer: &Bytes) -> Response<Body> {
     response
         .headers_mut()
         .insert("content-type", http::HeaderValue::from_static("application/json"));
+    response
+}
+
+fn translatable(other: &Other) -> Response<Body> {
+    let frames = stream::iter(other.frames.clone()).map(|bytes| Ok(Frame::data(bytes)));
+    let body = match other.frames.as_slice() {
+        [whole] => Full::new(whole.clone()).boxed_unsync(),
+        _ => BodyExt::boxed_unsync(StreamBody::new(frames)),
+    };
+    let mut response = Response::new(body);
+    let content_type = http::HeaderValue::from_static(other.content_type);
+    response.headers_mut().insert("content-type", content_type);
     response
 }
 
@@ -205,6 +237,18 @@ impl Answers {
                   {\"prompt_tokens\":9,\"completion_tokens\":1000,\"total_tokens\":1009}}\n\n",
             ),
             done: Bytes::from_static(b"data: [DONE]\n\n"),
+            others: PROVIDERS
+                .iter()
+                .flat_map(|(format, _)| [(*format, false), (*format, true)])
+                .map(|(format, streamed)| {
+                    let frames = match streamed {
+                        true => answers::stream(format),
+                        false => vec![answers::whole(format)],
+                    };
+                    let content_type = answers::content_type(format, streamed);
+                    (segment(format, streamed), Other { content_type, frames })
+                })
+                .collect(),
         }
     }
 }
