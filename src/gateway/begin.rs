@@ -37,10 +37,11 @@ pub(super) struct Begun {
     pub tap: Tap,
     /// What of the request did not reach the provider.
     pub losses: Losses,
-    /// The whole answer, where it was wanted and is here.
-    pub kept: Option<conversation::Reply>,
+    /// The whole answer, where it was wanted and is here. Boxed, like what follows: a beginning is handed on by
+    /// many, and few have these.
+    pub kept: Option<Box<conversation::Reply>>,
     /// What wants the answer once it is complete.
-    pub keeper: Option<Keeper>,
+    pub keeper: Option<Box<Keeper>>,
 }
 
 /// How much of the answer is here.

@@ -330,7 +330,7 @@ fn respond(live: &Live, begun: Begun, strip_usage: bool, mut record: Record) -> 
             record.note_sent(&bytes);
             record.end();
             if let Some(keeper) = begun.keeper {
-                keeper.keep(begun.tap.response_id.as_deref(), begun.kept.as_ref());
+                keeper.keep(begun.tap.response_id.as_deref(), begun.kept.as_deref());
             }
             Outgoing::Whole(bytes)
         }

@@ -60,7 +60,7 @@ pub struct Relay {
     owed: Option<u64>,
     silence: Silence,
     /// What wants the answer once it is complete.
-    keeper: Option<Keeper>,
+    keeper: Option<Box<Keeper>>,
     record: Record,
 }
 
@@ -119,7 +119,7 @@ impl Relay {
         rest: ReplyBody,
         manner: Manner,
         tap: Tap,
-        keeper: Option<Keeper>,
+        keeper: Option<Box<Keeper>>,
         record: Record,
     ) -> Self {
         let shape = match manner.flow {

@@ -247,7 +247,7 @@ fn told(mut reply: Reply, written: &mut Written, shape: Shape<'_>) -> Result<Beg
         let mut translation = translation(written, shape);
         translation.tell(reply, &mut tap);
         let whole = translation.take().unwrap_or_default();
-        let kept = translation.kept();
+        let kept = translation.kept().map(Box::new);
         return Ok(Begun { kept, ..Begun::new(stream_headers(), Content::Whole(whole), tap) });
     }
     written.names.restore_reply(&mut reply);
@@ -258,7 +258,7 @@ fn told(mut reply: Reply, written: &mut Written, shape: Shape<'_>) -> Result<Beg
     let body = (shape.client.reply)(&reply, &written.echo, &shape.stamp).map_err(Miss::of_fault)?;
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let kept = shape.keep.then_some(reply);
+    let kept = shape.keep.then(|| Box::new(reply));
     let content = Content::Whole(Bytes::from(body));
     Ok(Begun { kept, ..Begun::new(headers, content, tap) })
 }

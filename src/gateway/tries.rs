@@ -154,7 +154,7 @@ impl Asked<'_> {
         if let Some(mut thread) = self.take_thread() {
             thread.forget_items();
             let deployment = deployment.id.clone();
-            begun.keeper = Some(Keeper::Way { thread, deployment });
+            begun.keeper = Some(Box::new(Keeper::Way { thread, deployment }));
         }
         Ok(begun)
     }
@@ -228,7 +228,7 @@ impl Asked<'_> {
         };
         let mut begun = translated::begin(reply, written, shape, patience).await?;
         if let (Some(thread), Some(echo)) = (self.take_thread(), kept_echo) {
-            begun.keeper = Some(Keeper::Whole { thread, client, echo, stamp });
+            begun.keeper = Some(Box::new(Keeper::Whole { thread, client, echo, stamp }));
         }
         Ok(begun)
     }

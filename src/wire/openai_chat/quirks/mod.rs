@@ -149,18 +149,24 @@ const FIELDS: [&str; 25] = [
 /// The row for a target. What stands behind `openai/` with a base of its own is known by its host, or not at
 /// all.
 pub(super) fn of(target: &Target<'_>) -> &'static Quirks {
+    known(target).unwrap_or_else(|| {
+        let is_openai = target.provider.name == "openai";
+        unknown(target.model, if is_openai { host(target.base) } else { "" })
+    })
+}
+
+/// The row of a server that has one.
+fn known(target: &Target<'_>) -> Option<&'static Quirks> {
     let name = target.provider.name;
-    let by_name = ROWS.iter().find(|row| row.name == name);
     if name != "openai" {
-        return by_name.unwrap_or_else(|| unknown(target.model, ""));
+        return ROWS.iter().find(|row| row.name == name);
     }
     let host = host(target.base);
     let is = |known: &&str| {
         host.strip_suffix(known)
             .is_some_and(|rest| rest.is_empty() || rest.ends_with('.') || rest.ends_with('-'))
     };
-    let by_host = ROWS.iter().find(|row| row.hosts.iter().any(is));
-    by_host.unwrap_or_else(|| unknown(target.model, host))
+    ROWS.iter().find(|row| row.hosts.iter().any(is))
 }
 
 /// What tools and ids a server takes as they are.
@@ -178,10 +184,7 @@ pub fn abilities(target: &Target<'_>) -> Abilities {
 /// Whether a body of chat completions holds something that the server refuses and a translation would mend:
 /// then it must not pass as it is. A server that is not known is trusted to take what its client sends.
 pub fn wants_mending(target: &Target<'_>, body: &[u8]) -> bool {
-    let quirks = of(target);
-    if quirks.name.is_empty() {
-        return false;
-    }
+    let Some(quirks) = known(target) else { return false };
     let Some(fields) = Fields::of_bytes(body) else { return false };
     let is_openai = quirks.openai_models && model::Model::of(target) != model::Model::Plain;
     let refuses = |name: &str| {

@@ -24,7 +24,7 @@ pub fn missing_call(items: &[Json]) -> Option<String> {
     let mut calls = HashSet::new();
     let mut results = Vec::new();
     for item in items {
-        let mut fields = Fields::read(item.as_str())?;
+        let mut fields = Fields::of(item.as_raw())?;
         let kind = fields.text("type").unwrap_or_default();
         if kind == "item_reference" {
             return None;
