@@ -1,6 +1,6 @@
 //! Mending a history that providers would refuse: results apart from their calls, doubled, lost, or of calls
-//! nobody made; neighbours that speak with the same voice. What is well-formed stays as it is. Nothing here
-//! knows a format; those that are strict about turns ask for it.
+//! nobody made. What is well-formed stays as it is. Nothing here knows a format; formats in which roles
+//! alternate merge what they write.
 
 use std::collections::{HashMap, HashSet};
 
@@ -22,29 +22,6 @@ pub fn pair_results(ask: &mut Ask) {
     let turns: Vec<Walked> = turns.into_iter().map(|turn| pairs.walk(turn)).collect();
     pairs.settle();
     ask.turns = pairs.rebuild(turns);
-}
-
-/// Neighbours of the same role as one turn, for formats in which roles alternate. A user's results come
-/// first in it. The first turn's name and extras stay, else the later one's.
-pub fn merge_turns(turns: Vec<Turn>) -> Vec<Turn> {
-    let mut merged: Vec<Turn> = Vec::with_capacity(turns.len());
-    for turn in turns {
-        match merged.last_mut() {
-            Some(last) if last.role == turn.role => {
-                last.parts.extend(turn.parts);
-                last.name = last.name.take().or(turn.name);
-                if last.extras.is_empty() {
-                    last.extras = turn.extras;
-                }
-            }
-            _ => merged.push(turn),
-        }
-    }
-    for turn in merged.iter_mut().filter(|turn| turn.role == Role::User) {
-        // Stable: the order within both kinds stays.
-        turn.parts.sort_by_key(|part| part.as_result().is_none());
-    }
-    merged
 }
 
 /// A turn whose results have been taken out.
@@ -326,15 +303,5 @@ mod tests {
             ],
             "Assistant: +0, +call_1\nUser: -0=a, -call_1=b\nAssistant: +0_2\nUser: -0_2=c",
         );
-    }
-
-    #[test]
-    fn neighbours_become_one() {
-        let turns = vec![
-            user(vec![Part::text("a")]),
-            user(vec![Part::text("b"), result("1", "x")]),
-            model(vec![Part::text("c")]),
-        ];
-        assert_eq!(told(&merge_turns(turns)), "User: -1=x, a, b\nAssistant: c");
     }
 }

@@ -86,9 +86,8 @@ pub(super) fn choose(
     };
     let hub = |format| Lane::Hub { client, format };
     if is_mock {
-        // The mock speaks OpenAI's formats; for others it is a provider of chat.
-        let speaks = matches!(client.format, Format::OpenAiChat | Format::OpenAiResponses);
-        return if speaks && asked.endpoint.mocked { Lane::Mock } else { hub(Format::OpenAiChat) };
+        // For what the mock does not answer itself it is a provider of chat.
+        return if asked.endpoint.mocked { Lane::Mock } else { hub(Format::OpenAiChat) };
     }
     let same = speaks(deployment, client.format, is_chat_only);
     // Claude on Vertex AI is spoken to in Anthropic's format, but not at Anthropic's address.

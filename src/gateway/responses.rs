@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderMap, Method};
 use jiff::Timestamp;
 use memchr::memmem;
 use serde_json::value::RawValue;
@@ -323,7 +323,7 @@ impl Gate {
                 path: format!("/responses/{id}{suffix}{query}").into(),
                 is_native: false,
                 model: deployment.model.as_str(),
-                headers: json_headers(),
+                headers: translated::typed(translated::JSON),
                 body: Content::Pieces(Vec::new()),
                 timeout: TIMEOUT,
             };
@@ -353,12 +353,6 @@ impl Gate {
             }
         }
     }
-}
-
-fn json_headers() -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers
 }
 
 /// One page of items (<https://platform.openai.com/docs/api-reference/responses/input-items>): the newest

@@ -16,16 +16,18 @@ use super::relay::Flow;
 use super::translation::Translation;
 use crate::config::snapshot::Deployment;
 use crate::conversation::think::{self, Think};
-use crate::conversation::{Event, Fold, Format, Reply};
+use crate::conversation::{Event, Fold, Reply};
 use crate::ground::fault::Fault;
 use crate::provider::{self, Failure, ReplyBody};
 use crate::wire::codec::{ClientHalf, Frame, Stamp};
 use crate::wire::framing::{Frames, Framing};
-use crate::wire::provider_error;
 use crate::wire::tap::{Family, Tap};
+use crate::wire::{formats, provider_error};
 
 /// A whole reply of a provider is held to be translated; a larger one is refused.
 pub(super) const MAX_REPLY: usize = 64 * 1024 * 1024;
+pub(super) const JSON: &str = "application/json";
+const EVENTS: &str = "text/event-stream; charset=utf-8";
 
 /// What shapes the answer.
 pub(super) struct Shape<'a> {
@@ -34,10 +36,15 @@ pub(super) struct Shape<'a> {
     pub(super) deployment: &'a Arc<Deployment>,
     /// The client wants a stream.
     pub(super) stream: bool,
-    /// Thoughts go into the text.
-    pub(super) merge_reasoning: bool,
     /// The whole answer is wanted when it is there.
     pub(super) keep: bool,
+}
+
+impl Shape<'_> {
+    /// Thoughts go into the text.
+    fn merges_reasoning(&self) -> bool {
+        self.deployment.options.merge_reasoning_content_in_choices
+    }
 }
 
 /// How long may be waited.
@@ -168,7 +175,7 @@ async fn streamed(
     let flow = Flow::Translated(Box::new(translation));
     let first = VecDeque::new();
     let content = Content::Flowing { first, rest: body, flow };
-    Ok(Begun::new(stream_headers(), content, tap))
+    Ok(Begun::new(typed(EVENTS), content, tap))
 }
 
 fn translation(written: &mut Written, shape: Shape<'_>) -> Translation {
@@ -177,7 +184,7 @@ fn translation(written: &mut Written, shape: Shape<'_>) -> Translation {
         Frames::new(half.framing),
         (half.stream)(std::mem::take(&mut written.context)),
         written.names.restorer(),
-        shape.merge_reasoning.then(Think::default),
+        shape.merges_reasoning().then(Think::default),
         (shape.client.stream)(std::mem::take(&mut written.echo), shape.stamp),
         shape.deployment.clone(),
         shape.keep,
@@ -248,25 +255,23 @@ fn told(mut reply: Reply, written: &mut Written, shape: Shape<'_>) -> Result<Beg
         translation.tell(reply, &mut tap);
         let whole = translation.take().unwrap_or_default();
         let kept = translation.kept().map(Box::new);
-        return Ok(Begun { kept, ..Begun::new(stream_headers(), Content::Whole(whole), tap) });
+        return Ok(Begun { kept, ..Begun::new(typed(EVENTS), Content::Whole(whole), tap) });
     }
     written.names.restore_reply(&mut reply);
     tap.observe_reply(&reply);
-    if shape.merge_reasoning {
+    if shape.merges_reasoning() {
         reply = think::merge_reply(reply);
     }
     let body = (shape.client.reply)(&reply, &written.echo, &shape.stamp).map_err(Miss::of_fault)?;
-    let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let kept = shape.keep.then(|| Box::new(reply));
     let content = Content::Whole(Bytes::from(body));
-    Ok(Begun { kept, ..Begun::new(headers, content, tap) })
+    Ok(Begun { kept, ..Begun::new(typed(JSON), content, tap) })
 }
 
-fn stream_headers() -> HeaderMap {
+/// Headers that say what an answer is.
+pub(super) fn typed(kind: &'static str) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    let kind = HeaderValue::from_static("text/event-stream; charset=utf-8");
-    headers.insert(header::CONTENT_TYPE, kind);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers
 }
 
@@ -283,20 +288,12 @@ pub(super) async fn convert(
     let mut tap = Tap::new(Family::Other);
     tap.reply(&body);
     let mut headers = reply.headers;
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
     Ok(Begun::new(headers, Content::Whole(body), tap))
 }
 
 /// How many tokens a request has, in the client's words.
-pub(super) fn counted(format: Format, tokens: u64) -> Begun {
-    let body = match format {
-        Format::OpenAiResponses => {
-            serde_json::json!({ "object": "response.input_tokens", "input_tokens": tokens })
-        }
-        _ => serde_json::json!({ "input_tokens": tokens }),
-    };
-    let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let body = Bytes::from(body.to_string());
-    Begun::new(headers, Content::Whole(body), Tap::new(Family::Other))
+pub(super) fn counted(client: &ClientHalf, tokens: u64) -> Begun {
+    let body = Bytes::from(formats::counted(client, tokens));
+    Begun::new(typed(JSON), Content::Whole(body), Tap::new(Family::Other))
 }

@@ -19,7 +19,6 @@ use crate::conversation::{Format, estimate};
 use crate::ground::fault::Fault;
 use crate::provider::{self, Call, Reply, mock};
 use crate::wire::codec::{ClientHalf, Outbound, Stamp};
-use crate::wire::tap::Family;
 use crate::wire::{drop_params, embeddings, envelope, rerank};
 
 impl Try for Asked<'_> {
@@ -133,8 +132,7 @@ impl Asked<'_> {
         } else {
             vec![Bytes::from(drop_params::without(&pieces.concat(), dropped).into_owned())]
         };
-        let is_native = matches!(self.endpoint.family, Family::Messages)
-            || deployment.formats.contains(&Format::Anthropic) && self.endpoint.client().is_some();
+        let is_native = self.endpoint.client().is_some_and(|client| is_native(client.format));
         let mut headers = forwarded(self.headers, HeaderValue::from_static("application/json"));
         if is_native {
             forward_anthropic(self.headers, &mut headers);
@@ -195,7 +193,7 @@ impl Asked<'_> {
             let call = Call {
                 method: Method::POST,
                 path: written.path.as_str().into(),
-                is_native: !matches!(format, Format::OpenAiChat | Format::OpenAiResponses),
+                is_native: is_native(format),
                 model: &candidate.model,
                 headers,
                 body: provider::Content::Pieces(written.body.clone()),
@@ -219,7 +217,6 @@ impl Asked<'_> {
             stamp: stamp.clone(),
             deployment,
             stream: self.envelope.stream,
-            merge_reasoning: deployment.options.merge_reasoning_content_in_choices,
             keep,
         };
         let patience = translated::Patience {
@@ -263,7 +260,7 @@ impl Asked<'_> {
     /// Tokens are counted here, by a rule of thumb: the provider has no endpoint for it.
     fn counted(&mut self, client: &'static ClientHalf) -> Result<Begun, Miss> {
         let (ask, _) = (client.request)(&self.body).map_err(Miss::refusal)?;
-        Ok(translated::counted(client.format, estimate::estimate_tokens(&ask)))
+        Ok(translated::counted(client, estimate::estimate_tokens(&ask)))
     }
 
     fn timeout(&self, live: &Live, deployment: &Deployment) -> Duration {
@@ -274,6 +271,11 @@ impl Asked<'_> {
             deployment.timeout.unwrap_or(routing.timeout)
         }
     }
+}
+
+/// Whether a format's paths are the provider's own, not OpenAI's beside them.
+fn is_native(format: Format) -> bool {
+    !matches!(format, Format::OpenAiChat | Format::OpenAiResponses)
 }
 
 /// What an Anthropic client says of versions and betas, for an Anthropic provider.

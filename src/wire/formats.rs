@@ -59,6 +59,14 @@ pub fn abilities(format: Format, target: &Target<'_>) -> Abilities {
     }
 }
 
+/// The answer to a request for the number of its tokens.
+pub fn counted(client: &ClientHalf, tokens: u64) -> Vec<u8> {
+    match client.format {
+        Format::OpenAiResponses => openai_responses::client::input_tokens(tokens),
+        _ => anthropic::client::count_reply(tokens),
+    }
+}
+
 /// The HTTP status that a failure has for the clients of a half: Anthropic's have one of their own for an
 /// overloaded provider.
 pub fn status(client: &ClientHalf, fault: &Fault) -> u16 {

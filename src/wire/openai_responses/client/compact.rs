@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::super::super::codec::{Asked, Echo, Stamp};
 use super::super::super::fields::Fields;
-use super::object::Object;
+use super::super::object::Object;
 use super::{listing, reply, request};
 use crate::conversation::{Content, Json, Part, Reply, Role, Turn};
 use crate::ground::fault::Fault;
@@ -73,15 +73,15 @@ pub(super) fn compaction_reply(
         .map(|(at, item)| listing::identified(item, &format!("{}{at:04x}", stamp.id)))
         .collect();
     let item = Object::of_type("compaction")
-        .with("id", &format!("cmp_{}", stamp.id))
-        .with("encrypted_content", &sealed(&summary));
+        .with("id", format!("cmp_{}", stamp.id))
+        .with("encrypted_content", sealed(&summary));
     output.push(item.into_json());
     let object = Object::default()
-        .with("id", &format!("resp_{}", stamp.id))
-        .with("object", &"response.compaction")
-        .with("created_at", &stamp.created)
+        .with("id", format!("resp_{}", stamp.id))
+        .with("object", "response.compaction")
+        .with("created_at", stamp.created)
         .with("output", &output)
-        .with("usage", &reply::usage_object(reply.usage.unwrap_or_default()));
+        .with("usage", reply::usage_object(reply.usage.unwrap_or_default()));
     Ok(object.into_json().as_str().as_bytes().to_vec())
 }
 

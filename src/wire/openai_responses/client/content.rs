@@ -4,8 +4,9 @@
 use serde_json::value::RawValue;
 
 use super::super::super::fields::{Fields, as_string, elements, wrong};
+use super::super::citation;
 use super::FORMAT;
-use crate::conversation::{Annotation, Content, Json, Media, MediaKind, Part, Source};
+use crate::conversation::{Content, Json, Media, MediaKind, Part, Source};
 use crate::ground::fault::Fault;
 
 /// Reads a string, or a list of content parts.
@@ -49,27 +50,9 @@ fn text(fields: &mut Fields<'_>) -> Result<Content, Fault> {
     let text = fields.string("text")?;
     let text = fields.required("text", text)?;
     let annotations = fields.list("annotations")?.unwrap_or_default();
-    let annotations = annotations.into_iter().map(|(_, raw)| annotation(raw)).collect();
+    let annotations = annotations.into_iter().map(|(_, raw)| citation::read(raw)).collect();
     let logprobs = fields.json("logprobs").filter(|logprobs| logprobs.as_str() != "[]");
     Ok(Content::Text { text, annotations, logprobs })
-}
-
-/// A citation; one without what a citation needs is carried as it is.
-fn annotation(raw: &RawValue) -> Annotation {
-    let foreign = || Annotation::Foreign { format: FORMAT, value: Json::of_raw(raw) };
-    let Some(mut fields) = Fields::of(raw) else { return foreign() };
-    if fields.text("type").as_deref() != Some("url_citation") {
-        return foreign();
-    }
-    match fields.text("url") {
-        Some(url) => Annotation::Url {
-            url,
-            title: fields.text("title").filter(|title| !title.is_empty()),
-            start: fields.whole("start_index"),
-            end: fields.whole("end_index"),
-        },
-        None => foreign(),
-    }
 }
 
 fn image(fields: &mut Fields<'_>) -> Result<Media, Fault> {

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use serde_json::value::RawValue;
 
 use super::super::super::fields::{Fields, as_string};
-use super::object::Object;
+use super::super::object::Object;
 use super::request;
 use crate::conversation::Json;
 
@@ -47,15 +47,15 @@ pub fn no_call(call_id: &str) -> String {
 
 /// The body that says how many tokens an input has.
 pub fn input_tokens(count: u64) -> Vec<u8> {
-    let object = Object::default().with("object", &"response.input_tokens");
-    object.with("input_tokens", &count).into_json().as_str().as_bytes().to_vec()
+    let object = Object::default().with("object", "response.input_tokens");
+    object.with("input_tokens", count).into_json().as_str().as_bytes().to_vec()
 }
 
 /// The items of `input`, filled up; with an empty `seed` without ids of ours.
 pub(super) fn items(fields: &mut Fields<'_>, seed: &str) -> Vec<Json> {
     let Some(input) = fields.take("input") else { return Vec::new() };
     if let Some(text) = as_string(input) {
-        let message = Object::of_type("message").with("role", &"user");
+        let message = Object::of_type("message").with("role", "user");
         let message = message.with("content", &[text_part("input_text", &text)]).into_json();
         return vec![filled(message, seed, 0)];
     }
@@ -135,8 +135,8 @@ fn content_part(raw: &RawValue, text_kind: &str) -> Json {
 }
 
 fn text_part(kind: &str, text: &str) -> Object {
-    let part = Object::of_type(kind).with("text", &text);
-    if kind == "output_text" { part.with("annotations", &[(); 0]) } else { part }
+    let part = Object::of_type(kind).with("text", text);
+    if kind == "output_text" { part.with("annotations", [(); 0]) } else { part }
 }
 
 fn members(fields: &Fields<'_>) -> Object {

@@ -16,7 +16,6 @@ mod content;
 mod events;
 mod items;
 mod listing;
-mod object;
 mod output;
 mod reply;
 mod request;

@@ -5,11 +5,12 @@
 use super::super::super::codec::{Echo, Stamp};
 use super::super::super::fields::Fields;
 use super::super::super::seal;
+use super::super::citation;
+use super::super::object::Object;
 use super::FORMAT;
-use super::object::Object;
 use crate::conversation::{
-    Annotation, CallKind, Content, Finish, Json, Media, MediaKind, Part, Reasoning, Reply, Seal,
-    Source, ToolCall,
+    CallKind, Content, Finish, Json, Media, MediaKind, Part, Reasoning, Reply, Seal, Source,
+    ToolCall,
 };
 
 /// How far an item has come.
@@ -123,13 +124,15 @@ pub(super) fn item(id: &str, parts: &[Part], state: State, view: View) -> Json {
         Content::Foreign { value, .. } => return value.clone(),
         Content::ToolResult(_) => Object::default(),
     };
-    object.with_extras(&part.extras, FORMAT).into_json()
+    object.with_extras(&part.extras, FORMAT, &[]).into_json()
 }
 
 /// The item that begins with a part, before anything of it has come.
 pub(super) fn opening(id: &str, part: &Part, view: View) -> Json {
     if is_text(part) {
-        return message(id, &[], State::InProgress).with_extras(&part.extras, FORMAT).into_json();
+        return message(id, &[], State::InProgress)
+            .with_extras(&part.extras, FORMAT, &[])
+            .into_json();
     }
     item(id, std::slice::from_ref(part), State::InProgress, view)
 }
@@ -141,9 +144,9 @@ pub(super) fn seal_item(part: &Part, stamp: &Stamp, index: usize) -> Option<Json
         Reasoning { text: call.id.clone(), seal: call.seal.clone(), ..Reasoning::default() };
     let sealed = seal::wrap(&carrier, FORMAT)?;
     let object = Object::of_type("reasoning")
-        .with("id", &made("rs", stamp, index))
-        .with("summary", &[(); 0])
-        .with("encrypted_content", &sealed.replacen('.', CALL_MARK, 1));
+        .with("id", made("rs", stamp, index))
+        .with("summary", [(); 0])
+        .with("encrypted_content", sealed.replacen('.', CALL_MARK, 1));
     Some(object.into_json())
 }
 
@@ -163,7 +166,7 @@ const CALL_MARK: &str = ".call.";
 pub(super) fn content_part(part: &Part) -> Json {
     match &part.content {
         Content::Text { text, annotations, logprobs } => {
-            let annotations: Vec<Json> = annotations.iter().filter_map(annotation).collect();
+            let annotations: Vec<Json> = annotations.iter().filter_map(citation::write).collect();
             let object = Object::of_type("output_text").with("text", text);
             let object = object.with("annotations", &annotations);
             let logprobs = logprobs.clone().unwrap_or_else(empty_list);
@@ -171,19 +174,6 @@ pub(super) fn content_part(part: &Part) -> Json {
         }
         Content::Refusal(text) => Object::of_type("refusal").with("refusal", text).into_json(),
         _ => Object::default().into_json(),
-    }
-}
-
-/// A citation in OpenAI's shape; none for a kind that only another format has.
-pub(super) fn annotation(annotation: &Annotation) -> Option<Json> {
-    match annotation {
-        Annotation::Url { url, title, start, end } => {
-            let object = Object::of_type("url_citation").with("url", url);
-            let object = object.with("title", &title.as_deref().unwrap_or_default());
-            let object = object.with("start_index", &start.unwrap_or_default());
-            Some(object.with("end_index", &end.unwrap_or_default()).into_json())
-        }
-        Annotation::Foreign { format, value } => (*format == FORMAT).then(|| value.clone()),
     }
 }
 
@@ -248,8 +238,8 @@ fn prefix(part: &Part) -> &'static str {
 }
 
 fn message(id: &str, content: &[Json], state: State) -> Object {
-    let object = Object::of_type("message").with("id", &id).with("status", &state.as_str());
-    object.with("role", &"assistant").with("content", &content)
+    let object = Object::of_type("message").with("id", id).with("status", state.as_str());
+    object.with("role", "assistant").with("content", content)
 }
 
 fn reasoning(id: &str, thought: &Reasoning, state: State, view: View) -> Object {
@@ -258,10 +248,10 @@ fn reasoning(id: &str, thought: &Reasoning, state: State, view: View) -> Object 
     if summary.is_empty() && view.summary {
         summary.extend(content.take());
     }
-    let of_type = |kind: &str, text: &str| Object::of_type(kind).with("text", &text);
+    let of_type = |kind: &str, text: &str| Object::of_type(kind).with("text", text);
     let summary: Vec<Object> =
         summary.into_iter().map(|text| of_type("summary_text", text)).collect();
-    let object = Object::of_type("reasoning").with("id", &id).with("summary", &summary);
+    let object = Object::of_type("reasoning").with("id", id).with("summary", &summary);
     let content = content.map(|text| [of_type("reasoning_text", text)]);
     let object = object.with_some("content", content.as_ref());
     let is_done = state != State::InProgress;
@@ -277,7 +267,7 @@ fn sealed(thought: &Reasoning, view: View) -> Option<String> {
 
 fn call_item(id: &str, call: &ToolCall, state: State) -> Object {
     let object = |kind: &str| {
-        let object = Object::of_type(kind).with("id", &id).with("status", &state.as_str());
+        let object = Object::of_type(kind).with("id", id).with("status", state.as_str());
         object.with("call_id", &call.id)
     };
     match call.kind {
@@ -285,31 +275,29 @@ fn call_item(id: &str, call: &ToolCall, state: State) -> Object {
             let arguments = if state == State::InProgress { "" } else { arguments(call) };
             let object = object("function_call").with("name", &call.name);
             let object = object.with_some("namespace", call.namespace.as_ref());
-            object.with("arguments", &arguments)
+            object.with("arguments", arguments)
         }
         CallKind::Custom => {
             let input = if state == State::InProgress { "" } else { &call.arguments };
             let object = object("custom_tool_call").with("name", &call.name);
-            object.with_some("namespace", call.namespace.as_ref()).with("input", &input)
+            object.with_some("namespace", call.namespace.as_ref()).with("input", input)
         }
         CallKind::ToolSearch => {
-            let object = object("tool_search_call").with("execution", &"client");
-            object.with("arguments", &call.object())
+            let object = object("tool_search_call").with("execution", "client");
+            object.with("arguments", call.object())
         }
         CallKind::ApplyPatch => {
             // This kind knows no `incomplete`.
-            let object = object("apply_patch_call").with("operation", &call.object());
+            let object = object("apply_patch_call").with("operation", call.object());
             match state {
-                State::Incomplete => object.with("status", &"in_progress"),
+                State::Incomplete => object.with("status", "in_progress"),
                 _ => object,
             }
         }
         CallKind::LocalShell if is_shell(call) => {
-            object("shell_call").with("action", &shell_action(call))
+            object("shell_call").with("action", shell_action(call))
         }
-        CallKind::LocalShell => {
-            object("local_shell_call").with("action", &local_shell_action(call))
-        }
+        CallKind::LocalShell => object("local_shell_call").with("action", local_shell_action(call)),
     }
 }
 
@@ -353,10 +341,10 @@ fn members(call: &ToolCall) -> Object {
 
 /// A picture is what OpenAI's own tool would have drawn.
 fn drawing(id: &str, media: &Media, state: State) -> Object {
-    let object = Object::of_type("image_generation_call").with("id", &id);
+    let object = Object::of_type("image_generation_call").with("id", id);
     let Source::Base64 { media_type, data } = &media.source else { return object };
     let is_done = state != State::InProgress;
-    let object = object.with("status", &if is_done { "completed" } else { "in_progress" });
-    let object = object.with("result", &is_done.then_some(data));
+    let object = object.with("status", if is_done { "completed" } else { "in_progress" });
+    let object = object.with("result", is_done.then_some(data));
     object.with_some("output_format", media_type.strip_prefix("image/").as_ref())
 }

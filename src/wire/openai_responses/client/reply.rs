@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::super::super::codec::{Echo, Stamp, broke_off};
 use super::super::super::fields::{Fields, listed};
-use super::object::Object;
+use super::super::object::Object;
 use super::output::{empty_list, is_cut, output_items};
 use crate::conversation::{Finish, Head, Json, Reply, Usage};
 use crate::ground::fault::{Fault, Kind};
@@ -48,32 +48,32 @@ pub(super) fn object(
     stamp: &Stamp,
 ) -> Json {
     let object = Object::default()
-        .with("id", &format!("resp_{}", stamp.id))
-        .with("object", &"response")
-        .with("created_at", &stamp.created)
-        .with("status", &status.word())
-        .with("completed_at", &status.completed_at())
-        .with("error", &status.error())
-        .with("incomplete_details", &status.incomplete_details())
+        .with("id", format!("resp_{}", stamp.id))
+        .with("object", "response")
+        .with("created_at", stamp.created)
+        .with("status", status.word())
+        .with("completed_at", status.completed_at())
+        .with("error", status.error())
+        .with("incomplete_details", status.incomplete_details())
         .with("model", &stamp.model)
         .with("output", &output)
-        .with("usage", &usage.map(usage_object))
-        .with("service_tier", &service_tier(head, echo));
+        .with("usage", usage.map(usage_object))
+        .with("service_tier", service_tier(head, echo));
     repeated(object, echo).into_json()
 }
 
 /// Token counts; both details are complete, as the official models want them.
 pub(super) fn usage_object(usage: Usage) -> Object {
     let input = Object::default()
-        .with("cached_tokens", &usage.cache_read.unwrap_or_default())
-        .with("cache_write_tokens", &usage.cache_write.unwrap_or_default());
-    let output = Object::default().with("reasoning_tokens", &usage.reasoning.unwrap_or_default());
+        .with("cached_tokens", usage.cache_read.unwrap_or_default())
+        .with("cache_write_tokens", usage.cache_write.unwrap_or_default());
+    let output = Object::default().with("reasoning_tokens", usage.reasoning.unwrap_or_default());
     Object::default()
-        .with("input_tokens", &usage.input.unwrap_or_default())
+        .with("input_tokens", usage.input.unwrap_or_default())
         .with("input_tokens_details", &input)
-        .with("output_tokens", &usage.output.unwrap_or_default())
+        .with("output_tokens", usage.output.unwrap_or_default())
         .with("output_tokens_details", &output)
-        .with("total_tokens", &usage.total())
+        .with("total_tokens", usage.total())
 }
 
 /// `error` of a failed response. Codex decides by the code whether to try again.
@@ -87,7 +87,7 @@ pub(super) fn error_object(fault: &Fault) -> Object {
     {
         message = format!("{message} Please try again in {seconds}s.");
     }
-    Object::default().with("code", &code).with("message", &message)
+    Object::default().with("code", code).with("message", &message)
 }
 
 /// The same for whoever closes a stream of OpenAI's own that broke off.

@@ -214,7 +214,7 @@ fn keep_rest(extras: &mut Extras, name: &str, left: Fields<'_>) {
     if left.is_empty() {
         return;
     }
-    let mut object = super::object::Object::default();
+    let mut object = super::super::object::Object::default();
     for (name, value) in left.of(FORMAT) {
         object.put(name.clone(), value.clone());
     }

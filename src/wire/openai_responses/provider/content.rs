@@ -1,9 +1,10 @@
 //! The content of messages and results: texts, pictures, files, sounds. It knows nothing of the items around it.
 //! Parts: <https://platform.openai.com/docs/api-reference/responses/create#responses-create-input>.
 
+use super::super::citation;
+use super::super::object::Object;
 use super::FORMAT;
-use super::object::Object;
-use crate::conversation::{Annotation, Content, Format, Json, Media, MediaKind, Part, Source};
+use crate::conversation::{Content, Format, Json, Media, MediaKind, Part, Source};
 use crate::ground::fault::Fault;
 
 /// A part of what a user, a system or a tool says; `None` for what belongs elsewhere.
@@ -27,24 +28,12 @@ pub(super) fn input_part(part: &Part, path: &str) -> Result<Option<Json>, Fault>
 pub(super) fn output_part(part: &Part) -> Option<Object> {
     match &part.content {
         Content::Text { text, annotations, logprobs } => {
-            let annotations: Vec<Json> = annotations.iter().filter_map(annotation).collect();
+            let annotations: Vec<Json> = annotations.iter().filter_map(citation::write).collect();
             let object = Object::of_type("output_text").with("text", text);
             Some(object.with("annotations", annotations).with_some("logprobs", logprobs.as_ref()))
         }
         Content::Refusal(text) => Some(Object::of_type("refusal").with("refusal", text)),
         _ => None,
-    }
-}
-
-fn annotation(annotation: &Annotation) -> Option<Json> {
-    match annotation {
-        Annotation::Url { url, title, start, end } => {
-            let object = Object::of_type("url_citation").with("url", url);
-            let object = object.with("title", title.as_deref().unwrap_or_default());
-            let object = object.with("start_index", start.unwrap_or_default());
-            Some(object.with("end_index", end.unwrap_or_default()).into_json())
-        }
-        Annotation::Foreign { format, value } => (*format == FORMAT).then(|| value.clone()),
     }
 }
 

@@ -4,9 +4,9 @@
 
 use std::collections::HashMap;
 
+use super::super::object::Object;
 use super::FORMAT;
 use super::content::{input_part, output_part};
-use super::object::Object;
 use crate::conversation::stand_in::Abilities;
 use crate::conversation::{
     Ask, CallKind, Content, Json, Losses, Part, Reasoning, Role, ToolCall, ToolResult, Turn,

@@ -11,7 +11,6 @@
 mod content;
 mod error;
 mod input;
-mod object;
 mod output;
 mod reply;
 mod request;

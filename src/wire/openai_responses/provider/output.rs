@@ -6,10 +6,11 @@ use serde_json::value::RawValue;
 
 use super::super::super::codec::Ids;
 use super::super::super::fields::{Fields, as_string};
+use super::super::citation;
 use super::FORMAT;
 use crate::conversation::{
-    Annotation, CallKind, Content, Extras, Finish, Head, Json, Media, MediaKind, Part, Reasoning,
-    Seal, Source, ToolCall, Usage,
+    CallKind, Content, Extras, Finish, Head, Json, Media, MediaKind, Part, Reasoning, Seal, Source,
+    ToolCall, Usage,
 };
 
 /// An item as far as it is told.
@@ -128,24 +129,6 @@ pub(super) fn usage(response: &mut Fields<'_>) -> Option<Usage> {
     (!usage.is_empty()).then_some(usage)
 }
 
-/// A citation.
-pub(super) fn annotation(raw: &RawValue) -> Annotation {
-    let foreign = || Annotation::Foreign { format: FORMAT, value: Json::of_raw(raw) };
-    let Some(mut fields) = Fields::of(raw) else { return foreign() };
-    if fields.text("type").as_deref() != Some("url_citation") {
-        return foreign();
-    }
-    match fields.text("url") {
-        Some(url) => Annotation::Url {
-            url,
-            title: fields.text("title").filter(|title| !title.is_empty()),
-            start: fields.whole("start_index"),
-            end: fields.whole("end_index"),
-        },
-        None => foreign(),
-    }
-}
-
 /// Log probabilities, where there are any.
 pub(super) fn logprobs(fields: &mut Fields<'_>) -> Option<Json> {
     let entries = fields.items("logprobs");
@@ -188,7 +171,7 @@ fn content(raw: &RawValue) -> Option<Content> {
         }
         _ => {
             let text = fields.text("text").filter(|text| !text.is_empty())?;
-            let annotations = fields.items("annotations").into_iter().map(annotation).collect();
+            let annotations = fields.items("annotations").into_iter().map(citation::read).collect();
             Some(Content::Text { text, annotations, logprobs: logprobs(&mut fields) })
         }
     }

@@ -2,7 +2,7 @@
 //! like inside. Fields: <https://platform.openai.com/docs/api-reference/responses/create>.
 
 use super::super::super::codec::{Outbound, Target};
-use super::object::Object;
+use super::super::object::Object;
 use super::settings::{self, Reasoner};
 use super::{FORMAT, input, tools};
 use crate::conversation::{Ask, Content, Format, Json, Losses, Role};

@@ -6,8 +6,8 @@ use sha2::{Digest, Sha256};
 
 use super::super::super::codec::Target;
 use super::super::super::fields::Fields;
+use super::super::object::Object;
 use super::FORMAT;
-use super::object::Object;
 use crate::conversation::{Ask, Content, Effort, Format, Json, Losses, Part, Reasoned, TextFormat};
 
 /// Whether the model reasons.

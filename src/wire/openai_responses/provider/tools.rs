@@ -3,8 +3,8 @@
 //! Tools: <https://platform.openai.com/docs/api-reference/responses/create#responses-create-tools>.
 
 use super::super::super::fields::Fields;
+use super::super::object::Object;
 use super::FORMAT;
-use super::object::Object;
 use crate::conversation::{
     Ask, CallKind, Content, Format, Json, Losses, Tool, ToolChoice, ToolKind,
 };

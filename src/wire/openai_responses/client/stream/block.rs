@@ -1,6 +1,7 @@
 //! One block of the answer and the events of its content: what is written when it begins, grows and is complete.
 //! Knows nothing of items beside its own.
 
+use super::super::super::citation;
 use super::super::events::{Payload, Writer};
 use super::super::output::{self, View};
 use super::thoughts::Thoughts;
@@ -75,8 +76,8 @@ impl Block {
             (Content::Text { .. }, Delta::Text(text)) => told.text(text, &output::empty_list()),
             (Content::Text { .. }, Delta::Logprobs(logprobs)) => told.text("", logprobs),
             (Content::Text { annotations, .. }, Delta::Annotation(annotation)) => {
-                let Some(annotation) = output::annotation(annotation) else { return };
-                let before = annotations.iter().filter_map(output::annotation).count();
+                let Some(annotation) = citation::write(annotation) else { return };
+                let before = annotations.iter().filter_map(citation::write).count();
                 told.content(Payload {
                     annotation_index: Some(before),
                     annotation: Some(&annotation),

@@ -1,8 +1,8 @@
 //! The events of one reasoning item: parts of a summary one after the other, and the thoughts themselves, which are
 //! shown in the place of a summary where one was asked for and none comes first. Knows nothing of seals.
 
+use super::super::super::object::Object;
 use super::super::events::Payload;
-use super::super::object::Object;
 use super::told::Told;
 use crate::conversation::Json;
 
@@ -77,5 +77,5 @@ impl Thoughts {
 }
 
 fn part(kind: &str, text: &str) -> Json {
-    Object::of_type(kind).with("text", &text).into_json()
+    Object::of_type(kind).with("text", text).into_json()
 }

@@ -10,6 +10,7 @@ mod tracked;
 
 use super::super::super::codec::{Decode, Frame, Ids, ReplyContext, broke_off, garbage};
 use super::super::super::fields::Fields;
+use super::super::citation;
 use super::error;
 use super::output::{self, Item};
 use crate::conversation::{CallKind, Delta, Event, Head};
@@ -187,7 +188,7 @@ impl Stream {
     }
 
     fn annotation(&mut self, mut fields: Fields<'_>, out: &mut Vec<Event>) {
-        let Some(annotation) = fields.take("annotation").map(output::annotation) else { return };
+        let Some(annotation) = fields.take("annotation").map(citation::read) else { return };
         let place = fields.whole("content_index").unwrap_or_default();
         let (tracked, _) = self.current(&mut fields, Kind::Message, out);
         tracked.cite(place, annotation, out);

@@ -53,6 +53,10 @@ impl Object {
         self.0.iter().any(|(known, _)| known == name)
     }
 
+    pub(super) fn into_members(self) -> impl Iterator<Item = (Cow<'static, str>, Json)> {
+        self.0.into_iter()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
