@@ -13,6 +13,7 @@ pub mod http;
 pub mod gateway;
 pub mod provider;
 pub mod journal;
+pub mod mcp;
 pub mod config;
 pub mod wire;
 pub mod conversation;

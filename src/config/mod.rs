@@ -64,7 +64,8 @@ pub fn load(path: &Path, environment: &dyn Environment, options: &LoadOptions) -
     let root = include::read(path, &mut origins, &mut findings, &mut damaged);
     let snapshot = root.map(|root| {
         let file: file::File = decode::decode(&root, options.strict, &mut findings, &mut damaged);
-        check::check(file, &root, options.listen, &damaged, &mut findings, &mut origins)
+        let folder = path.parent().unwrap_or(Path::new(""));
+        check::check(file, &root, options.listen, folder, &damaged, &mut findings, &mut origins)
     });
     let sources = origins.files().to_vec();
     let snapshot = snapshot.filter(|_| !findings.has_errors()).map(|snapshot| Snapshot {

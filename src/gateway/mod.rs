@@ -54,7 +54,7 @@ use crate::wire::{formats, openai_error};
 
 /// One generation of everything a request needs: the configuration and the live parts built for it.
 pub struct Live {
-    pub snapshot: Snapshot,
+    pub snapshot: Arc<Snapshot>,
     /// Counts successful loads since the start, from 1.
     pub generation: u64,
     pub loaded_at: Timestamp,
@@ -75,7 +75,7 @@ impl Live {
             })
             .collect();
         let generation = old.map_or(0, |old| old.generation) + 1;
-        Self { snapshot, generation, loaded_at: Timestamp::now(), ward }
+        Self { snapshot: Arc::new(snapshot), generation, loaded_at: Timestamp::now(), ward }
     }
 }
 
@@ -266,7 +266,7 @@ impl Scoped {
     /// Who is tried, in which order; with a keeper only that one, if it is among them.
     fn plan(&self, live: &Live, keeper: Option<&str>) -> Vec<Candidate> {
         let Live { snapshot, ward, .. } = live;
-        let Snapshot { models, routing, .. } = snapshot;
+        let Snapshot { models, routing, .. } = &**snapshot;
         route::plan(&self.meant, &self.found, models, routing, ward, keeper)
     }
 }

@@ -17,6 +17,7 @@ pub mod framing;
 pub mod gemini;
 pub mod json;
 pub mod lacking;
+pub mod mcp;
 pub mod members;
 pub mod model_list;
 pub mod multipart;

@@ -12,6 +12,7 @@ mod weakness;
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
+use std::path::Path;
 
 use super::file::File;
 use super::file::value::{At, OnLoss};
@@ -41,6 +42,7 @@ pub(super) fn check(
     file: File,
     root: &Node,
     listen: Option<SocketAddr>,
+    folder: &Path,
     damaged: &HashSet<Place>,
     findings: &mut Findings,
     origins: &mut Origins<'_>,
@@ -81,6 +83,7 @@ pub(super) fn check(
         root.get("mcp_servers"),
         &declared,
         &models,
+        settings::separator(&general.value, &mut checker),
         &mut checker,
     );
     let listeners = settings::listeners(&general.value, listen, root.place, &mut checker);
@@ -97,6 +100,7 @@ pub(super) fn check(
         keys,
         models,
         mcp_servers,
+        mcp: settings::mcp(&general.value, folder, &mut checker),
         routing,
         limits: settings::limits(&litellm.value, &general.value, &mut checker),
         request_log: settings::request_log(

@@ -2,20 +2,28 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, header};
+use url::Url;
 
-use super::super::file::servers::{AuthType, McpServer as Entry, Transport};
+use super::super::file::servers::{self as typed, AuthType, McpServer as Entry, Transport};
 use super::super::file::value::At;
 use super::super::node::Node;
 use super::super::problem::{Place, show};
-use super::super::snapshot::{McpServer, Models};
+use super::super::snapshot::{Backoff, McpCommand, McpServer, McpTransport, Models, Pin, Sharing};
 use super::Checker;
 use super::keys::{Names, digest};
 use super::provider::http_url;
 use super::routing::{must_exist, time};
 use crate::ground::names::Pattern;
 use crate::ground::secret::{KeyHash, Secret};
+use crate::wire::mcp::revision::{REVISIONS, Revision};
+
+/// How long a call may be silent.
+const CALL_TIMEOUT: Duration = Duration::from_secs(300);
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 type Entries = At<BTreeMap<String, At<Entry>>>;
 
@@ -25,41 +33,188 @@ pub(super) fn servers(
     tree: Option<&Node>,
     keys: &Names,
     models: &Models,
+    separator: &str,
     checker: &mut Checker<'_, '_>,
 ) -> BTreeMap<String, Arc<McpServer>> {
     let none = BTreeMap::new();
     let listed = entries.map_or(&none, |entries| &entries.value);
-    if let Some(entries) = entries.filter(|entries| !entries.value.is_empty()) {
-        let message = "`mcp_servers` are read and checked, but not served yet";
-        checker.warning(entries.place, message);
-    }
     let aliases = aliases_by_server(listed, aliases, checker);
-    listed
+    let servers = listed
         .iter()
         .map(|(name, entry)| {
             server_name(name, entry.place, checker);
-            transport(entry, checker);
+            let transport = transport(entry, checker);
             access(entry, models, checker);
             headers(entry, checker);
+            let value = &entry.value;
+            let aliases = aliases.get(name).cloned().unwrap_or_default();
+            let prefix = prefix(aliases.first().unwrap_or(name), separator);
             let server = McpServer {
                 name: name.clone(),
-                aliases: aliases.get(name).cloned().unwrap_or_default(),
-                access_groups: texts(entry.value.access_groups.as_deref()),
-                api_keys: entry.value.api_keys.as_ref().map(|list| {
+                aliases,
+                prefix,
+                access_groups: texts(value.access_groups.as_deref()),
+                api_keys: value.api_keys.as_ref().map(|list| {
                     list.iter().filter_map(|key| listed_key(key, keys, checker)).collect()
                 }),
                 fingerprint: tree
                     .and_then(|tree| tree.get(name))
                     .map(Node::fingerprint)
                     .unwrap_or_default(),
+                server_id: value.server_id.clone(),
+                description: value.description.clone(),
+                instructions: value.instructions.clone(),
+                info: value.mcp_info.clone().unwrap_or_default(),
+                transport,
+                allowed_hosts: patterns(&texts(value.allowed_hosts.as_deref())),
+                headers: sent_headers(value),
+                forwarded_headers: texts(value.extra_headers.as_deref())
+                    .iter()
+                    .filter_map(|name| HeaderName::try_from(name).ok())
+                    .collect(),
+                allowed_tools: value.allowed_tools.as_deref().map(patterns),
+                disallowed_tools: patterns(value.disallowed_tools.as_deref().unwrap_or_default()),
+                allowed_params: value.allowed_params.clone().unwrap_or_default(),
+                tool_names: value.tool_names.clone().unwrap_or_default(),
+                tool_descriptions: value.tool_descriptions.clone().unwrap_or_default(),
+                timeout: value.timeout.as_ref().map_or(CALL_TIMEOUT, |timeout| timeout.value.0),
+                max_concurrent_requests: value
+                    .max_concurrent_requests
+                    .as_ref()
+                    .map(|most| usize::try_from(most.value).unwrap_or(usize::MAX)),
+                health_path: value
+                    .health_check
+                    .as_ref()
+                    .map(|check| check.value.clone())
+                    .filter(|check| check.starts_with('/')),
+                allowed_paths: value
+                    .allowed_paths
+                    .iter()
+                    .flatten()
+                    .map(|path| path.value.clone())
+                    .collect(),
+                sharing: match value.sharing {
+                    None | Some(typed::Sharing::Shared) => Sharing::Shared,
+                    Some(typed::Sharing::PerKey) => Sharing::PerKey,
+                    Some(typed::Sharing::PerSession) => Sharing::PerSession,
+                },
+                restart: backoff(entry, checker),
+                revision: revision(entry, checker),
+                sampling_model: value.sampling_model.as_ref().map(|model| model.value.clone()),
+                pin: match value.pin {
+                    None | Some(typed::Pin::Off) => Pin::Off,
+                    Some(typed::Pin::Warn) => Pin::Warn,
+                    Some(typed::Pin::Enforce) => Pin::Enforce,
+                },
             };
             (name.clone(), Arc::new(server))
         })
-        .collect()
+        .collect();
+    prefixes(&servers, listed, checker);
+    servers
 }
 
 fn texts(list: Option<&[At<String>]>) -> Vec<String> {
     list.unwrap_or_default().iter().map(|text| text.value.clone()).collect()
+}
+
+fn patterns(texts: &[String]) -> Vec<Pattern> {
+    texts.iter().map(Pattern::new).collect()
+}
+
+/// What stands before the names of a server's tools. Functions of models have letters, digits, `_` and `-`; and
+/// where the separator stands first, the prefix ends.
+fn prefix(name: &str, separator: &str) -> String {
+    let plain = name.replace(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '-', "_");
+    let other = if separator.starts_with('_') { "-" } else { "_" };
+    [&plain.replace(separator, other), separator].concat()
+}
+
+/// Two servers whose tools could get the same name.
+fn prefixes(
+    servers: &BTreeMap<String, Arc<McpServer>>,
+    listed: &BTreeMap<String, At<Entry>>,
+    checker: &mut Checker<'_, '_>,
+) {
+    let all: Vec<&Arc<McpServer>> = servers.values().collect();
+    for (at, server) in all.iter().enumerate() {
+        let clash = all.iter().take(at).find(|other| {
+            server.prefix.starts_with(&other.prefix) || other.prefix.starts_with(&server.prefix)
+        });
+        if let Some((other, entry)) = clash.zip(listed.get(&server.name)) {
+            let message = format!(
+                "its tools begin with `{}`, and those of {} with `{}`, so that two tools could have \
+                 the same name; give one of them another `alias`",
+                server.prefix,
+                show(&other.name),
+                other.prefix
+            );
+            checker.error(entry.place, message);
+        }
+    }
+}
+
+/// The headers that go with every message.
+fn sent_headers(value: &Entry) -> Vec<(HeaderName, HeaderValue)> {
+    let sensitive = |text: &str| {
+        let mut value = HeaderValue::from_str(text).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    };
+    let fixed = value.static_headers.iter().flatten().filter_map(|(name, text)| {
+        Some((HeaderName::try_from(name).ok()?, sensitive(text.value.expose())?))
+    });
+    let credential = value.auth_value.as_ref().zip(value.auth_type.as_ref());
+    let credential = credential.and_then(|(secret, kind)| {
+        let secret = secret.value.expose();
+        let (name, text) = match kind.value {
+            AuthType::None => return None,
+            AuthType::ApiKey => (HeaderName::from_static("x-api-key"), secret.to_owned()),
+            AuthType::BearerToken => (header::AUTHORIZATION, format!("Bearer {secret}")),
+            AuthType::Basic => (header::AUTHORIZATION, basic(secret)),
+            AuthType::Authorization => (header::AUTHORIZATION, secret.to_owned()),
+            AuthType::Token => (header::AUTHORIZATION, format!("token {secret}")),
+        };
+        Some((name, sensitive(&text)?))
+    });
+    credential.into_iter().chain(fixed).collect()
+}
+
+/// `user:password` is encoded (RFC 7617); what holds no colon is so already.
+fn basic(secret: &str) -> String {
+    use base64::Engine;
+    let encoded = if secret.contains(':') {
+        base64::engine::general_purpose::STANDARD.encode(secret)
+    } else {
+        secret.to_owned()
+    };
+    format!("Basic {encoded}")
+}
+
+fn backoff(entry: &At<Entry>, checker: &mut Checker<'_, '_>) -> Backoff {
+    let restart = entry.value.restart.as_ref();
+    let first = restart.and_then(|restart| restart.min_delay_seconds.as_ref());
+    let longest = restart.and_then(|restart| restart.max_delay_seconds.as_ref());
+    let backoff = Backoff {
+        first: first.map_or(FIRST_PAUSE, |pause| pause.0),
+        longest: longest.map_or(LONGEST_PAUSE, |pause| pause.0),
+    };
+    if backoff.first > backoff.longest || backoff.first.is_zero() {
+        let message =
+            "`restart`: `min_delay_seconds` must be above zero and not above `max_delay_seconds`";
+        checker.error(entry.place, message);
+    }
+    backoff
+}
+
+fn revision(entry: &At<Entry>, checker: &mut Checker<'_, '_>) -> Option<Revision> {
+    let name = entry.value.protocol_version.as_ref()?;
+    let revision = Revision::of(&name.value);
+    if revision.is_none() {
+        let known = REVISIONS.iter().map(|revision| revision.as_str());
+        checker.dangling(name, "not a revision of MCP that is spoken here", known);
+    }
+    revision
 }
 
 /// Server → its other names, from the entries' own `alias` and from `mcp_aliases`.
@@ -108,7 +263,8 @@ fn server_name(name: &str, place: Place, checker: &mut Checker<'_, '_>) {
     }
 }
 
-fn transport(entry: &At<Entry>, checker: &mut Checker<'_, '_>) {
+/// The way to the server; one that leads nowhere, once an error is found.
+fn transport(entry: &At<Entry>, checker: &mut Checker<'_, '_>) -> McpTransport {
     let value = &entry.value;
     let transport = value.transport.as_ref().map(|transport| transport.value);
     let is_stdio = match transport {
@@ -130,7 +286,12 @@ fn transport(entry: &At<Entry>, checker: &mut Checker<'_, '_>) {
             ("allowed_hosts", value.allowed_hosts.as_ref().map(|_| entry.place)),
         ];
         no_meaning(&useless, "`transport: stdio`", checker);
-        return;
+        return McpTransport::Stdio(McpCommand {
+            program: value.command.as_ref().map(|at| at.value.clone()).unwrap_or_default(),
+            args: value.args.as_ref().map(|at| at.value.clone()).unwrap_or_default(),
+            env: value.env.as_ref().map(|at| at.value.clone()).unwrap_or_default(),
+            cwd: value.cwd.as_ref().map(|at| at.value.clone()),
+        });
     }
     let useless = [
         ("command", value.command.as_ref().map(|at| at.place)),
@@ -141,9 +302,14 @@ fn transport(entry: &At<Entry>, checker: &mut Checker<'_, '_>) {
         ("restart", value.restart.as_ref().map(|_| entry.place)),
     ];
     no_meaning(&useless, "`transport: http` or `sse`", checker);
+    let to = |url| match transport {
+        Some(Transport::Sse) => McpTransport::Sse(url),
+        _ => McpTransport::Http(url),
+    };
+    let nowhere = McpTransport::Stdio(McpCommand::default());
     let Some(url) = &value.url else {
         checker.missing(entry, "url");
-        return;
+        return nowhere;
     };
     match http_url(url.value.split(['?', '#']).next().unwrap_or_default()) {
         Err(message) => checker.error(url.place, format!("`url`: {message}")),
@@ -159,6 +325,7 @@ fn transport(entry: &At<Entry>, checker: &mut Checker<'_, '_>) {
             }
         }
     }
+    Url::parse(&url.value).map_or(nowhere, to)
 }
 
 fn first<T>(map: Option<&BTreeMap<String, At<T>>>) -> Option<Place> {

@@ -1,7 +1,7 @@
 //! The settings sections: where to listen, bounds, the request log, diagnostics.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use url::Url;
@@ -9,8 +9,10 @@ use url::Url;
 use super::super::file::settings::{GeneralSettings, LitellmSettings, RequestLog as LogSettings};
 use super::super::file::value::{At, Length};
 use super::super::problem::Place;
-use super::super::snapshot::{Diagnostics, Limits, RequestLog};
+use super::super::snapshot::{Diagnostics, Limits, McpSettings, RequestLog};
 use super::Checker;
+use super::routing::time;
+use crate::ground::names::Pattern;
 use crate::ground::secret::Secret;
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -26,6 +28,8 @@ const DRAIN: Duration = Duration::from_secs(120);
 const RETENTION: Duration = Duration::from_secs(90 * 86_400);
 const LOG_PATH: &str = "data/tidegate.db";
 const PORT: u16 = 4000;
+const SESSION_IDLE: Duration = Duration::from_secs(1_800);
+const MAX_SESSIONS: usize = 10_000;
 
 /// Where connections are accepted.
 pub(super) struct Listeners {
@@ -93,6 +97,41 @@ pub(super) fn limits(
             .map_or(MAX_IN_FLIGHT, |most| usize::try_from(most.value).unwrap_or(usize::MAX)),
         ping_interval: ping.map_or(PING, |ping| ping.value.0),
         drain_timeout: general.drain_timeout_seconds.as_ref().map_or(DRAIN, |drain| drain.value.0),
+    }
+}
+
+/// What stands between a server's alias and a tool's name.
+pub(super) fn separator<'g>(
+    general: &'g GeneralSettings,
+    checker: &mut Checker<'_, '_>,
+) -> &'g str {
+    let Some(separator) = &general.mcp_tool_name_separator else { return "-" };
+    if !matches!(separator.value.as_str(), "-" | "_" | "__") {
+        let message =
+            "`mcp_tool_name_separator` is `-`, `_` or `__`: names of tools have no other signs";
+        checker.error(separator.place, message);
+        return "-";
+    }
+    &separator.value
+}
+
+pub(super) fn mcp(
+    general: &GeneralSettings,
+    folder: &Path,
+    checker: &mut Checker<'_, '_>,
+) -> McpSettings {
+    let most = general.mcp_max_sessions.as_ref();
+    if let Some(zero) = most.filter(|most| most.value == 0) {
+        checker.error(zero.place, "`mcp_max_sessions` must be above zero");
+    }
+    let idle = general.mcp_session_idle_timeout_seconds.as_ref();
+    time("mcp_session_idle_timeout_seconds", idle, checker);
+    McpSettings {
+        session_idle_timeout: idle.map_or(SESSION_IDLE, |idle| idle.value.0),
+        max_sessions: most
+            .map_or(MAX_SESSIONS, |most| usize::try_from(most.value).unwrap_or(usize::MAX)),
+        lock_file: folder.join(general.mcp_lock_file.as_deref().unwrap_or(Path::new("mcp.lock"))),
+        allowed_origins: general.mcp_allowed_origins.iter().flatten().map(Pattern::new).collect(),
     }
 }
 

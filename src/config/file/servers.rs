@@ -65,7 +65,7 @@ pub(in crate::config) enum Pin {
     Enforce,
 }
 
-/// One MCP server. Read and checked; not served yet.
+/// One MCP server.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(in crate::config) struct McpServer {
@@ -117,7 +117,7 @@ pub(in crate::config) struct McpServer {
     pub(in crate::config) tool_names: Option<BTreeMap<String, String>>,
     /// Other descriptions for tools: tool → text.
     pub(in crate::config) tool_descriptions: Option<BTreeMap<String, String>>,
-    /// How long a call may take.
+    /// How long a call may be silent; progress begins the time anew. Default: 300 s.
     pub(in crate::config) timeout: Option<At<Length>>,
     /// Calls at one time.
     pub(in crate::config) max_concurrent_requests: Option<At<u64>>,
@@ -132,7 +132,7 @@ pub(in crate::config) struct McpServer {
     /// How a child that ended is started again.
     pub(in crate::config) restart: Option<Restart>,
     /// The protocol's revision. Default: negotiated.
-    pub(in crate::config) protocol_version: Option<String>,
+    pub(in crate::config) protocol_version: Option<At<String>>,
     /// The model that answers the server's sampling requests.
     pub(in crate::config) sampling_model: Option<At<String>>,
     /// Whether a tool whose definition changed is held back. Default: `off`.
@@ -143,8 +143,8 @@ pub(in crate::config) struct McpServer {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(in crate::config) struct Restart {
-    /// The first pause. Default: 1 s.
+    /// The first pause. Default: 0.2 s.
     pub(in crate::config) min_delay_seconds: Option<Length>,
-    /// The longest pause. Default: 60 s.
+    /// The longest pause. Default: 30 s.
     pub(in crate::config) max_delay_seconds: Option<Length>,
 }

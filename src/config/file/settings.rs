@@ -70,6 +70,16 @@ pub(in crate::config) struct GeneralSettings {
     pub(in crate::config) drain_timeout_seconds: Option<At<Length>>,
     /// Log more of what is going on. Default: false.
     pub(in crate::config) detailed_debug: Option<bool>,
+    /// What stands between an MCP server's alias and a tool's name: `-`, `_` or `__`. Default: `-`.
+    pub(in crate::config) mcp_tool_name_separator: Option<At<String>>,
+    /// Longest silence of a client's MCP session. Default: 1800 s.
+    pub(in crate::config) mcp_session_idle_timeout_seconds: Option<At<Length>>,
+    /// MCP sessions at once; more are refused with status 503. Default: 10000.
+    pub(in crate::config) mcp_max_sessions: Option<At<u64>>,
+    /// The file that holds the pins of MCP tools. Default: `mcp.lock` beside the configuration.
+    pub(in crate::config) mcp_lock_file: Option<PathBuf>,
+    /// Origins, as hosts or patterns, beside loopback and the gateway's own that pages may call `/mcp` from.
+    pub(in crate::config) mcp_allowed_origins: Option<Vec<String>>,
     /// Keep prompts and answers with the rows of requests. Default: false.
     pub(in crate::config) store_prompts_in_spend_logs: Option<bool>,
     /// Write no rows. Default: false.

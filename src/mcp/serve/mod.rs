@@ -1,0 +1,6 @@
+//! The clients' side: an HTTP request to `/mcp` becomes messages, the messages are answered by `dispatch`, and what
+//! comes back becomes an HTTP answer. Sessions and their streams live here.
+
+pub mod ask;
+pub mod dispatch;
+pub mod session;

@@ -1,0 +1,8 @@
+//! The Model Context Protocol as bytes and values: JSON-RPC envelopes whose bodies stay raw, edits that change
+//! one member and leave every other byte, and what the revisions name differently. Nothing here knows of
+//! sessions, servers or transports. <https://modelcontextprotocol.io/specification/2026-07-28>
+
+pub mod edit;
+pub mod error;
+pub mod message;
+pub mod revision;
