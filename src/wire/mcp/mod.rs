@@ -2,7 +2,9 @@
 //! one member and leave every other byte, and what the revisions name differently. Nothing here knows of
 //! sessions, servers or transports. <https://modelcontextprotocol.io/specification/2026-07-28>
 
+pub mod canonical;
 pub mod edit;
 pub mod error;
 pub mod message;
+pub mod names;
 pub mod revision;
