@@ -432,6 +432,18 @@ impl McpServer {
         self.aliases.first().unwrap_or(&self.name)
     }
 
+    /// Whether another entry leads to the same server in the same way, so that connections made for this one serve it too.
+    pub fn connects_like(&self, other: &Self) -> bool {
+        let key = |it: &Self| (it.name.clone(), it.sharing, it.restart, it.revision);
+        key(self) == key(other)
+            && self.transport == other.transport
+            && self.headers == other.headers
+            && self.forwarded_headers == other.forwarded_headers
+            && self.allowed_hosts == other.allowed_hosts
+            && self.allowed_paths == other.allowed_paths
+            && self.sampling_model.is_some() == other.sampling_model.is_some()
+    }
+
     /// Whether clients may see a tool, by the server's name for it.
     pub fn allows_tool(&self, name: &str) -> bool {
         let fits = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(name));

@@ -1,9 +1,121 @@
 //! Floor 4: every MCP server behind one endpoint. `transport` carries messages to one server; `connection` is one
-//! session with one, whatever its era; `pool` keeps those alive, one slot for each server and credential; `view` is what
-//! one caller sees of it all; `serve` answers the clients of `/mcp`. Nothing here knows of models or of the gate.
+//! session with one, whatever its era; `pool` keeps those alive, one slot for each server and credential; `view` and
+//! `offers` are what one caller sees of it all; `serve` answers the clients of `/mcp`. Nothing here knows of models or of
+//! the gate.
 
+pub mod connection;
+pub mod era;
+pub mod offers;
+pub mod pool;
+mod roots;
 pub mod serve;
 pub mod transport;
+pub mod view;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use self::pool::Pool;
+use self::serve::parked::ParkingLot;
+use self::serve::questions::Sampler;
+use crate::config::snapshot::Snapshot;
+use crate::wire::mcp::lock::Lock;
+
+/// How often what waited too long is dropped.
+const SWEEP_EVERY: Duration = Duration::from_secs(15);
 
 /// All that lives of MCP between requests.
-pub struct Mcp {}
+pub struct Mcp {
+    pub pool: Pool,
+    pub parked: ParkingLot,
+    /// The pins, as the lock file has them.
+    lock: ArcSwap<Lock>,
+    /// The configuration in force, for what happens between requests.
+    configured: watch::Sender<Option<Arc<Snapshot>>>,
+    sampler: OnceLock<Arc<dyn Sampler>>,
+    handle: Handle,
+    requests: AtomicU64,
+    closing: CancellationToken,
+}
+
+impl Mcp {
+    /// Everything runs on the runtime of the handle.
+    pub fn new(handle: Handle) -> Arc<Self> {
+        let mcp = Arc::new(Self {
+            pool: Pool::new(handle.clone()),
+            parked: ParkingLot::default(),
+            lock: ArcSwap::default(),
+            configured: watch::channel(None).0,
+            sampler: OnceLock::new(),
+            handle: handle.clone(),
+            requests: AtomicU64::new(0),
+            closing: CancellationToken::new(),
+        });
+        handle.spawn(sweep(mcp.clone()));
+        mcp
+    }
+
+    /// A new configuration is in force: connections are brought in line with it, in the background.
+    pub fn reconcile(&self, snapshot: &Arc<Snapshot>, lock: Arc<Lock>) {
+        self.lock.store(lock);
+        self.pool.reconcile(snapshot);
+        self.configured.send_replace(Some(snapshot.clone()));
+    }
+
+    /// Who answers `sampling/createMessage` for clients that cannot. Set once, at the start.
+    pub fn set_sampler(&self, sampler: Arc<dyn Sampler>) {
+        let _is_the_first = self.sampler.set(sampler);
+    }
+
+    /// The gateway is shutting down: streams that only wait end.
+    pub fn begin_closing(&self) {
+        self.closing.cancel();
+    }
+
+    /// Ends every connection, and returns when they are, within `patience`.
+    pub async fn close(&self, patience: Duration) {
+        self.begin_closing();
+        self.pool.close(patience).await;
+    }
+
+    pub fn lock(&self) -> Arc<Lock> {
+        self.lock.load_full()
+    }
+
+    /// Returns when the gateway is shutting down.
+    pub async fn closing(&self) {
+        self.closing.cancelled().await;
+    }
+
+    /// Where MCP runs.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    fn sampler(&self) -> Option<Arc<dyn Sampler>> {
+        self.sampler.get().cloned()
+    }
+
+    fn configured(&self) -> watch::Receiver<Option<Arc<Snapshot>>> {
+        self.configured.subscribe()
+    }
+
+    fn next_request(&self) -> u64 {
+        self.requests.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+async fn sweep(mcp: Arc<Mcp>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(SWEEP_EVERY) => mcp.parked.sweep(),
+            () = mcp.closing() => return,
+        }
+    }
+}

@@ -2,5 +2,12 @@
 //! comes back becomes an HTTP answer. Sessions and their streams live here.
 
 pub mod ask;
+mod changes;
+pub mod discover;
 pub mod dispatch;
+pub mod lists;
+pub mod parked;
+pub mod questions;
+pub mod relay;
+mod resolve;
 pub mod session;

@@ -1,15 +1,18 @@
 //! A client's session, in the era that has them: who it belongs to, what its client can do, what it was asked and has
 //! not answered yet, what it wants to hear of.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Mutex;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::ask::{Out, Outbox};
 use crate::conversation::Json;
 use crate::ground::secret::KeyHash;
-use crate::wire::mcp::message::{Id, Outcome, request};
+use crate::mcp::pool::SlotKey;
+use crate::mcp::pool::slot::{Slot, severity};
+use crate::wire::mcp::edit;
+use crate::wire::mcp::message::{Id, Outcome, notification, request};
 use crate::wire::mcp::revision::Revision;
 
 /// One session.
@@ -36,8 +39,8 @@ struct State {
     waiting: HashMap<Id, oneshot::Sender<Outcome>>,
     /// The least severe log messages that the client wants: `logging/setLevel`.
     log_level: Option<String>,
-    /// Resources that the client subscribed to, by the URI it knows.
-    subscriptions: HashSet<String>,
+    /// Resources that the client subscribed to, by the URI it knows, with the server's.
+    subscriptions: HashMap<String, (Arc<Slot>, String)>,
 }
 
 impl Session {
@@ -99,19 +102,50 @@ impl Session {
         self.state().log_level = Some(level);
     }
 
-    pub fn subscribe(&self, uri: String) -> bool {
-        self.state().subscriptions.insert(uri)
+    /// The client wants to hear of a resource of a server, whose own name for it is `own`.
+    pub fn subscribe(&self, uri: String, slot: &Arc<Slot>, own: String) {
+        slot.subscribe(&own);
+        let before = self.state().subscriptions.insert(uri, (slot.clone(), own));
+        if let Some((slot, own)) = before {
+            slot.unsubscribe(&own);
+        }
     }
 
-    pub fn unsubscribe(&self, uri: &str) -> bool {
-        self.state().subscriptions.remove(uri)
+    pub fn unsubscribe(&self, uri: &str) {
+        let before = self.state().subscriptions.remove(uri);
+        if let Some((slot, own)) = before {
+            slot.unsubscribe(&own);
+        }
     }
 
-    pub fn is_subscribed(&self, uri: &str) -> bool {
-        self.state().subscriptions.contains(uri)
+    /// The names by which the client subscribed to a server's resource.
+    pub fn subscribed_as(&self, slot: &SlotKey, own: &str) -> Vec<String> {
+        let state = self.state();
+        let named = state.subscriptions.iter();
+        let named = named.filter(|(_, (there, known))| there.key() == *slot && known == own);
+        named.map(|(uri, _)| uri.clone()).collect()
+    }
+
+    /// A log message that no request caused: for the common stream, if the client wants it.
+    pub fn tell_log(&self, params: &Json) {
+        let level = edit::text(params, &["level"]).unwrap_or_default();
+        if self.log_level().is_some_and(|wanted| severity(&level) < severity(&wanted)) {
+            return;
+        }
+        let text = notification("notifications/message", Some(params));
+        let _full = self.common.try_send(Out::Message(text));
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let subscriptions = std::mem::take(&mut self.state().subscriptions);
+        for (slot, own) in subscriptions.into_values() {
+            slot.unsubscribe(&own);
+        }
     }
 }

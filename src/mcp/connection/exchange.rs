@@ -1,0 +1,82 @@
+//! One request to a server and what comes of it, in order: what the server says on the way, then the end. Dropped before
+//! the end, it cancels the request.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::Connection;
+use crate::mcp::transport::{Failure, FailureKind};
+use crate::wire::mcp::message::{Id, Notification, Outcome, Request};
+
+/// What comes of a request.
+#[derive(Debug)]
+pub enum Event {
+    /// About the request: progress, with the client's own token, or a log message.
+    Notification(Notification),
+    /// The server asks the client something; `Connection::respond` answers.
+    Request(Request),
+    /// The answer. Nothing comes after it.
+    Answer(Outcome),
+    /// There will be none. Nothing comes after it.
+    Lost(Failure),
+}
+
+/// A request in progress.
+pub struct Exchange {
+    connection: Arc<Connection>,
+    id: Id,
+    notes: mpsc::Receiver<Event>,
+    outcome: oneshot::Receiver<Result<Outcome, Failure>>,
+    is_over: bool,
+}
+
+impl Exchange {
+    pub(super) fn new(
+        connection: Arc<Connection>,
+        id: Id,
+        notes: mpsc::Receiver<Event>,
+        outcome: oneshot::Receiver<Result<Outcome, Failure>>,
+    ) -> Self {
+        Self { connection, id, notes, outcome, is_over: false }
+    }
+
+    pub fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    /// The next thing that comes. Safe to be dropped while it waits.
+    pub async fn next(&mut self) -> Event {
+        // What was said before the end is told before it; with the end, no more can be said.
+        if let Some(note) = self.notes.recv().await {
+            return note;
+        }
+        let ended = (&mut self.outcome).await;
+        self.is_over = true;
+        match ended {
+            Ok(Ok(outcome)) => Event::Answer(outcome),
+            Ok(Err(failure)) => Event::Lost(failure),
+            Err(_) => Event::Lost(Failure::new(FailureKind::Closed, "the connection was closed")),
+        }
+    }
+
+    /// Waits for the end and passes over what comes before. Requests of the server are left without an answer, so this
+    /// is for what the gateway asks itself.
+    pub async fn end(mut self) -> Result<Outcome, Failure> {
+        loop {
+            match self.next().await {
+                Event::Answer(outcome) => return Ok(outcome),
+                Event::Lost(failure) => return Err(failure),
+                Event::Notification(_) | Event::Request(_) => {}
+            }
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.connection.cancel(&self.id);
+        }
+    }
+}

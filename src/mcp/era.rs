@@ -1,0 +1,86 @@
+//! What the eras write differently in the same message: a request of the newest says what it is in `_meta`, an older one
+//! does not; a result of the newest says that it is complete, and for how long lists may be kept.
+
+use serde_json::json;
+
+use crate::conversation::Json;
+use crate::wire::mcp::edit;
+use crate::wire::mcp::revision::{
+    META_CAPABILITIES, META_CLIENT, META_LOG_LEVEL, META_VERSION, Revision,
+};
+
+/// Who a request is made for, where it has to say so.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Identity {
+    pub capabilities: Json,
+    pub client_info: Json,
+}
+
+impl Identity {
+    /// The gateway itself, for what it asks on its own account and for connections that clients share: it can do what
+    /// any of them may be able to, and says so if the one who is asked cannot.
+    pub fn gateway() -> Self {
+        Self {
+            capabilities: Json::of(&json!({
+                "roots": { "listChanged": true },
+                "sampling": { "tools": {}, "context": {} },
+                "elicitation": { "form": {}, "url": {} },
+            })),
+            client_info: Json::of(&json!({
+                "name": "tidegate", "version": env!("CARGO_PKG_VERSION"),
+            })),
+        }
+    }
+}
+
+/// The params of a request to a server of the newest era.
+pub fn modern(params: Option<Json>, identity: &Identity, revision: Revision) -> Json {
+    let params = params.unwrap_or_else(Json::empty_object);
+    let version = format!("\"{revision}\"");
+    let params = edit::set(&params, &["_meta", META_VERSION], &version);
+    let params = edit::set(&params, &["_meta", META_CAPABILITIES], identity.capabilities.as_str());
+    if edit::get(&params, &["_meta", META_CLIENT]).is_some() {
+        return params;
+    }
+    edit::set(&params, &["_meta", META_CLIENT], identity.client_info.as_str())
+}
+
+/// The params of a request to a server of an older era: without what that does not know.
+pub fn older(params: Json) -> Json {
+    let named = [META_VERSION, META_CAPABILITIES, META_CLIENT, META_LOG_LEVEL];
+    let params = named.iter().fold(params, |params, name| edit::remove(&params, &["_meta", name]));
+    let params = edit::remove(&params, &["inputResponses"]);
+    let params = edit::remove(&params, &["requestState"]);
+    match edit::get(&params, &["_meta"]).map(serde_json::value::RawValue::get) {
+        Some("{}") => edit::remove(&params, &["_meta"]),
+        _ => params,
+    }
+}
+
+/// A result for a client of the newest era.
+pub fn complete(result: Json) -> Json {
+    if edit::get(&result, &["resultType"]).is_some() {
+        return result;
+    }
+    edit::set(&result, &["resultType"], "\"complete\"")
+}
+
+/// A result for a client of an older era.
+pub fn without_type(result: Json) -> Json {
+    edit::remove(&result, &["resultType"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_added_is_taken_out_again() {
+        let params = Json::parse(r#"{"name":"x","arguments":{"n":1.0}}"#).expect("JSON");
+        let there = modern(Some(params.clone()), &Identity::gateway(), Revision::V2026_07_28);
+        assert_eq!(edit::text(&there, &["_meta", META_VERSION]).as_deref(), Some("2026-07-28"));
+        assert_eq!(older(there).as_str(), params.as_str());
+        let result = Json::parse(r#"{"content":[]}"#).expect("JSON");
+        assert_eq!(without_type(complete(result.clone())), result);
+    }
+}

@@ -1,0 +1,296 @@
+//! All connections to MCP servers: one slot for each server and each group of clients that may share one. An edit of the
+//! configuration is reconciled here: what is unchanged is not touched, whatever it is doing.
+
+pub mod catalogue;
+pub mod slot;
+mod supervise;
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, broadcast};
+
+use self::catalogue::Kind;
+use self::slot::{Slot, State};
+use super::era::Identity;
+use super::serve::ask::Asker;
+use crate::config::snapshot::{McpServer, McpTransport, Sharing, Snapshot};
+use crate::conversation::Json;
+use crate::ground::secret::KeyHash;
+
+/// Slots at once: servers, times keys or sessions where they do not share.
+const MAX_SLOTS: usize = 4096;
+/// Changes that a slow session may be behind.
+const MAX_CHANGES: usize = 256;
+
+/// All slots.
+pub struct Pool {
+    slots: Mutex<HashMap<SlotKey, Arc<Slot>>>,
+    /// How many calls may run on a server, with the number it was made for.
+    rooms: Mutex<HashMap<String, (usize, Arc<Semaphore>)>>,
+    changes: broadcast::Sender<Change>,
+    handle: Handle,
+}
+
+/// What makes a slot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SlotKey {
+    pub server: String,
+    pub share: Share,
+}
+
+/// Who shares a slot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Share {
+    /// All who send the same credential; 0: none of their own.
+    All {
+        credential: u64,
+    },
+    Key {
+        key: Option<KeyHash>,
+        credential: u64,
+    },
+    Session(Arc<str>),
+    /// One request, which has no session to belong to.
+    Request(u64),
+}
+
+/// Something changed at a server.
+#[derive(Clone, Debug)]
+pub struct Change {
+    pub slot: SlotKey,
+    pub what: Changed,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Changed {
+    Tools,
+    Prompts,
+    Resources,
+    /// A resource, by the server's URI, with the notification's params.
+    Updated {
+        uri: String,
+        params: Json,
+    },
+    /// The server came or went.
+    Health,
+}
+
+impl Changed {
+    fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::Tools => Self::Tools,
+            Kind::Prompts => Self::Prompts,
+            Kind::Resources | Kind::Templates => Self::Resources,
+        }
+    }
+}
+
+impl Change {
+    fn of(slot: &Slot, what: Changed) -> Self {
+        let slot = SlotKey { server: slot.name.clone(), share: slot.share.clone() };
+        Self { slot, what }
+    }
+}
+
+impl Pool {
+    /// A pool whose tasks run on the runtime of the handle.
+    pub fn new(handle: Handle) -> Self {
+        let changes = broadcast::channel(MAX_CHANGES).0;
+        Self { slots: Mutex::default(), rooms: Mutex::default(), changes, handle }
+    }
+
+    /// What changes at servers, from now on.
+    pub fn changes(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+
+    /// The slot that an asker reaches a server through, made where there is none. Nothing is dialled by it.
+    pub fn slot(&self, server: &Arc<McpServer>, asker: &Asker) -> Option<Arc<Slot>> {
+        let headers = effective_headers(server, &asker.headers);
+        let key = slot_key(server, asker);
+        let mut slots = self.slots();
+        if let Some(slot) = slots.get(&key) {
+            return Some(slot.clone());
+        }
+        if slots.len() >= MAX_SLOTS {
+            slots.retain(|_, slot| !(slot.is_private() && matches!(slot.state(), State::Idle)));
+            if slots.len() >= MAX_SLOTS {
+                tracing::warn!(most = MAX_SLOTS, "too many connections to MCP servers");
+                return None;
+            }
+        }
+        let session = asker.session.as_ref().filter(|_| matches!(key.share, Share::Session(_)));
+        let identity = match session {
+            Some(session) => Identity {
+                capabilities: session.capabilities.clone(),
+                client_info: session.client_info.clone(),
+            },
+            None => Identity::gateway(),
+        };
+        let slot = Arc::new(Slot::new(
+            server.clone(),
+            key.share.clone(),
+            headers,
+            identity,
+            session.map(Arc::downgrade),
+            self.room(server),
+            self.changes.clone(),
+        ));
+        let idle = asker.snapshot.mcp.session_idle_timeout;
+        self.handle.spawn(supervise::run(slot.clone(), idle));
+        slots.insert(key, slot.clone());
+        Some(slot)
+    }
+
+    /// A session is over: its own connections end.
+    pub fn end_session(&self, id: &str) {
+        self.retire(|key, _| matches!(&key.share, Share::Session(own) if &**own == id));
+    }
+
+    /// Brings the slots in line with a configuration: what is not configured like that any more is retired, the rest is not
+    /// touched.
+    pub fn reconcile(&self, snapshot: &Snapshot) {
+        self.retire(|key, slot| {
+            let Some(server) = snapshot.mcp_servers.get(&key.server) else { return true };
+            let is_same = slot.server().connects_like(server)
+                && slot.server().max_concurrent_requests == server.max_concurrent_requests;
+            if is_same {
+                slot.adopt(server.clone());
+            }
+            !is_same
+        });
+        let names: Vec<String> = snapshot.mcp_servers.keys().cloned().collect();
+        self.rooms
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|name, _| names.contains(name));
+    }
+
+    /// Every slot, by its key.
+    pub fn all(&self) -> Vec<Arc<Slot>> {
+        self.slots().values().cloned().collect()
+    }
+
+    /// Ends every connection, and returns when they are.
+    pub async fn close(&self, patience: Duration) {
+        let slots: Vec<Arc<Slot>> = self.slots().drain().map(|(_, slot)| slot).collect();
+        let ended = slots.iter().map(|slot| async {
+            slot.retired.cancel();
+            let mut state = slot.state.subscribe();
+            let _ended = state.wait_for(|state| matches!(state, State::Retired)).await;
+        });
+        let all = futures_util::future::join_all(ended);
+        if tokio::time::timeout(patience, all).await.is_err() {
+            tracing::warn!("some MCP servers did not end in time");
+        }
+    }
+
+    fn retire(&self, goes: impl Fn(&SlotKey, &Arc<Slot>) -> bool) {
+        self.slots().retain(|key, slot| {
+            let goes = goes(key, slot);
+            if goes {
+                slot.retired.cancel();
+            }
+            !goes
+        });
+    }
+
+    fn room(&self, server: &McpServer) -> Option<Arc<Semaphore>> {
+        let most = server.max_concurrent_requests?;
+        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        let room =
+            rooms.entry(server.name.clone()).or_insert_with(|| (0, Arc::new(Semaphore::new(0))));
+        if room.0 != most {
+            *room = (most, Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))));
+        }
+        Some(room.1.clone())
+    }
+
+    fn slots(&self) -> MutexGuard<'_, HashMap<SlotKey, Arc<Slot>>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Which slot an asker reaches a server through.
+pub fn slot_key(server: &McpServer, asker: &Asker) -> SlotKey {
+    let credential = credential(server, &asker.headers);
+    let share = match (server.sharing, &asker.session) {
+        (Sharing::Shared, _) => Share::All { credential },
+        (Sharing::PerSession, Some(session)) => Share::Session(session.id.as_str().into()),
+        // Without sessions a client is its key.
+        (Sharing::PerKey | Sharing::PerSession, _) => {
+            Share::Key { key: asker.key.as_ref().map(|key| key.hash), credential }
+        }
+    };
+    SlotKey { server: server.name.clone(), share }
+}
+
+/// The headers that a server gets: its entry's own, and what it may have of the client's.
+fn effective_headers(server: &McpServer, client: &HeaderMap) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in passed_on(server, client) {
+        headers.append(name, value);
+    }
+    // The entry's own count more.
+    for (name, value) in &server.headers {
+        headers.insert(name, value.clone());
+    }
+    headers
+}
+
+/// A digest of what the client sends for the server itself; 0 where that is nothing.
+fn credential(server: &McpServer, client: &HeaderMap) -> u64 {
+    let sent: BTreeMap<String, Vec<u8>> = passed_on(server, client)
+        .into_iter()
+        .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
+        .collect();
+    if sent.is_empty() {
+        return 0;
+    }
+    let mut hasher = DefaultHasher::new();
+    sent.hash(&mut hasher);
+    hasher.finish().max(1)
+}
+
+/// The client's headers that go on to a server: those that its entry lists, and those sent for it alone, as
+/// `x-mcp-{alias}-{header}`, if the entry lists the header. Never what frames the message.
+fn passed_on(server: &McpServer, client: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+    if matches!(server.transport, McpTransport::Stdio(_)) {
+        return Vec::new();
+    }
+    let names = server.aliases.iter().chain([&server.name]);
+    let prefixes: Vec<String> =
+        names.map(|name| format!("x-mcp-{}-", name.to_ascii_lowercase())).collect();
+    let listed = server.forwarded_headers.iter().filter(|name| !is_framing(name));
+    listed
+        .filter_map(|name| {
+            let own = prefixes.iter().find_map(|prefix| client.get(format!("{prefix}{name}")));
+            let value = own.or_else(|| client.get(name))?;
+            let mut value = value.clone();
+            value.set_sensitive(true);
+            Some((name.clone(), value))
+        })
+        .collect()
+}
+
+/// Headers that belong to one connection or one message.
+fn is_framing(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    *name == header::HOST
+        || *name == header::CONNECTION
+        || *name == header::UPGRADE
+        || *name == header::TE
+        || *name == header::TRAILER
+        || *name == header::ACCEPT
+        || *name == header::EXPECT
+        || *name == header::TRANSFER_ENCODING
+        || text.starts_with("content-")
+        || text.starts_with("mcp-")
+        || text.starts_with("proxy-")
+        || matches!(text, "keep-alive" | "last-event-id" | "accept-encoding")
+}

@@ -1,0 +1,419 @@
+//! One call on its way to one server and back, whatever eras the two sides speak. What belongs to the call goes to the
+//! client as it comes; what the server asks is asked of the client who caused it. A call is made again only where it surely
+//! was not processed, or does no harm twice.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use http::HeaderMap;
+use serde_json::{Map, Value, json};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinSet;
+
+use super::ask::{Asker, Out, Outbox};
+use super::parked::{Binding, Parked, Question};
+use super::{dispatch, questions};
+use crate::config::snapshot::McpServer;
+use crate::conversation::Json;
+use crate::mcp::Mcp;
+use crate::mcp::connection::{Connection, Event, Exchange, Owner};
+use crate::mcp::era::{self, Identity};
+use crate::mcp::pool::slot::{Slot, severity};
+use crate::mcp::roots;
+use crate::mcp::transport::{Failure, FailureKind};
+use crate::mcp::view::Seen;
+use crate::wire::mcp::edit;
+use crate::wire::mcp::error::{
+    INVALID_PARAMS, RESOURCE_NOT_FOUND, RpcError, SERVER_TIMEOUT, SERVER_UNAVAILABLE,
+};
+use crate::wire::mcp::message::{Notification, Outcome, Request, notification};
+use crate::wire::mcp::revision::META_LOG_LEVEL;
+
+/// How often a call is made that was not processed.
+const MAX_TRIES: u32 = 3;
+/// The pause before it is made again; doubled each time.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How often a server may ask for more input in one call.
+const MAX_ROUNDS: u32 = 10;
+/// A call that goes on being told of lasts this many times its timeout at most.
+const LONGEST: u32 = 12;
+
+/// A call, resolved.
+pub struct Target {
+    pub slot: Arc<Slot>,
+    pub server: Arc<McpServer>,
+    pub method: String,
+    /// With the server's own names.
+    pub params: Json,
+    /// What the client calls it.
+    pub name: String,
+    /// It does no harm twice.
+    pub is_safe: bool,
+    /// Headers of this call, for servers of the newest era.
+    pub headers: HeaderMap,
+}
+
+/// How far a call got.
+enum Step {
+    Answered(Outcome),
+    /// The server asks, and the client can only be asked by an answer.
+    Asked(Exchange, Request),
+}
+
+impl Target {
+    /// A method that the gateway does not know, for the only server of a view.
+    pub(super) fn plain(seen: &Seen, method: &str, params: Json) -> Self {
+        Self {
+            slot: seen.slot.clone(),
+            server: seen.server.clone(),
+            method: method.to_owned(),
+            params,
+            name: method.to_owned(),
+            is_safe: false,
+            headers: HeaderMap::new(),
+        }
+    }
+
+    fn binding(&self, asker: &Asker) -> Binding {
+        Binding {
+            key: asker.key.as_ref().map(|key| key.hash),
+            server: self.server.name.clone(),
+            method: self.method.clone(),
+            name: self.name.clone(),
+        }
+    }
+}
+
+/// Makes a call and sees it through.
+pub async fn relay(mcp: &Arc<Mcp>, asker: &Asker, outbox: &Outbox, target: Target) -> Outcome {
+    target.slot.health.calls.fetch_add(1, Ordering::Relaxed);
+    let outcome = Call { mcp, asker, outbox, target: &target }.run().await;
+    let is_modern = asker.revision.is_modern();
+    outcome.map_err(|failure| match failure {
+        Trouble::Server(error) => for_client(error, is_modern),
+        Trouble::Way(failure) => {
+            target.slot.health.failed_calls.fetch_add(1, Ordering::Relaxed);
+            unavailable_error(&target.server, &failure)
+        }
+    })
+}
+
+/// Why a call has no result.
+enum Trouble {
+    /// The server's own error, or the gateway's word for the client.
+    Server(RpcError),
+    /// The server could not be reached, or did not answer.
+    Way(Failure),
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Self::Way(failure)
+    }
+}
+
+struct Call<'c> {
+    mcp: &'c Arc<Mcp>,
+    asker: &'c Asker,
+    outbox: &'c Outbox,
+    target: &'c Target,
+}
+
+impl Call<'_> {
+    async fn run(&self) -> Result<Json, Trouble> {
+        let is_modern = self.asker.revision.is_modern();
+        let mut params = self.target.params.clone();
+        let state = edit::text(&params, &["requestState"]).filter(|_| is_modern);
+        let parked =
+            state.and_then(|state| self.mcp.parked.take(&state, &self.target.binding(self.asker)));
+        let (mut room, mut going) = match parked {
+            Some(Parked::Asked { exchange, question, room }) => {
+                let answers: Option<Map<String, Value>> = edit::read(&params, &["inputResponses"]);
+                let answer = answers.and_then(|mut answers| answers.remove(QUESTION));
+                let Some(answer) = answer else {
+                    return Ok(self.park(exchange, question.request, room));
+                };
+                exchange.connection().respond_later(question.request.id, Ok(Json::from(answer)));
+                (room, Some(exchange))
+            }
+            Some(Parked::Partly { answers, state }) => {
+                params = merged(&params, answers, state);
+                (self.enter().await?, None)
+            }
+            None => (self.enter().await?, None),
+        };
+        let (mut tries, mut rounds) = (0, 0);
+        loop {
+            let step = match going.take() {
+                Some(exchange) => self.follow(exchange).await,
+                None => match self.start(&params).await? {
+                    Ok(exchange) => self.follow(exchange).await,
+                    Err(failure) => Err(failure),
+                },
+            };
+            match step {
+                Ok(Step::Asked(exchange, request)) => {
+                    return Ok(self.park(exchange, request, room.take()));
+                }
+                Ok(Step::Answered(Ok(result))) if wants_input(&result) => {
+                    rounds += 1;
+                    if rounds > MAX_ROUNDS {
+                        let text = "The server asks for more input again and again.";
+                        return Err(Trouble::Server(RpcError::new(INVALID_PARAMS, text)));
+                    }
+                    match self.input(&params, result).await? {
+                        Input::Again(with_answers) => params = with_answers,
+                        Input::OfTheClient(result) => return Ok(result),
+                    }
+                }
+                Ok(Step::Answered(Ok(result))) => return Ok(result),
+                Ok(Step::Answered(Err(error))) => return Err(Trouble::Server(error)),
+                Err(failure) if tries + 1 < MAX_TRIES && self.may_be_repeated(&failure) => {
+                    tokio::time::sleep(PAUSE * 2_u32.pow(tries)).await;
+                    tries += 1;
+                }
+                Err(failure) => return Err(failure.into()),
+            }
+        }
+    }
+
+    fn may_be_repeated(&self, failure: &Failure) -> bool {
+        let was_lost = failure.kind == FailureKind::Lost;
+        failure.is_unprocessed() || (self.target.is_safe && was_lost)
+    }
+
+    async fn enter(&self) -> Result<Option<OwnedSemaphorePermit>, Failure> {
+        if self.target.method == "tools/call" { self.target.slot.enter().await } else { Ok(None) }
+    }
+
+    /// Sends the request. The outer error is final, the inner one may be tried again.
+    async fn start(&self, params: &Json) -> Result<Result<Exchange, Failure>, Trouble> {
+        let connection = self.target.slot.connection().await?;
+        let is_stale = !connection.is_modern() && edit::get(params, &["requestState"]).is_some();
+        if is_stale && self.asker.revision.is_modern() {
+            let text = "`requestState` is unknown: the server waited too long for the answer. Call again without it.";
+            return Err(Trouble::Server(RpcError::new(INVALID_PARAMS, text)));
+        }
+        let params = self.fitting(params, &connection);
+        let owner = match &self.asker.session {
+            Some(session) => Owner::Session(session.id.as_str().into()),
+            None => Owner::Request(self.mcp.next_request()),
+        };
+        let headers = self.target.headers.clone();
+        Ok(connection.call(&self.target.method, Some(params), owner, headers).await)
+    }
+
+    /// The params in the words of the server's era.
+    fn fitting(&self, params: &Json, connection: &Connection) -> Json {
+        let asker = self.asker;
+        let level = edit::text(params, &["_meta", META_LOG_LEVEL]);
+        if !connection.is_modern() {
+            if let Some(level) = level.filter(|_| asker.revision.is_modern()) {
+                self.target.slot.want_log_level(&level);
+            }
+            return match asker.revision.is_modern() {
+                true => era::older(params.clone()),
+                false => params.clone(),
+            };
+        }
+        let client_info = match &asker.session {
+            Some(session) => session.client_info.clone(),
+            None => dispatch::client_info(Some(params))
+                .unwrap_or_else(|| Identity::gateway().client_info),
+        };
+        let capabilities = roots::declared(&asker.capabilities, &self.target.server);
+        let identity = Identity { capabilities, client_info };
+        let params = era::modern(Some(params.clone()), &identity, connection.peer().revision);
+        match asker.session.as_ref().and_then(|session| session.log_level()) {
+            Some(level) => {
+                edit::set(&params, &["_meta", META_LOG_LEVEL], Json::of(&level).as_str())
+            }
+            None => params,
+        }
+    }
+
+    /// Sees a request through until it is answered, or the client has to be asked by an answer.
+    async fn follow(&self, mut exchange: Exchange) -> Result<Step, Failure> {
+        let silence = self.target.server.timeout;
+        let longest = Instant::now() + silence.saturating_mul(LONGEST);
+        let mut questions = JoinSet::new();
+        loop {
+            // While the client is asked, the server has reason to be silent.
+            let patience = match questions.is_empty() {
+                true => silence.min(longest.saturating_duration_since(Instant::now())),
+                false => questions::PATIENCE,
+            };
+            let next = tokio::select! {
+                next = tokio::time::timeout(patience, exchange.next()) => next,
+                Some(_) = questions.join_next(), if !questions.is_empty() => continue,
+                () = self.outbox.closed() => {
+                    return Err(Failure::new(FailureKind::Closed, "the client is gone"));
+                }
+            };
+            let Ok(event) = next else {
+                let text = format!("no answer within {} s", patience.as_secs_f64());
+                return Err(Failure::new(FailureKind::Timeout, text));
+            };
+            match event {
+                Event::Notification(notification) => self.pass_on(notification).await,
+                Event::Request(request) => {
+                    let connection = exchange.connection().clone();
+                    let server = &self.target.server;
+                    let own = questions::by_gateway(self.mcp, self.asker, server, &request);
+                    if let Some(answer) = own {
+                        questions.spawn(async move {
+                            let outcome = answer.await;
+                            connection.respond_later(request.id, outcome);
+                        });
+                    } else if let Err(error) = questions::may_be_asked(self.asker, &request) {
+                        connection.respond_later(request.id, Err(error));
+                    } else if let Some(session) = self.asker.session.clone() {
+                        let outbox = self.outbox.clone();
+                        questions.spawn(async move {
+                            let outcome = questions::ask(&session, &request, &outbox).await;
+                            connection.respond_later(request.id, outcome);
+                        });
+                    } else {
+                        return Ok(Step::Asked(exchange, request));
+                    }
+                }
+                Event::Answer(outcome) => return Ok(Step::Answered(outcome)),
+                Event::Lost(failure) => {
+                    if failure.kind == FailureKind::SessionExpired {
+                        exchange.connection().close(&failure.text).await;
+                    }
+                    return Err(failure);
+                }
+            }
+        }
+    }
+
+    /// Something about the call, for the client, if it wants it.
+    async fn pass_on(&self, it: Notification) {
+        if it.method == "notifications/message" {
+            let level = it.params.as_ref().and_then(|params| edit::text(params, &["level"]));
+            let asker = self.asker;
+            let wanted = match &asker.session {
+                Some(session) => session.log_level(),
+                None => match edit::text(&self.target.params, &["_meta", META_LOG_LEVEL]) {
+                    Some(wanted) => Some(wanted),
+                    None => return,
+                },
+            };
+            let is_below =
+                |wanted: String| severity(&level.unwrap_or_default()) < severity(&wanted);
+            if wanted.is_some_and(is_below) {
+                return;
+            }
+        }
+        let text = notification(&it.method, it.params.as_ref());
+        let _nobody_waits = self.outbox.send(Out::Message(text)).await;
+    }
+
+    /// Keeps a call whose server asks something, and gives the answer that asks it.
+    fn park(
+        &self,
+        exchange: Exchange,
+        request: Request,
+        room: Option<OwnedSemaphorePermit>,
+    ) -> Json {
+        let asked = json!({ QUESTION: { "method": request.method, "params": request.params } });
+        let parked = Parked::Asked { exchange, question: Question { request }, room };
+        let state = self.mcp.parked.keep(self.target.binding(self.asker), parked);
+        Json::of(&json!({
+            "resultType": "input_required", "inputRequests": asked, "requestState": state,
+        }))
+    }
+
+    /// A server of the newest era wants more input: from the gateway, from the client by asking it, or from the client by
+    /// the answer.
+    async fn input(&self, params: &Json, result: Json) -> Result<Input, Trouble> {
+        let wanted: Map<String, Value> =
+            edit::read(&result, &["inputRequests"]).unwrap_or_default();
+        let state = edit::text(&result, &["requestState"]);
+        let mut answers = Map::new();
+        let mut left = Map::new();
+        for (key, question) in wanted {
+            let method = question.get("method").and_then(Value::as_str).unwrap_or_default();
+            let request = Request {
+                id: crate::wire::mcp::message::Id::text(&key),
+                method: method.to_owned(),
+                params: question.get("params").cloned().map(Json::from),
+            };
+            let server = &self.target.server;
+            let outcome = match (
+                questions::by_gateway(self.mcp, self.asker, server, &request),
+                &self.asker.session,
+            ) {
+                (Some(answer), _) => answer.await,
+                (None, Some(session)) => {
+                    questions::may_be_asked(self.asker, &request).map_err(Trouble::Server)?;
+                    questions::ask(session, &request, self.outbox).await
+                }
+                (None, None) => {
+                    left.insert(key, question);
+                    continue;
+                }
+            };
+            answers.insert(key, outcome.map_err(Trouble::Server)?.to_value());
+        }
+        if left.is_empty() && (!answers.is_empty() || self.asker.session.is_some()) {
+            return Ok(Input::Again(merged(params, answers, state)));
+        }
+        if answers.is_empty() {
+            return Ok(Input::OfTheClient(result));
+        }
+        let parked = Parked::Partly { answers, state };
+        let state = self.mcp.parked.keep(self.target.binding(self.asker), parked);
+        let result = edit::set(&result, &["inputRequests"], Json::of(&left).as_str());
+        Ok(Input::OfTheClient(edit::set(&result, &["requestState"], Json::of(&state).as_str())))
+    }
+}
+
+/// The key of the only question that a parked call asks.
+const QUESTION: &str = "1";
+
+enum Input {
+    /// The call, to be made again with the answers.
+    Again(Json),
+    /// The client gives them.
+    OfTheClient(Json),
+}
+
+fn wants_input(result: &Json) -> bool {
+    edit::text(result, &["resultType"]).as_deref() == Some("input_required")
+}
+
+/// The params with answers added, and the server's own state.
+fn merged(params: &Json, answers: Map<String, Value>, state: Option<String>) -> Json {
+    let mut all: Map<String, Value> = edit::read(params, &["inputResponses"]).unwrap_or_default();
+    all.extend(answers);
+    let params = edit::set(params, &["inputResponses"], Json::of(&all).as_str());
+    match state {
+        Some(state) => edit::set(&params, &["requestState"], Json::of(&state).as_str()),
+        None => edit::remove(&params, &["requestState"]),
+    }
+}
+
+/// A server's error in the client's revision: only the code for a missing resource differs.
+fn for_client(error: RpcError, is_modern: bool) -> RpcError {
+    if is_modern && error.code() == RESOURCE_NOT_FOUND {
+        let json = edit::set(error.as_json(), &["code"], &INVALID_PARAMS.to_string());
+        return RpcError::of_json(json);
+    }
+    error
+}
+
+/// The error for a server that cannot be reached or does not answer.
+pub(super) fn unavailable(seen: &Seen, failure: &Failure) -> RpcError {
+    unavailable_error(&seen.server, failure)
+}
+
+fn unavailable_error(server: &McpServer, failure: &Failure) -> RpcError {
+    let name = server.display_name();
+    let code =
+        if failure.kind == FailureKind::Timeout { SERVER_TIMEOUT } else { SERVER_UNAVAILABLE };
+    let text = format!("The MCP server `{name}` did not answer the call: {}", failure.text);
+    RpcError::new(code, text).with_data(json!({ "server": name, "reason": failure.text }))
+}
