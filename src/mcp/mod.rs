@@ -7,8 +7,10 @@ pub mod connection;
 pub mod era;
 pub mod offers;
 pub mod pool;
+pub mod rest;
 mod roots;
 pub mod serve;
+pub mod toolbox;
 pub mod transport;
 pub mod view;
 

@@ -55,8 +55,6 @@ pub enum Share {
         credential: u64,
     },
     Session(Arc<str>),
-    /// One request, which has no session to belong to.
-    Request(u64),
 }
 
 /// Something changed at a server.
@@ -78,6 +76,21 @@ pub enum Changed {
     },
     /// The server came or went.
     Health,
+}
+
+impl Share {
+    /// For people: who shares a slot, without any key.
+    pub fn word(&self) -> String {
+        match self {
+            Self::All { credential: 0 } => "all".into(),
+            Self::All { credential } => format!("those with the credential {credential:016x}"),
+            Self::Key { key, .. } => match key {
+                Some(key) => format!("key {}", key.id()),
+                None => "the master key".into(),
+            },
+            Self::Session(id) => format!("session {}…", id.get(..8).unwrap_or_default()),
+        }
+    }
 }
 
 impl Changed {

@@ -1,0 +1,111 @@
+//! Tools for those who are no MCP clients: the REST paths, the command line, the tool loop. They list and call like a client
+//! that can do nothing else.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::Mcp;
+use super::pool::catalogue::Kind;
+use super::serve::ask::{Ask, Asker, MAX_WAITING, Out, Scope};
+use super::serve::{dispatch, lists};
+use super::view::Denied;
+use crate::config::snapshot::{Key, McpServer, Snapshot};
+use crate::conversation::Json;
+use crate::wire::mcp::error::{INTERNAL_ERROR, RpcError};
+use crate::wire::mcp::message::{Answer, Id, Message, Outcome, Request};
+use crate::wire::mcp::revision::NEWEST_WITH_SESSIONS;
+
+/// The tools of a scope.
+#[derive(Default)]
+pub struct Tools {
+    pub tools: Vec<Tool>,
+    /// Servers whose tools may be missing: each with the reason.
+    pub unavailable: Vec<(Arc<McpServer>, String)>,
+}
+
+/// One tool.
+#[derive(Clone)]
+pub struct Tool {
+    /// Its name in the scope.
+    pub name: String,
+    /// The server's own name for it.
+    pub own: String,
+    pub server: Arc<McpServer>,
+    /// The whole definition, with the name in the scope.
+    pub definition: Json,
+}
+
+impl Asker {
+    /// One who is no MCP client. `None` for the key: the master key, or none is configured.
+    pub fn plain(
+        snapshot: Arc<Snapshot>,
+        key: Option<Arc<Key>>,
+        scope: Scope,
+        headers: Arc<HeaderMap>,
+    ) -> Self {
+        Self {
+            snapshot,
+            key,
+            scope,
+            headers,
+            revision: NEWEST_WITH_SESSIONS,
+            capabilities: Json::empty_object(),
+            session: None,
+        }
+    }
+}
+
+impl Mcp {
+    /// The tools that an asker sees.
+    ///
+    /// # Errors
+    /// The scope names a server that the asker does not see.
+    pub async fn tools(&self, asker: &Asker) -> Result<Tools, Denied> {
+        let view = self.view(asker)?;
+        let mut all = Tools::default();
+        for offered in lists::offered(self, &view, Kind::Tools).await {
+            let server = offered.seen.server;
+            if let Some(failure) = offered.failure {
+                all.unavailable.push((server.clone(), failure));
+            }
+            all.tools.extend(offered.offers.entries.iter().map(|offer| Tool {
+                name: offer.name.clone(),
+                own: offer.own.clone(),
+                server: server.clone(),
+                definition: offer.definition.clone(),
+            }));
+        }
+        Ok(all)
+    }
+
+    /// Calls a tool by its name in the asker's scope. Dropped, it cancels the call. The result is that of `tools/call`.
+    pub async fn call_tool(
+        self: &Arc<Self>,
+        asker: &Asker,
+        name: &str,
+        arguments: Option<&Json>,
+    ) -> Outcome {
+        let arguments = arguments.cloned().unwrap_or_else(Json::empty_object);
+        let params = Json::of(&json!({ "name": name, "arguments": arguments }));
+        let request =
+            Request { id: Id::number(1), method: "tools/call".into(), params: Some(params) };
+        let (outbox, mut out) = mpsc::channel(MAX_WAITING);
+        let ask = Ask { request, asker: asker.clone(), outbox };
+        let listen = async {
+            while let Some(next) = out.recv().await {
+                if let Out::Answer(text) = next {
+                    return Some(text);
+                }
+            }
+            None
+        };
+        let ((), answer) = tokio::join!(dispatch::answer_request(self, ask), listen);
+        match answer.map(|text| Message::read(text.as_bytes())) {
+            Some(Ok(Message::Answer(Answer { outcome, .. }))) => outcome,
+            _ => Err(RpcError::new(INTERNAL_ERROR, "The call ended without an answer.")),
+        }
+    }
+}
