@@ -9,6 +9,7 @@ mod healthcheck;
 mod keys;
 pub mod log;
 mod logs;
+mod mcp;
 mod schema;
 mod serve;
 
@@ -59,6 +60,8 @@ enum Command {
     Keys(keys::Arguments),
     /// Read the request log.
     Logs(logs::Arguments),
+    /// Try the MCP servers of the configuration: list them and their tools, call one, pin what they offer.
+    Mcp(mcp::Arguments),
     /// Ask a running gateway whether it is ready: exit 0 if so (for containers).
     Healthcheck(healthcheck::Arguments),
     /// Print a completion script for a shell.
@@ -79,6 +82,7 @@ impl Cli {
             Some(Command::Schema) => schema::run(),
             Some(Command::Keys(arguments)) => keys::run(&arguments),
             Some(Command::Logs(arguments)) => logs::run(&config, arguments),
+            Some(Command::Mcp(arguments)) => mcp::run(&config, &arguments),
             Some(Command::Healthcheck(arguments)) => {
                 healthcheck::run(&config, &arguments, self.serve.address())
             }

@@ -5,6 +5,7 @@
 
 pub mod connection;
 pub mod era;
+pub mod locked;
 pub mod offers;
 pub mod pool;
 pub mod rest;

@@ -386,6 +386,25 @@ impl Slot {
         }
     }
 
+    /// Asks the path that the entry names for the server's health, where it names one; kept for the operator. A server
+    /// whose path does not answer well stays in use: what counts are its answers to MCP.
+    ///
+    /// # Errors
+    /// What it answered instead of well, in words.
+    pub async fn ask_health_path(&self) -> Result<(), String> {
+        let server = self.server();
+        let Some(path) = &server.health_path else { return Ok(()) };
+        let answered = crate::mcp::transport::probe(&server, &self.headers, path).await;
+        let answered = answered.map_err(|failure| failure.text);
+        let mut last = self.health.path.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some(answered.clone());
+        match answered {
+            Ok(200..=299) => Ok(()),
+            Ok(status) => Err(format!("the health path `{path}` answered with status {status}")),
+            Err(error) => Err(format!("the health path `{path}` did not answer: {error}")),
+        }
+    }
+
     pub(super) fn note_error(&self, text: &str) {
         let mut last = self.health.last_error.lock().unwrap_or_else(PoisonError::into_inner);
         *last = Some((jiff::Timestamp::now(), text.to_owned()));
