@@ -91,6 +91,12 @@ impl Cli {
     }
 }
 
+/// This program is also what stands between the gateway and an MCP server that is its child. Asked for by a first argument
+/// that is no subcommand, since nobody types it, and what stands in a server's environment must not be read as options.
+pub fn supervise_if_asked() -> Option<ExitCode> {
+    crate::mcp::transport::stdio::supervisor::run_if_asked(std::env::args_os())
+}
+
 /// Prints to standard output; nobody listening is no failure of ours.
 fn print(text: &str) {
     use std::io::Write;

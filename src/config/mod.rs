@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 
 pub use diff::{Change, Diff, diff};
 pub use problem::{Problem, Severity};
-pub use resolve::{Environment, ProcessEnvironment};
+pub use resolve::{Environment, ProcessEnvironment, inherited};
 pub use schema::{reference, schema};
 use snapshot::Snapshot;
 

@@ -26,6 +26,26 @@ const MOST_TEXT_BYTES: usize = 1024 * 1024;
 const MOST_DEFAULTS: usize = 8;
 const ENVIRON: &str = "os.environ/";
 
+/// What a child process may see of the gateway's own environment: where things are, who and in which language. Nothing
+/// that could hold a secret, so no proxies either.
+const INHERITED: [&str; 15] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "TZ",
+    "TMPDIR",
+    "LANG",
+    "LANGUAGE",
+    "LC_ALL",
+    "LC_CTYPE",
+    "LC_COLLATE",
+    "LC_MESSAGES",
+    "LC_MONETARY",
+    "LC_NUMERIC",
+    "LC_TIME",
+];
+
 /// Where variables come from: the process, or a map in tests.
 pub trait Environment {
     /// The variable's value, or `None` when it is not set.
@@ -46,6 +66,12 @@ impl Environment for BTreeMap<String, String> {
     fn variable(&self, name: &str) -> Option<OsString> {
         self.get(name).map(OsString::from)
     }
+}
+
+/// The variables that a child process inherits.
+pub fn inherited(environment: &dyn Environment) -> Vec<(&'static str, OsString)> {
+    let held = |name| environment.variable(name).map(|value| (name, value));
+    INHERITED.into_iter().filter_map(held).collect()
 }
 
 /// Everything that a configuration was made from, and the hash over it.
@@ -405,6 +431,16 @@ mod tests {
                 assert!(messages.join("; ").contains(expected), "{text}: {messages:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_child_inherits_no_more_than_it_needs() {
+        let environment: BTreeMap<String, String> =
+            [("PATH", "/bin"), ("LC_ALL", "C"), ("OPENAI_API_KEY", "sk-canary")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into();
+        let inherited = inherited(&environment);
+        assert_eq!(inherited, [("PATH", "/bin".into()), ("LC_ALL", "C".into())]);
     }
 
     #[test]
