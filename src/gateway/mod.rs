@@ -16,6 +16,7 @@ mod record;
 pub mod relay;
 pub mod responses;
 pub mod route;
+pub mod sampling;
 mod translated;
 mod translation;
 mod tries;
@@ -165,10 +166,42 @@ impl Gate {
     where
         B: Body<Data = Bytes, Error: Error + Send + 'static> + Send + Unpin + 'static,
     {
+        self.handle_as(None, endpoint, headers, body, client, upstreams).await
+    }
+
+    /// The same for a caller who is known already, and whose key is not in the headers.
+    pub async fn handle_for<B>(
+        &self,
+        caller: Caller,
+        endpoint: &'static Endpoint,
+        headers: &HeaderMap,
+        body: &mut Option<B>,
+        client: IpAddr,
+        upstreams: &Upstreams,
+    ) -> Response<Outgoing>
+    where
+        B: Body<Data = Bytes, Error: Error + Send + 'static> + Send + Unpin + 'static,
+    {
+        self.handle_as(Some(caller), endpoint, headers, body, client, upstreams).await
+    }
+
+    async fn handle_as<B>(
+        &self,
+        known: Option<Caller>,
+        endpoint: &'static Endpoint,
+        headers: &HeaderMap,
+        body: &mut Option<B>,
+        client: IpAddr,
+        upstreams: &Upstreams,
+    ) -> Response<Outgoing>
+    where
+        B: Body<Data = Bytes, Error: Error + Send + 'static> + Send + Unpin + 'static,
+    {
         let live = self.live();
         let mut record = Record::open(self.recorder.clone(), endpoint, live.generation, client);
         // Boxed: the futures of a request lie in one another, and moving the outermost would move all.
-        match Box::pin(self.answer(&live, endpoint, headers, body, upstreams, &mut record)).await {
+        let answer = self.answer(&live, known, endpoint, headers, body, upstreams, &mut record);
+        match Box::pin(answer).await {
             Ok((begun, strip_usage)) => respond(&live, begun, strip_usage, record),
             Err(fault) => refuse(endpoint, fault, record),
         }
@@ -176,9 +209,11 @@ impl Gate {
 
     /// The numbered steps. Refusals stand in the order in which they cost the least. With the answer
     /// comes whether the usage chunk of its stream has to be taken out.
+    #[expect(clippy::too_many_arguments, reason = "the corridor's parts, each used by name once")]
     async fn answer<B>(
         &self,
         live: &Live,
+        known: Option<Caller>,
         endpoint: &'static Endpoint,
         headers: &HeaderMap,
         body: &mut Option<B>,
@@ -192,7 +227,10 @@ impl Gate {
         // 1. Is there room for one more?
         record.hold(self.enter(live)?);
         // 2. Who is calling? Headers only: a stranger's body is never looked at.
-        let caller = admit::identify(&live.snapshot.keys, headers)?;
+        let caller = match known {
+            Some(caller) => caller,
+            None => admit::identify(&live.snapshot.keys, headers)?,
+        };
         record.note_caller(&caller);
         if endpoint.body == BodyKind::Multipart {
             let form = upload::Form { endpoint, headers, body };
