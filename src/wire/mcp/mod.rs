@@ -5,6 +5,8 @@
 pub mod canonical;
 pub mod edit;
 pub mod error;
+pub mod hidden;
 pub mod message;
 pub mod names;
+pub mod pin;
 pub mod revision;
