@@ -6,6 +6,7 @@ pub mod canonical;
 pub mod edit;
 pub mod error;
 pub mod hidden;
+pub mod lock;
 pub mod message;
 pub mod names;
 pub mod pin;
