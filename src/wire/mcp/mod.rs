@@ -5,9 +5,11 @@
 pub mod canonical;
 pub mod edit;
 pub mod error;
+pub mod header;
 pub mod hidden;
 pub mod lock;
 pub mod message;
 pub mod names;
+pub mod param_header;
 pub mod pin;
 pub mod revision;
