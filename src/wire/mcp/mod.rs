@@ -13,3 +13,4 @@ pub mod names;
 pub mod param_header;
 pub mod pin;
 pub mod revision;
+pub mod template;
