@@ -10,6 +10,7 @@ pub mod hidden;
 pub mod lock;
 pub mod message;
 pub mod names;
+pub mod openapi;
 pub mod param_header;
 pub mod pin;
 pub mod revision;
