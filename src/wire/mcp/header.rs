@@ -25,10 +25,9 @@ const REPEATED: usize = 80;
 /// The value for `Mcp-Name` or `Mcp-Param-…`: as it is where it is printable ASCII, has no space at either end and does
 /// not look encoded itself; else `=?base64?…?=`.
 pub fn encode_name(value: &str) -> String {
-    let is_safe = value.bytes().all(|byte| (b' '..=b'~').contains(&byte))
-        && !value.starts_with(' ')
-        && !value.ends_with(' ')
-        && !(value.starts_with(BEFORE_BASE64) && value.ends_with(AFTER_BASE64));
+    let is_printable = value.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    let looks_encoded = value.starts_with(BEFORE_BASE64) && value.ends_with(AFTER_BASE64);
+    let is_safe = is_printable && value == trimmed(value) && !looks_encoded;
     if is_safe {
         return value.to_owned();
     }

@@ -16,8 +16,9 @@ const MAX_DEPTH: usize = 128;
 ///
 /// These are the control characters but for tab and line ends, what Unicode calls default-ignorable (zero-width spaces
 /// and joiners, byte order marks, soft hyphens, fillers, tags, variation selectors), the marks, embeddings, overrides and
-/// isolates of bidirectional text, and the interlinear marks. Left out is what ordinary writing needs: a joiner inside an emoji or between
-/// letters of a script that has joiners, and one variation selector behind a character that can have one.
+/// isolates of bidirectional text, and the interlinear marks. Left out is what ordinary writing needs: a joiner inside
+/// an emoji or between letters of a script that has joiners, and one variation selector behind a character that can have
+/// one.
 pub fn suspicious(text: &str) -> Vec<(usize, char)> {
     let mut found = Vec::new();
     let mut before = None;

@@ -1,6 +1,6 @@
-//! `mcp.lock` as a value: the tools that were accepted, each with the digest and the whole of its definition. It is a file
-//! that people keep under version control and compare, so it has one form only, sorted and over many lines. Where the
-//! file lies is not known here.
+//! `mcp.lock` as a value: the tools that were accepted, each with the digest and the whole of its definition. It is a
+//! file that people keep under version control and compare, so it has one form only, sorted and over many lines. Where
+//! the file lies is not known here.
 
 use std::collections::BTreeMap;
 
@@ -40,6 +40,11 @@ pub enum Verdict {
 }
 
 #[derive(Deserialize)]
+struct Versioned {
+    version: u64,
+}
+
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawLock {
     version: u64,
@@ -69,18 +74,17 @@ impl Lock {
         if text.trim().is_empty() {
             return Ok(Self::default());
         }
-        #[derive(Deserialize)]
-        struct Versioned {
-            version: u64,
-        }
+        let unknown =
+            |version| format!("the lock has version {version}, and only {VERSION} is known");
         // First the version: another one may have other members.
-        if let Ok(Versioned { version }) = serde_json::from_str(text)
-            && version != VERSION
-        {
-            return Err(format!("the lock has version {version}, and only {VERSION} is known"));
+        match serde_json::from_str(text) {
+            Ok(Versioned { version }) if version != VERSION => return Err(unknown(version)),
+            _ => {}
         }
         let raw: RawLock = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        debug_assert_eq!(raw.version, VERSION, "looked at above");
+        if raw.version != VERSION {
+            return Err(unknown(raw.version));
+        }
         let mut lock = Self::default();
         for (server, RawServer { tools }) in raw.servers {
             let mut pins = BTreeMap::new();

@@ -2,6 +2,7 @@
 //! one member and leave every other byte, and what the revisions name differently. Nothing here knows of
 //! sessions, servers or transports. <https://modelcontextprotocol.io/specification/2026-07-28>
 
+pub mod arguments;
 pub mod canonical;
 pub mod edit;
 pub mod error;
@@ -14,5 +15,4 @@ pub mod openapi;
 pub mod param_header;
 pub mod pin;
 pub mod revision;
-pub mod sampling;
 pub mod template;

@@ -1,5 +1,5 @@
-//! One server's tools as an OpenAPI 3.1 document with a POST for each, in the form of mcpo (<https://github.com/open-webui/mcpo>),
-//! which Open WebUI and others read as a tool server. How the paths are served is not known here.
+//! One server's tools as an OpenAPI 3.1 document with a POST for each, in the form of mcpo, which Open WebUI and others
+//! read as a tool server. How the paths are served is not known here. <https://github.com/open-webui/mcpo>
 
 use serde_json::value::RawValue;
 
@@ -31,10 +31,10 @@ const WANTING: [&str; 9] = [
 
 /// The document for tools under their exposed names, in their order. An empty description is left out.
 ///
-/// Each tool is `POST /{name}`, its operation `tool_{name}_post` as mcpo has it: with `_` for what a word has not, cut with a hash beyond
-/// 64 characters (it becomes a function's name), and different for all. The body is the `inputSchema`, the answer the
-/// `outputSchema` or anything. A tool without arguments has no body: Open WebUI refuses to call what has one and nothing
-/// to put in. Schemas are components, and local references in them lead to where they now are.
+/// Each tool is `POST /{name}`, its operation `tool_{name}_post` as mcpo has it: with `_` for what a word has not, cut
+/// with a hash beyond 64 characters (it becomes a function's name), and different for all. The body is the `inputSchema`,
+/// the answer the `outputSchema` or anything. A tool without arguments has no body: Open WebUI refuses to call what has
+/// one and nothing to put in. Schemas are components, and local references in them lead to where they now are.
 pub fn document(title: &str, version: &str, description: &str, tools: &[(String, Json)]) -> Json {
     let operations = operation_ids(tools);
     let (mut paths, mut schemas) = (Members::default(), Members::default());
