@@ -2,6 +2,9 @@
 //! events, streamable HTTP. A transport knows nothing of methods, eras or whose message it is; it knows whether what it
 //! was given surely did not arrive, for only then may it be sent again.
 
+mod answer;
+mod client;
+mod events;
 pub mod http;
 pub mod sse;
 pub mod stdio;
@@ -135,7 +138,8 @@ impl Transport {
         }
     }
 
-    /// The revision is agreed on: later messages carry it, and with a session the common stream is opened.
+    /// The revision is agreed on: later messages carry it and the session, so this comes before
+    /// `notifications/initialized`; that one delivered, the common stream is opened in the era that has it.
     pub fn agreed(&self, revision: Revision) {
         match self {
             Self::Stdio(_) => {}
@@ -147,8 +151,10 @@ impl Transport {
     /// Nobody waits for the answer to a request any more: its own stream, where it has one, is closed, which in the
     /// modern era cancels it.
     pub fn abandon(&self, request: &Id) {
-        if let Self::Http(endpoint) = self {
-            endpoint.abandon(request);
+        match self {
+            Self::Stdio(_) => {}
+            Self::Sse(stream) => stream.abandon(request),
+            Self::Http(endpoint) => endpoint.abandon(request),
         }
     }
 
@@ -169,3 +175,6 @@ impl Transport {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
