@@ -2,13 +2,17 @@
 //! events, streamable HTTP. A transport knows nothing of methods, eras or whose message it is; it knows whether what it
 //! was given surely did not arrive, for only then may it be sent again.
 
+mod answer;
+mod client;
+mod events;
 pub mod http;
 pub mod sse;
 pub mod stdio;
 
 use std::fmt;
+use std::time::Duration;
 
-use ::http::{HeaderMap, StatusCode};
+use ::http::{HeaderMap, Method, StatusCode};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
@@ -20,6 +24,9 @@ use crate::wire::mcp::revision::Revision;
 pub const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 /// Messages from one server that may wait to be looked at; then it is not read on.
 pub const MAX_WAITING: usize = 256;
+
+/// How long a health path may take.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The way to one server.
 pub enum Transport {
@@ -135,7 +142,8 @@ impl Transport {
         }
     }
 
-    /// The revision is agreed on: later messages carry it, and with a session the common stream is opened.
+    /// The revision is agreed on: later messages carry it and the session, so this comes before
+    /// `notifications/initialized`; that one delivered, the common stream is opened in the era that has it.
     pub fn agreed(&self, revision: Revision) {
         match self {
             Self::Stdio(_) => {}
@@ -147,8 +155,10 @@ impl Transport {
     /// Nobody waits for the answer to a request any more: its own stream, where it has one, is closed, which in the
     /// modern era cancels it.
     pub fn abandon(&self, request: &Id) {
-        if let Self::Http(endpoint) = self {
-            endpoint.abandon(request);
+        match self {
+            Self::Stdio(_) => {}
+            Self::Sse(stream) => stream.abandon(request),
+            Self::Http(endpoint) => endpoint.abandon(request),
         }
     }
 
@@ -170,11 +180,24 @@ impl Transport {
     }
 }
 
-/// Asks a path of a server for its health; gives the status.
+/// Asks a path of a server for its health; gives the status. A child has no paths.
 ///
 /// # Errors
-/// There was no answer.
+/// There was no answer in time.
 pub async fn probe(server: &McpServer, headers: &HeaderMap, path: &str) -> Result<u16, Failure> {
-    let _todo = (server, headers, path);
-    Ok(200)
+    let (McpTransport::Sse(url) | McpTransport::Http(url)) = &server.transport else {
+        return Err(Failure::new(FailureKind::Unreachable, "a child process has no paths"));
+    };
+    let mut url = url.clone();
+    url.set_path(path);
+    let site = client::Site::new(server, &url, headers.clone())?;
+    let none = HeaderMap::new();
+    let asked = site.call(Method::GET, &url, &none, None);
+    match tokio::time::timeout(PROBE_TIMEOUT, asked).await {
+        Ok(reply) => Ok(reply?.response.status().as_u16()),
+        Err(_) => Err(Failure::new(FailureKind::Timeout, "no answer in time")),
+    }
 }
+
+#[cfg(test)]
+mod tests;

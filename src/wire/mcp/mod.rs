@@ -15,4 +15,5 @@ pub mod openapi;
 pub mod param_header;
 pub mod pin;
 pub mod revision;
+pub mod sampling;
 pub mod template;
