@@ -19,8 +19,9 @@ use crate::config::LoadOptions;
 use crate::gateway::{Gate, Live, discovery};
 use crate::http::server::{self, Accepted};
 use crate::http::status::Status;
-use crate::http::{Door, Side, Workers};
+use crate::http::{Door, Side, Workers, sweep_mcp_sessions};
 use crate::journal::Journal;
+use crate::mcp::Mcp;
 use crate::provider::auth::Authority;
 use crate::provider::client::Upstreams;
 use crate::reload::{self, Corridor};
@@ -85,10 +86,11 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
     let status = Arc::new(Status::new(journal.clone(), warnings));
     let reload = Arc::new(Notify::new());
     let authority = Authority::default();
+    let mcp = Arc::new(Mcp::new());
     let door = |side| {
         let upstreams = upstreams(&authority)?;
         let (gate, status, reload) = (gate.clone(), status.clone(), reload.clone());
-        Ok(Arc::new(Door::new(side, gate, status, reload, upstreams)))
+        Ok(Arc::new(Door::new(side, gate, status, reload, upstreams, mcp.clone())))
     };
 
     let stop = CancellationToken::new();
@@ -116,12 +118,14 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
     let corridor = tokio::spawn(corridor.follow(loaded.stamps, stop.clone()));
     let mut signals = Signals::listen()?;
     tokio::spawn(discovery::follow(gate.clone(), upstreams(&authority)?, stop.clone()));
+    tokio::spawn(sweep_mcp_sessions(gate.clone(), mcp.clone(), stop.clone()));
     crate::cli::banner::print(&mut std::io::stdout(), address, &gate.live().snapshot);
 
     signals.end(&reload).await;
     tracing::info!("shutting down: no new requests, those in progress may finish");
     gate.drain();
     stop.cancel();
+    mcp.sessions.stop();
     let _ended = accepting.await;
     let patience = gate.live().snapshot.limits.drain_timeout;
     tokio::select! {

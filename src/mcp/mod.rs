@@ -5,5 +5,19 @@
 pub mod serve;
 pub mod transport;
 
+use std::sync::Arc;
+
+use self::serve::sessions::Sessions;
+
 /// All that lives of MCP between requests.
-pub struct Mcp {}
+#[derive(Default)]
+pub struct Mcp {
+    /// Those of clients.
+    pub sessions: Arc<Sessions>,
+}
+
+impl Mcp {
+    pub fn new() -> Self {
+        Self::default()
+    }
+}

@@ -3,4 +3,11 @@
 
 pub mod ask;
 pub mod dispatch;
+pub mod events;
+pub mod http;
+pub mod line;
 pub mod session;
+pub mod sessions;
+pub mod sse;
+pub mod stream;
+mod work;
