@@ -16,17 +16,22 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::LoadOptions;
+use crate::gateway::sampling::Models;
 use crate::gateway::{Gate, Live, discovery};
 use crate::http::server::{self, Accepted};
 use crate::http::status::Status;
-use crate::http::{Door, Side, Workers};
+use crate::http::{Door, Side, Workers, sweep_mcp_sessions};
 use crate::journal::Journal;
+use crate::mcp::{self, Mcp};
 use crate::provider::auth::Authority;
 use crate::provider::client::Upstreams;
 use crate::reload::{self, Corridor};
 
 /// How long the last rows may take to reach the disk and the database.
 const JOURNAL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long MCP servers may take to end: a child gets two times two seconds.
+const MCP_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Connections of clients at once; more are closed.
 const MAX_CONNECTIONS: usize = 10_000;
@@ -85,10 +90,14 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
     let status = Arc::new(Status::new(journal.clone(), warnings));
     let reload = Arc::new(Notify::new());
     let authority = Authority::default();
+    let mcp_thread = mcp::Thread::start().map_err(other)?;
+    let mcp = Mcp::new(mcp_thread.handle().clone());
+    mcp.reconcile(&gate.live().snapshot);
+    mcp.set_sampler(Arc::new(Models { gate: gate.clone(), upstreams: upstreams(&authority)? }));
     let door = |side| {
         let upstreams = upstreams(&authority)?;
         let (gate, status, reload) = (gate.clone(), status.clone(), reload.clone());
-        Ok(Arc::new(Door::new(side, gate, status, reload, upstreams)))
+        Ok(Arc::new(Door::new(side, gate, status, reload, upstreams, mcp.clone())))
     };
 
     let stop = CancellationToken::new();
@@ -111,17 +120,20 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
         gate: gate.clone(),
         status,
         journal: journal.clone(),
+        mcp: mcp.clone(),
         asked: reload.clone(),
     };
     let corridor = tokio::spawn(corridor.follow(loaded.stamps, stop.clone()));
     let mut signals = Signals::listen()?;
     tokio::spawn(discovery::follow(gate.clone(), upstreams(&authority)?, stop.clone()));
+    tokio::spawn(sweep_mcp_sessions(gate.clone(), mcp.clone(), stop.clone()));
     crate::cli::banner::print(&mut std::io::stdout(), address, &gate.live().snapshot);
 
     signals.end(&reload).await;
     tracing::info!("shutting down: no new requests, those in progress may finish");
     gate.drain();
     stop.cancel();
+    mcp.sessions.stop();
     let _ended = accepting.await;
     let patience = gate.live().snapshot.limits.drain_timeout;
     tokio::select! {
@@ -135,6 +147,8 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
     if let Some(workers) = Arc::into_inner(workers) {
         workers.end();
     }
+    mcp.close(MCP_TIMEOUT).await;
+    mcp_thread.end();
     journal.close(JOURNAL_TIMEOUT).await;
     Ok(())
 }

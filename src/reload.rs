@@ -15,6 +15,7 @@ use crate::config::{self, LoadOptions, Loaded, ProcessEnvironment};
 use crate::gateway::{Gate, Live};
 use crate::http::status::{ReloadError, ReloadStatus, Status};
 use crate::journal::Journal;
+use crate::mcp::Mcp;
 
 /// What an edit goes through, and what it changes.
 pub struct Corridor {
@@ -23,6 +24,7 @@ pub struct Corridor {
     pub gate: Arc<Gate>,
     pub status: Arc<Status>,
     pub journal: Arc<Journal>,
+    pub mcp: Arc<Mcp>,
     /// Rung by SIGHUP and by the operator's request.
     pub asked: Arc<Notify>,
 }
@@ -70,6 +72,7 @@ impl Corridor {
         let diff = config::diff(&old.snapshot, &snapshot).to_string();
         let live = Arc::new(Live::build(snapshot, Some(&old)));
         self.gate.swap(live.clone());
+        self.mcp.reconcile(&live.snapshot);
         crate::cli::log::adjust(&live.snapshot.diagnostics);
         self.note(|status| {
             status.reloads += 1;

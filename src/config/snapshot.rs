@@ -18,6 +18,7 @@ use crate::ground::names::Pattern;
 use crate::ground::secret::{KeyHash, Secret};
 use crate::wire::catalogue::Provider;
 use crate::wire::codec::Options;
+use crate::wire::mcp::lock::Lock;
 use crate::wire::mcp::revision::Revision;
 
 /// One generation of the configuration.
@@ -319,7 +320,7 @@ pub struct Backoff {
 }
 
 /// What holds for all MCP servers and for `/mcp`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct McpSettings {
     /// Longest silence of a client's session.
     pub session_idle_timeout: Duration,
@@ -327,6 +328,8 @@ pub struct McpSettings {
     pub max_sessions: usize,
     /// Where pins are kept: `mcp.lock` beside the configuration.
     pub lock_file: PathBuf,
+    /// The pins in it; none where no server has `pin`.
+    pub lock: Arc<Lock>,
     /// Hosts and origins beside loopback and the request's own that browsers may call from; `*`: all.
     pub allowed_origins: Vec<Pattern>,
 }

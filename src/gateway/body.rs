@@ -65,7 +65,7 @@ pub(super) fn check_form(headers: &HeaderMap) -> Result<&HeaderValue, Fault> {
 /// # Errors
 /// `TooLarge` over `most` bytes, `RequestTimeout` for a body that does not come, `ClientClosed` for
 /// one that breaks off, `Overloaded` when all bodies together would take too much memory.
-pub(super) async fn read<B>(body: &mut B, most: usize, room: &mut Room) -> Result<Bytes, Fault>
+pub async fn read<B>(body: &mut B, most: usize, room: &mut Room) -> Result<Bytes, Fault>
 where
     B: Body<Data = Bytes, Error: Error + 'static> + Unpin,
 {

@@ -273,7 +273,11 @@ impl Gate {
         Ok((begun, strip_usage))
     }
 
-    fn enter(&self, live: &Live) -> Result<load::Permit, Fault> {
+    /// A place among the requests in progress.
+    ///
+    /// # Errors
+    /// `Draining` when the gateway is about to end, `Overloaded` when there is no place.
+    pub fn enter(&self, live: &Live) -> Result<load::Permit, Fault> {
         if self.is_draining() {
             return Err(Fault::new(
                 Kind::Draining,

@@ -31,6 +31,14 @@ const TAIL: usize = 8 * 1024;
 pub enum Outgoing {
     Whole(Bytes),
     Relay(Box<Relay>),
+    /// Another stream, which knows its own end.
+    Events(Box<dyn Events>),
+}
+
+/// Bytes that come one after another and break off only with the connection.
+pub trait Events: Send {
+    /// The next bytes; `None` at the end.
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>>;
 }
 
 /// The connection to the client must be cut: the answer cannot be completed and has no way to say so.
@@ -443,6 +451,9 @@ impl Body for Outgoing {
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::Relay(relay) => Pin::new(&mut **relay).poll_frame(context),
+            Self::Events(events) => {
+                events.poll_next(context).map(|next| next.map(|bytes| Ok(Frame::data(bytes))))
+            }
         }
     }
 
@@ -450,6 +461,7 @@ impl Body for Outgoing {
         match self {
             Self::Whole(bytes) => bytes.is_empty(),
             Self::Relay(relay) => relay.is_end_stream(),
+            Self::Events(_) => false,
         }
     }
 
@@ -457,6 +469,7 @@ impl Body for Outgoing {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Relay(relay) => relay.size_hint(),
+            Self::Events(_) => SizeHint::default(),
         }
     }
 }

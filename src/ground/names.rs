@@ -75,6 +75,17 @@ pub fn shown(name: &str) -> String {
     text
 }
 
+/// Whether a `host` or `host:port` names this machine: what a page that was led here by DNS does not.
+pub fn is_loopback_host(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    name.eq_ignore_ascii_case("localhost")
+        || name.to_ascii_lowercase().ends_with(".localhost")
+        || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 /// The known word closest to `word`, if one is close enough to be what was meant.
 pub fn closest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let longest_distance = (word.chars().count() / 3).clamp(1, 3);
@@ -93,6 +104,16 @@ mod tests {
     #[track_caller]
     fn check(pattern: &str, name: &str, captured: Option<&[&str]>) {
         assert_eq!(Pattern::new(pattern).captures(name).as_deref(), captured, "{pattern} {name}");
+    }
+
+    #[test]
+    fn only_this_machines_names_are_loopback() {
+        for host in ["localhost", "LOCALHOST:4000", "127.0.0.1:1", "[::1]:4000", "a.localhost"] {
+            assert!(is_loopback_host(host), "{host}");
+        }
+        for host in ["evil.example", "127.0.0.1.evil.example", "", "10.0.0.1", "localhost.evil"] {
+            assert!(!is_loopback_host(host), "{host}");
+        }
     }
 
     #[test]

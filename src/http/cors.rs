@@ -5,6 +5,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
 use crate::gateway::relay::Outgoing;
+use crate::ground::names::is_loopback_host;
 
 /// Whether this is a browser asking for permission, not the request itself.
 pub(super) fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
@@ -50,36 +51,16 @@ pub(super) fn permit(headers: &mut HeaderMap, origin: HeaderValue) {
     headers.insert(
         header::ACCESS_CONTROL_EXPOSE_HEADERS,
         HeaderValue::from_static(
-            "x-request-id, x-litellm-call-id, x-litellm-model-id, retry-after",
+            "x-request-id, x-litellm-call-id, x-litellm-model-id, retry-after, mcp-session-id, \
+             mcp-protocol-version",
         ),
     );
     headers.append(header::VARY, HeaderValue::from(HeaderName::from_static("origin")));
 }
 
-/// Whether a `host` or `host:port` names this machine: what a page that was led here by DNS does not.
-pub(super) fn is_loopback_host(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
-    };
-    name.eq_ignore_ascii_case("localhost")
-        || name.to_ascii_lowercase().ends_with(".localhost")
-        || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_this_machines_names_are_loopback() {
-        for host in ["localhost", "LOCALHOST:4000", "127.0.0.1:1", "[::1]:4000", "a.localhost"] {
-            assert!(is_loopback_host(host), "{host}");
-        }
-        for host in ["evil.example", "127.0.0.1.evil.example", "", "10.0.0.1", "localhost.evil"] {
-            assert!(!is_loopback_host(host), "{host}");
-        }
-    }
 
     #[test]
     fn without_keys_only_pages_of_this_machine_may_ask() {

@@ -3,11 +3,13 @@
 //! answered here.
 
 mod cors;
+mod mcp;
 mod router;
 pub mod server;
 pub mod status;
 mod websocket;
 mod workers;
 
+pub use mcp::sweep as sweep_mcp_sessions;
 pub use router::{Door, Side};
 pub use workers::Workers;

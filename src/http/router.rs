@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::cors;
+use super::mcp::{self, McpPath, Named};
 use super::status::{self, Status};
 use super::websocket;
 use crate::gateway::endpoint::{ENDPOINTS, Endpoint};
@@ -23,6 +24,8 @@ use crate::gateway::{
     Gate, Live, admit, body, fault_response, fault_response_as, fault_response_to,
 };
 use crate::ground::fault::{Fault, Kind};
+use crate::ground::names::is_loopback_host;
+use crate::mcp::Mcp;
 use crate::provider::client::Upstreams;
 use crate::wire::formats;
 
@@ -34,6 +37,7 @@ enum Route {
     Stored(Question),
     Models,
     OneModel,
+    Mcp(McpPath),
     Front,
     Health,
     Alive,
@@ -61,6 +65,7 @@ pub struct Door {
     reload: Arc<Notify>,
     /// Connections to providers; each worker has a door, and so a pool, of its own.
     upstreams: Upstreams,
+    mcp: Arc<Mcp>,
 }
 
 impl Door {
@@ -70,8 +75,9 @@ impl Door {
         status: Arc<Status>,
         reload: Arc<Notify>,
         upstreams: Upstreams,
+        mcp: Arc<Mcp>,
     ) -> Self {
-        Self { table: table(side), gate, status, reload, upstreams }
+        Self { table: table(side), gate, status, reload, upstreams, mcp }
     }
 
     /// Answers one request.
@@ -163,6 +169,8 @@ impl Door {
             matches!(route, Route::Model(_) | Route::AdminReload | Route::Stored(Question::Cancel));
         let fits = match route {
             Route::Stored(Question::Retrieve) => reads || request.method == Method::DELETE,
+            // It refuses methods in its own words.
+            Route::Mcp(_) => true,
             _ if posts => request.method == Method::POST,
             _ => reads,
         };
@@ -207,6 +215,12 @@ impl Door {
                 self.show_models(request, |live, caller, view| {
                     models::retrieve(live, caller, &name, view)
                 })
+            }
+            Route::Mcp(path) => {
+                let server = matched.params.get("server").map(Named::Single);
+                let servers = matched.params.get("servers").map(Named::Servers);
+                let named = server.or(servers).unwrap_or(Named::All);
+                Box::pin(mcp::answer(&self.gate, &self.mcp, path, named, request, body)).await
             }
             Route::Front => text(status::front_page()),
             Route::Health => reply(200, &self.status.health(&self.gate)),
@@ -319,6 +333,9 @@ fn table(side: Side) -> matchit::Router<Route> {
             add(&format!("{prefix}/models"), Route::Models);
             add(&format!("{prefix}/models/{{*model}}"), Route::OneModel);
         }
+        for (path, route) in mcp::PATHS {
+            add(path, Route::Mcp(*route));
+        }
         add("/", Route::Front);
     }
     if side != Side::Clients {
@@ -354,7 +371,7 @@ fn is_asked_for_by_a_loopback_name(request: &Parts) -> bool {
     let authority = request.uri.authority().map(|authority| authority.as_str().as_bytes());
     // RFC 9112 section 3.2.2: an absolute target counts more than the header.
     let name = authority.or(host).map(String::from_utf8_lossy);
-    name.is_none_or(|name| cors::is_loopback_host(&name))
+    name.is_none_or(|name| is_loopback_host(&name))
 }
 
 /// A browser sends the cookies and the origin of the page that opens a WebSocket, and asks no permission for it.
@@ -432,7 +449,7 @@ fn text(body: &'static str) -> Response<Outgoing> {
 }
 
 /// `%2F` and kin in a model's name; what is not a valid escape stays as it is.
-fn percent_decoded(text: &str) -> String {
+pub(super) fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&byte, tail)) = rest.split_first() {

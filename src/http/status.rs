@@ -141,6 +141,7 @@ pub(super) fn front_page() -> &'static str {
          \x20 POST /v1/chat/completions\n\
          \x20 POST /v1/responses\n\
          \x20 POST /v1/embeddings\n\n\
+         Point an MCP client at /mcp, or at /SERVER/mcp for one server alone.\n\n\
          State: GET /health, /health/live, /health/ready. Configuration in force: GET /admin/config\n\
          with the master key.\n"
     )

@@ -11,6 +11,7 @@ pub mod pool;
 pub mod rest;
 mod roots;
 pub mod serve;
+mod thread;
 pub mod toolbox;
 pub mod transport;
 pub mod view;
@@ -19,16 +20,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use self::pool::Pool;
 use self::serve::parked::ParkingLot;
 use self::serve::questions::Sampler;
+use self::serve::sessions::Sessions;
+pub use self::thread::Thread;
 use crate::config::snapshot::Snapshot;
-use crate::wire::mcp::lock::Lock;
 
 /// How often what waited too long is dropped.
 const SWEEP_EVERY: Duration = Duration::from_secs(15);
@@ -37,14 +37,13 @@ const SWEEP_EVERY: Duration = Duration::from_secs(15);
 pub struct Mcp {
     pub pool: Pool,
     pub parked: ParkingLot,
-    /// The pins, as the lock file has them.
-    lock: ArcSwap<Lock>,
+    /// Those of clients.
+    pub sessions: Arc<Sessions>,
     /// The configuration in force, for what happens between requests.
     configured: watch::Sender<Option<Arc<Snapshot>>>,
     sampler: OnceLock<Arc<dyn Sampler>>,
     handle: Handle,
     requests: AtomicU64,
-    closing: CancellationToken,
 }
 
 impl Mcp {
@@ -53,20 +52,18 @@ impl Mcp {
         let mcp = Arc::new(Self {
             pool: Pool::new(handle.clone()),
             parked: ParkingLot::default(),
-            lock: ArcSwap::default(),
+            sessions: Arc::default(),
             configured: watch::channel(None).0,
             sampler: OnceLock::new(),
             handle: handle.clone(),
             requests: AtomicU64::new(0),
-            closing: CancellationToken::new(),
         });
         handle.spawn(sweep(mcp.clone()));
         mcp
     }
 
     /// A new configuration is in force: connections are brought in line with it, in the background.
-    pub fn reconcile(&self, snapshot: &Arc<Snapshot>, lock: Arc<Lock>) {
-        self.lock.store(lock);
+    pub fn reconcile(&self, snapshot: &Arc<Snapshot>) {
         self.pool.reconcile(snapshot);
         self.configured.send_replace(Some(snapshot.clone()));
     }
@@ -76,24 +73,15 @@ impl Mcp {
         let _is_the_first = self.sampler.set(sampler);
     }
 
-    /// The gateway is shutting down: streams that only wait end.
-    pub fn begin_closing(&self) {
-        self.closing.cancel();
-    }
-
     /// Ends every connection, and returns when they are, within `patience`.
     pub async fn close(&self, patience: Duration) {
-        self.begin_closing();
+        self.sessions.stop();
         self.pool.close(patience).await;
-    }
-
-    pub fn lock(&self) -> Arc<Lock> {
-        self.lock.load_full()
     }
 
     /// Returns when the gateway is shutting down.
     pub async fn closing(&self) {
-        self.closing.cancelled().await;
+        self.sessions.stopping().cancelled().await;
     }
 
     /// Where MCP runs.

@@ -66,7 +66,7 @@ impl Mcp {
     pub async fn tools(&self, asker: &Asker) -> Result<Tools, Denied> {
         let view = self.view(asker)?;
         let mut all = Tools::default();
-        for offered in lists::offered(self, &view, Kind::Tools).await {
+        for offered in lists::offered(asker, &view, Kind::Tools).await {
             let server = offered.seen.server;
             if let Some(failure) = offered.failure {
                 all.unavailable.push((server.clone(), failure));

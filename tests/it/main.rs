@@ -21,6 +21,7 @@ mod journal;
 mod lanes;
 mod laws;
 mod losses;
+mod mcp_door;
 mod provider_errors;
 mod models;
 mod reload;

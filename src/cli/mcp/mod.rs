@@ -17,8 +17,8 @@ use tokio::runtime::Handle;
 use super::{complain, print};
 use crate::config::snapshot::Snapshot;
 use crate::config::{LoadOptions, ProcessEnvironment, load};
+use crate::mcp::Mcp;
 use crate::mcp::serve::ask::{Asker, Scope};
-use crate::mcp::{Mcp, locked};
 
 /// How long servers may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -104,8 +104,7 @@ pub(super) fn run(config: &Path, arguments: &Arguments) -> ExitCode {
 
 async fn tried(snapshot: Arc<Snapshot>, command: &Command) -> Result<(), Failed> {
     let mcp = Mcp::new(Handle::current());
-    let lock = locked::read(&snapshot.mcp.lock_file).map_err(Some)?;
-    mcp.reconcile(&snapshot, Arc::new(lock));
+    mcp.reconcile(&snapshot);
     let bench = Bench { mcp: mcp.clone(), snapshot };
     let done = match command {
         Command::List { json } => list::list(&bench, *json).await,

@@ -1,7 +1,5 @@
 //! `mcp diff` and `mcp pin`: what servers offer now, against what was accepted.
 
-use std::sync::Arc;
-
 use super::{Bench, Failed, print};
 use crate::config::snapshot::Pin;
 use crate::conversation::Json;
@@ -41,7 +39,7 @@ async fn now(bench: &Bench, servers: &[String]) -> Result<Vec<Now>, Failed> {
 }
 
 pub(super) async fn diff(bench: &Bench, servers: &[String]) -> Result<(), Failed> {
-    let lock = bench.mcp.lock();
+    let lock = locked::read(&bench.snapshot.mcp.lock_file).map_err(Some)?;
     let mut differs = false;
     for Now { seen, tools } in now(bench, servers).await? {
         let lines = differences(&lock, &seen.server.name, &tools);
@@ -88,8 +86,7 @@ pub(super) async fn pin(
     }
     for Now { seen, tools } in &all {
         let server = &seen.server.name;
-        let before: Arc<Lock> = bench.mcp.lock();
-        for line in differences(&before, server, tools) {
+        for line in differences(&lock, server, tools) {
             print(&format!("{line}\n"));
         }
         match tool {

@@ -19,7 +19,7 @@ use super::file::value::{At, OnLoss};
 use super::node::Node;
 use super::problem::{Findings, Place, Severity, show};
 use super::resolve::Origins;
-use super::snapshot::{Models, Snapshot};
+use super::snapshot::{Models, Pin, Snapshot};
 use crate::ground::names::{Pattern, closest};
 
 /// What every check has at hand.
@@ -92,6 +92,7 @@ pub(super) fn check(
         keys::Scope { models: &models, access_groups: &access_groups, servers: &mcp_servers };
     let keys = keys::keys(listed, master.as_ref(), &scope, &mut checker);
 
+    let has_pins = mcp_servers.values().any(|server| server.pin != Pin::Off);
     Snapshot {
         hash: String::new(),
         sources: Vec::new(),
@@ -99,8 +100,8 @@ pub(super) fn check(
         admin_listen: listeners.admin,
         keys,
         models,
+        mcp: settings::mcp(&general.value, folder, has_pins, &mut checker),
         mcp_servers,
-        mcp: settings::mcp(&general.value, folder, &mut checker),
         routing,
         limits: settings::limits(&litellm.value, &general.value, &mut checker),
         request_log: settings::request_log(

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
@@ -14,6 +15,7 @@ use super::Checker;
 use super::routing::time;
 use crate::ground::names::Pattern;
 use crate::ground::secret::Secret;
+use crate::wire::mcp::lock::Lock;
 
 const MIB: f64 = 1024.0 * 1024.0;
 /// Bodies of 32 MiB pass: images come inside JSON.
@@ -30,6 +32,8 @@ const LOG_PATH: &str = "data/tidegate.db";
 const PORT: u16 = 4000;
 const SESSION_IDLE: Duration = Duration::from_secs(1_800);
 const MAX_SESSIONS: usize = 10_000;
+/// Definitions of many tools are long.
+const MAX_LOCK: usize = 32 * 1024 * 1024;
 
 /// Where connections are accepted.
 pub(super) struct Listeners {
@@ -115,9 +119,11 @@ pub(super) fn separator<'g>(
     &separator.value
 }
 
+/// `has_pins`: some server's tools are pinned, so the lock file counts.
 pub(super) fn mcp(
     general: &GeneralSettings,
     folder: &Path,
+    has_pins: bool,
     checker: &mut Checker<'_, '_>,
 ) -> McpSettings {
     let most = general.mcp_max_sessions.as_ref();
@@ -126,13 +132,31 @@ pub(super) fn mcp(
     }
     let idle = general.mcp_session_idle_timeout_seconds.as_ref();
     time("mcp_session_idle_timeout_seconds", idle, checker);
+    let lock_file = folder.join(general.mcp_lock_file.as_deref().unwrap_or(Path::new("mcp.lock")));
     McpSettings {
         session_idle_timeout: idle.map_or(SESSION_IDLE, |idle| idle.value.0),
         max_sessions: most
             .map_or(MAX_SESSIONS, |most| usize::try_from(most.value).unwrap_or(usize::MAX)),
-        lock_file: folder.join(general.mcp_lock_file.as_deref().unwrap_or(Path::new("mcp.lock"))),
+        lock: if has_pins { lock(&lock_file, checker) } else { Arc::default() },
+        lock_file,
         allowed_origins: general.mcp_allowed_origins.iter().flatten().map(Pattern::new).collect(),
     }
+}
+
+/// The pins. The file is one of the configuration's sources, so that what `tidegate mcp pin` writes is in force at once.
+fn lock(path: &Path, checker: &mut Checker<'_, '_>) -> Arc<Lock> {
+    let (file, read) = checker.origins.read(path, MAX_LOCK);
+    if !path.exists() {
+        return Arc::default();
+    }
+    let lock = read.and_then(|bytes| {
+        let text = std::str::from_utf8(&bytes).map_err(|_| "it is not UTF-8".to_owned())?;
+        Lock::read(text)
+    });
+    lock.map(Arc::new).unwrap_or_else(|message| {
+        checker.error(Place { file, line: 1, column: 1 }, message);
+        Arc::default()
+    })
 }
 
 fn mebibytes(

@@ -110,15 +110,15 @@ pub(super) fn follow(mcp: &Arc<Mcp>, asker: &Asker, session: &Arc<Session>) {
     let mut configured = mcp.configured();
     let mut asker = asker.clone();
     asker.session = None;
+    let (id, ended) = (session.id.clone(), session.ended.clone());
     let session = Arc::downgrade(session);
-    let Some(common) = session.upgrade().map(|session| session.common.clone()) else { return };
-    mcp.handle().spawn(async move {
+    let house = mcp.clone();
+    let telling = async move {
         loop {
             let keys = session.upgrade().map(|session| keys(&asker, &session));
             let Some(keys) = keys else { return };
             let due = tokio::select! {
                 due = gather(&mut changes, |slot| keys.contains(slot)) => due,
-                () = common.closed() => return,
                 changed = configured.changed() => {
                     let Ok(()) = changed else { return };
                     let snapshot = configured.borrow_and_update().clone();
@@ -142,6 +142,13 @@ pub(super) fn follow(mcp: &Arc<Mcp>, asker: &Asker, session: &Arc<Session>) {
                 }
             }
         }
+    };
+    mcp.handle().spawn(async move {
+        tokio::select! {
+            () = telling => {}
+            () = ended.cancelled() => {}
+        }
+        house.pool.end_session(&id);
     });
 }
 
@@ -177,7 +184,7 @@ pub(super) async fn listen(mcp: &Arc<Mcp>, ask: &Ask, view: &View, params: &Json
     let uris = filter.get("resourceSubscriptions").and_then(Value::as_array);
     for uri in uris.into_iter().flatten().filter_map(Value::as_str) {
         let named = Json::of(&json!({ "uri": uri }));
-        let Ok(found) = resolve::resources(mcp, asker, view, &named).await else { continue };
+        let Ok(found) = resolve::resources(asker, view, &named).await else { continue };
         if let Some(found) = found.into_iter().next() {
             subscribed.add(found.slot, found.own, uri.to_owned());
         }

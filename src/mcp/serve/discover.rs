@@ -4,9 +4,10 @@
 use serde_json::{Map, Value, json};
 
 use super::ask::Asker;
+use super::http::supported;
 use crate::conversation::Json;
 use crate::mcp::view::View;
-use crate::wire::mcp::revision::{META_SERVER, REVISIONS};
+use crate::wire::mcp::revision::META_SERVER;
 
 /// How long a client may hold what it was told of the gateway itself, in milliseconds.
 const HOLDS_MS: u64 = 60_000;
@@ -27,7 +28,7 @@ pub(super) fn initialized(asker: &Asker, view: &View) -> Json {
 pub(super) fn discovered(_asker: &Asker, view: &View) -> Json {
     let mut result = json!({
         "resultType": "complete",
-        "supportedVersions": supported_versions(),
+        "supportedVersions": supported(),
         "capabilities": capabilities(view),
         "ttlMs": HOLDS_MS,
         "cacheScope": "private",
@@ -38,13 +39,8 @@ pub(super) fn discovered(_asker: &Asker, view: &View) -> Json {
     Json::of(&result)
 }
 
-/// Every revision that is spoken here, the newest first.
-pub fn supported_versions() -> Vec<&'static str> {
-    REVISIONS.iter().rev().map(|revision| revision.as_str()).collect()
-}
-
 /// The gateway's name and version, as `serverInfo`.
-pub fn server_info() -> Value {
+fn server_info() -> Value {
     json!({ "name": "tidegate", "title": "Tidegate", "version": env!("CARGO_PKG_VERSION") })
 }
 

@@ -45,30 +45,27 @@ async fn answer_in(mcp: &Arc<Mcp>, ask: &Ask, view: &View) -> Outcome {
         }
         ("ping", _) if !is_modern => Ok(empty()),
         ("server/discover", _) if is_modern => Ok(discover::discovered(asker, view)),
-        ("tools/list", _) => lists::list(mcp, asker, view, Kind::Tools, &params).await,
-        ("prompts/list", _) => lists::list(mcp, asker, view, Kind::Prompts, &params).await,
-        ("resources/list", _) => lists::list(mcp, asker, view, Kind::Resources, &params).await,
-        ("resources/templates/list", _) => {
-            lists::list(mcp, asker, view, Kind::Templates, &params).await
-        }
+        ("tools/list", _) => lists::list(asker, view, Kind::Tools, &params).await,
+        ("prompts/list", _) => lists::list(asker, view, Kind::Prompts, &params).await,
+        ("resources/list", _) => lists::list(asker, view, Kind::Resources, &params).await,
+        ("resources/templates/list", _) => lists::list(asker, view, Kind::Templates, &params).await,
         ("tools/call", _) => {
-            let target = resolve::tool(mcp, asker, view, params).await?;
+            let target = resolve::tool(asker, view, params).await?;
             relay::relay(mcp, asker, outbox, target).await
         }
         ("prompts/get", _) => {
-            let target =
-                resolve::prompt(mcp, asker, view, "prompts/get", &["name"], params).await?;
+            let target = resolve::prompt(asker, view, "prompts/get", &["name"], params).await?;
             relay::relay(mcp, asker, outbox, target).await
         }
         ("resources/read", _) => read(mcp, ask, view, params).await,
         ("completion/complete", _) => {
-            let target = resolve::completion(mcp, asker, view, params).await?;
+            let target = resolve::completion(asker, view, params).await?;
             relay::relay(mcp, asker, outbox, target).await
         }
         ("logging/setLevel", Some(session)) if !is_modern => set_level(session, view, &params),
         ("resources/subscribe", Some(session)) if !is_modern => {
             let uri = resolve::uri(&params)?;
-            let target = resolve::resources(mcp, asker, view, &params).await?;
+            let target = resolve::resources(asker, view, &params).await?;
             let target = target.into_iter().next().ok_or_else(|| resolve::no_resource(&uri))?;
             session.subscribe(uri, &target.slot, target.own);
             Ok(empty())
@@ -93,12 +90,12 @@ async fn answer_in(mcp: &Arc<Mcp>, ask: &Ask, view: &View) -> Outcome {
 }
 
 /// A notification of a client with a session, beside those that the HTTP side sees to.
-pub async fn notified(mcp: &Arc<Mcp>, asker: &Asker, notification: Notification) {
+pub async fn notified(mcp: &Arc<Mcp>, asker: Asker, notification: Notification) {
     // Only a connection that is the session's own may be told of it.
     if notification.method != "notifications/roots/list_changed" {
         return;
     }
-    let Ok(view) = mcp.view(asker) else { return };
+    let Ok(view) = mcp.view(&asker) else { return };
     for seen in &view.seen {
         if seen.slot.session().is_some()
             && let Some(connection) = seen.slot.current()
@@ -114,7 +111,7 @@ async fn read(mcp: &Arc<Mcp>, ask: &Ask, view: &View, params: Json) -> Outcome {
     let Ask { asker, outbox, .. } = ask;
     let uri = resolve::uri(&params)?;
     let mut last = Err(resolve::no_resource_for(asker, &uri));
-    for found in resolve::resources(mcp, asker, view, &params).await? {
+    for found in resolve::resources(asker, view, &params).await? {
         let params = edit::set(&params, &["uri"], Json::of(&found.own).as_str());
         let target = relay::Target {
             slot: found.slot,

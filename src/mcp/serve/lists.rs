@@ -10,7 +10,6 @@ use serde_json::json;
 
 use super::ask::Asker;
 use crate::conversation::Json;
-use crate::mcp::Mcp;
 use crate::mcp::offers::{Offer, Offers};
 use crate::mcp::pool::catalogue::Kind;
 use crate::mcp::view::{Seen, View};
@@ -32,18 +31,12 @@ pub struct Offered {
 }
 
 /// The answer to a request for a list. All is on one page, so a cursor is none of ours.
-pub(super) async fn list(
-    mcp: &Arc<Mcp>,
-    asker: &Asker,
-    view: &View,
-    kind: Kind,
-    params: &Json,
-) -> Outcome {
+pub(super) async fn list(asker: &Asker, view: &View, kind: Kind, params: &Json) -> Outcome {
     if edit::get(params, &["cursor"]).is_some() {
         let text = "The cursor is unknown: lists come on one page here.";
         return Err(RpcError::new(INVALID_PARAMS, text));
     }
-    let offered = offered(mcp, view, kind).await;
+    let offered = offered(asker, view, kind).await;
     let mut text = format!("{{\"{}\":[", kind.member());
     let mut uris = HashSet::new();
     let mut is_first = true;
@@ -81,16 +74,18 @@ pub(super) async fn list(
 }
 
 /// What every server of a view offers, in the view's order.
-pub async fn offered(mcp: &Mcp, view: &View, kind: Kind) -> Vec<Offered> {
-    join_all(view.seen.iter().map(|seen| offered_by(mcp, seen, kind, view.is_plain))).await
+pub async fn offered(asker: &Asker, view: &View, kind: Kind) -> Vec<Offered> {
+    join_all(view.seen.iter().map(|seen| offered_by(asker, seen, kind, view.is_plain))).await
 }
 
 /// What one server offers.
-pub async fn offered_by(mcp: &Mcp, seen: &Seen, kind: Kind, is_plain: bool) -> Offered {
+pub async fn offered_by(asker: &Asker, seen: &Seen, kind: Kind, is_plain: bool) -> Offered {
     let listed = seen.slot.listing(kind).await;
     let offers = listed
         .listing
-        .map(|listing| seen.slot.offers.of(kind, &listing, &seen.server, &mcp.lock(), is_plain))
+        .map(|listing| {
+            seen.slot.offers.of(kind, &listing, &seen.server, &asker.snapshot.mcp.lock, is_plain)
+        })
         .unwrap_or_default();
     Offered { seen: seen.clone(), offers, failure: listed.failure }
 }

@@ -3,11 +3,18 @@
 
 pub mod ask;
 mod changes;
-pub mod discover;
+mod discover;
 pub mod dispatch;
+pub mod events;
+pub mod http;
+pub mod line;
 pub mod lists;
 pub mod parked;
 pub mod questions;
 pub mod relay;
 mod resolve;
 pub mod session;
+pub mod sessions;
+pub mod sse;
+pub mod stream;
+mod work;

@@ -13,13 +13,13 @@ use super::relay::Target;
 use crate::config::snapshot::McpServer;
 use crate::conversation::Json;
 use crate::ground::names;
-use crate::mcp::Mcp;
 use crate::mcp::offers::Offer;
 use crate::mcp::pool::catalogue::Kind;
 use crate::mcp::pool::slot::Slot;
 use crate::mcp::view::{Seen, View};
-use crate::wire::mcp::error::{INVALID_PARAMS, RESOURCE_NOT_FOUND, RpcError};
-use crate::wire::mcp::{edit, param_header, template};
+use crate::wire::mcp::error::{HEADER_MISMATCH, INVALID_PARAMS, RESOURCE_NOT_FOUND, RpcError};
+use crate::wire::mcp::param_header::ParamHeaders;
+use crate::wire::mcp::{edit, template};
 
 /// A resource, and who may have it.
 pub(super) struct Found {
@@ -32,14 +32,9 @@ pub(super) struct Found {
 }
 
 /// The tool that is called.
-pub(super) async fn tool(
-    mcp: &Arc<Mcp>,
-    asker: &Asker,
-    view: &View,
-    params: Json,
-) -> Result<Target, RpcError> {
+pub(super) async fn tool(asker: &Asker, view: &View, params: Json) -> Result<Target, RpcError> {
     let name = required(&params, &["name"], "name")?;
-    let found = find(mcp, view, Kind::Tools, &name).await?;
+    let found = find(asker, view, Kind::Tools, &name).await?;
     let (seen, offer) = match found {
         Some(found) => found,
         // Alone, a server may have tools that it does not list; only a list that is there can hide one.
@@ -57,7 +52,16 @@ pub(super) async fn tool(
     let flag = |hint: &str| edit::read::<bool>(&offer.definition, &["annotations", hint]);
     let is_safe = flag("readOnlyHint") == Some(true) || flag("idempotentHint") == Some(true);
     let schema = edit::get(&offer.definition, &["inputSchema"]).map(Json::of_raw);
-    let headers = schema.map(|schema| param_headers(&schema, &arguments)).unwrap_or_default();
+    let marked = schema.and_then(|schema| ParamHeaders::of(&schema).ok()).unwrap_or_default();
+    if asker.revision.is_modern() {
+        let sent = |name: &str| -> Vec<&[u8]> {
+            asker.headers.get_all(name).iter().map(HeaderValue::as_bytes).collect()
+        };
+        if let Some(fault) = marked.mismatch(&arguments, sent) {
+            return Err(RpcError::new(HEADER_MISMATCH, fault));
+        }
+    }
+    let headers = param_headers(&marked, &arguments);
     let params = edit::set(&params, &["name"], Json::of(&offer.own).as_str());
     let params = translated_task(asker, params);
     Ok(Target {
@@ -73,15 +77,14 @@ pub(super) async fn tool(
 
 /// The prompt that is asked for, named at `path` of the params.
 pub(super) async fn prompt(
-    mcp: &Arc<Mcp>,
-    _asker: &Asker,
+    asker: &Asker,
     view: &View,
     method: &str,
     path: &[&str],
     params: Json,
 ) -> Result<Target, RpcError> {
     let name = required(&params, path, "name")?;
-    let found = find(mcp, view, Kind::Prompts, &name).await?;
+    let found = find(asker, view, Kind::Prompts, &name).await?;
     let (seen, own) = match (found, view.single()) {
         (Some((seen, offer)), _) => (seen, offer.own),
         (None, Some(seen)) => (seen.clone(), name.clone()),
@@ -101,17 +104,16 @@ pub(super) async fn prompt(
 
 /// What is to be completed: an argument of a prompt, or of a resource template.
 pub(super) async fn completion(
-    mcp: &Arc<Mcp>,
     asker: &Asker,
     view: &View,
     params: Json,
 ) -> Result<Target, RpcError> {
     let method = "completion/complete";
     if edit::text(&params, &["ref", "type"]).as_deref() != Some("ref/resource") {
-        return prompt(mcp, asker, view, method, &["ref", "name"], params).await;
+        return prompt(asker, view, method, &["ref", "name"], params).await;
     }
     let uri = required(&params, &["ref", "uri"], "ref.uri")?;
-    let found = owners(mcp, view, &uri).await;
+    let found = owners(asker, view, &uri).await;
     let found = found.into_iter().next().ok_or_else(|| no_resource_for(asker, &uri))?;
     let params = edit::set(&params, &["ref", "uri"], Json::of(&found.own).as_str());
     Ok(Target {
@@ -132,17 +134,16 @@ pub(super) fn uri(params: &Json) -> Result<String, RpcError> {
 
 /// Who may have the resource in the params, the likeliest first.
 pub(super) async fn resources(
-    mcp: &Arc<Mcp>,
     asker: &Asker,
     view: &View,
     params: &Json,
 ) -> Result<Vec<Found>, RpcError> {
     let uri = uri(params)?;
-    let found = owners(mcp, view, &uri).await;
+    let found = owners(asker, view, &uri).await;
     if found.is_empty() { Err(no_resource_for(asker, &uri)) } else { Ok(found) }
 }
 
-async fn owners(mcp: &Arc<Mcp>, view: &View, uri: &str) -> Vec<Found> {
+async fn owners(asker: &Asker, view: &View, uri: &str) -> Vec<Found> {
     let found = |seen: &Seen, own: &str, is_certain| Found {
         slot: seen.slot.clone(),
         server: seen.server.clone(),
@@ -152,11 +153,11 @@ async fn owners(mcp: &Arc<Mcp>, view: &View, uri: &str) -> Vec<Found> {
     if let Some(seen) = view.single() {
         return vec![found(seen, uri, true)];
     }
-    let listed = offered(mcp, view, Kind::Resources).await;
+    let listed = offered(asker, view, Kind::Resources).await;
     if let Some(owner) = listed.iter().find(|it| it.offers.find(uri).is_some()) {
         return vec![found(&owner.seen, uri, true)];
     }
-    let templates = offered(mcp, view, Kind::Templates).await;
+    let templates = offered(asker, view, Kind::Templates).await;
     for seen in &view.seen {
         let own = uri.strip_prefix(&behind_alias(seen, ""));
         if let Some(own) = own {
@@ -180,14 +181,14 @@ async fn owners(mcp: &Arc<Mcp>, view: &View, uri: &str) -> Vec<Found> {
 
 /// The server and entry that a client's name means. Only the server that can have it is asked; the others need not be up.
 async fn find(
-    mcp: &Arc<Mcp>,
+    asker: &Asker,
     view: &View,
     kind: Kind,
     name: &str,
 ) -> Result<Option<(Seen, Offer)>, RpcError> {
     let may_have = |seen: &&Seen| view.is_plain || name.starts_with(&seen.server.prefix);
     let Some(seen) = view.seen.iter().find(may_have) else { return Ok(None) };
-    let offered = offered_by(mcp, seen, kind, view.is_plain).await;
+    let offered = offered_by(asker, seen, kind, view.is_plain).await;
     if let Some(offer) = offered.offers.find(name) {
         return Ok(Some((seen.clone(), offer.clone())));
     }
@@ -196,7 +197,7 @@ async fn find(
     }
     // The list is not there yet: the server is waited for as long as a call would wait.
     seen.slot.connection().await.map_err(|failure| super::relay::unavailable(seen, &failure))?;
-    let offered = offered_by(mcp, seen, kind, view.is_plain).await;
+    let offered = offered_by(asker, seen, kind, view.is_plain).await;
     Ok(offered.offers.find(name).map(|offer| (seen.clone(), offer.clone())))
 }
 
@@ -224,9 +225,9 @@ fn refuse_params(server: &McpServer, tool: &str, arguments: &Json) -> Result<(),
     }
 }
 
-fn param_headers(schema: &Json, arguments: &Json) -> HeaderMap {
+fn param_headers(marked: &ParamHeaders, arguments: &Json) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    for (name, value) in param_header::params_of(schema, arguments) {
+    for (name, value) in marked.for_call(arguments) {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             headers.insert(name, value);
         }

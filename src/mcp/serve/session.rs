@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::ask::{Out, Outbox};
 use crate::conversation::Json;
@@ -28,6 +29,8 @@ pub struct Session {
     /// What goes to the client beside any request: its common stream takes from here. Bounded; what does not fit is
     /// dropped, and lists can be asked for.
     pub common: mpsc::Sender<Out>,
+    /// Rings when the session is over: deleted, expired, or its connection is gone. Its requests have been cancelled.
+    pub ended: CancellationToken,
     state: Mutex<State>,
 }
 
@@ -52,8 +55,8 @@ impl Session {
         client_info: Json,
         common: mpsc::Sender<Out>,
     ) -> Self {
-        let state = Mutex::default();
-        Self { id, key, revision, capabilities, client_info, common, state }
+        let (ended, state) = (CancellationToken::new(), Mutex::default());
+        Self { id, key, revision, capabilities, client_info, common, ended, state }
     }
 
     /// Asks the client something, on the stream of the request that it is about where there is one. Gives where the answer
