@@ -62,7 +62,7 @@ impl Site {
         let client = client()?;
         let mut url = url.clone();
         url.set_fragment(None);
-        for name in CONNECTION_HEADERS {
+        for name in CONNECTION_HEADERS.into_iter().chain([SESSION_ID, LAST_EVENT_ID]) {
             headers.remove(name);
         }
         // What the URL says of a user becomes a header, which does not go everywhere that the URL leads.

@@ -14,8 +14,8 @@ use crate::mcp::transport::{Failure, FailureKind, Incoming, MAX_MESSAGE};
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// What a server may ask for at most.
-const LONGEST_RETRY: Duration = Duration::from_mins(10);
+/// What a server may ask for.
+const RETRIES: [Duration; 2] = [Duration::from_millis(100), Duration::from_mins(10)];
 /// A stream that lived this long is no failed attempt.
 const STEADY: Duration = Duration::from_secs(30);
 
@@ -91,11 +91,12 @@ async fn read(shared: &Shared, place: &mut Place, mut events: Events) -> Result<
                 return Err(Over::Closed(Failure::new(FailureKind::Garbage, text)));
             }
         };
+        // An id or a pause alone counts, too: the server means to be asked again.
+        place.failed = 0;
         let is_message = event.is_message();
         place.last = event.id.or(place.last.take());
         place.retry = event.retry.or(place.retry);
         let Some(data) = event.data.filter(|_| is_message) else { continue };
-        place.failed = 0;
         for text in answer::messages(data) {
             let message = Incoming::Message { of: None, text };
             shared.incoming.send(message).await.map_err(|_| Over::Without)?;
@@ -113,11 +114,10 @@ impl Place {
     fn pause(&self) -> Duration {
         let own = FIRST_PAUSE * 2_u32.pow(self.failed.min(5));
         let own = own.min(LONGEST_PAUSE).mul_f64(0.75 + fastrand::f64() / 4.0);
-        match self.retry {
-            Some(asked) if self.failed <= 1 => {
-                asked.clamp(Duration::from_millis(10), LONGEST_RETRY)
-            }
-            Some(asked) => asked.min(LONGEST_RETRY).max(own),
+        let [shortest, longest] = RETRIES;
+        match self.retry.map(|asked| asked.clamp(shortest, longest)) {
+            Some(asked) if self.failed == 0 => asked,
+            Some(asked) => asked.max(own),
             None => own,
         }
     }

@@ -17,10 +17,10 @@ use crate::wire::mcp::message::Id;
 use crate::wire::mcp::revision::Revision;
 
 /// Attempts in a row to take up a stream that bring nothing new.
-const MAX_RESUMES: u32 = 5;
+const MAX_RESUMES: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// What a server may ask for.
-const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_mins(10)];
+const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_mins(10)];
 /// The longest that the end of a body is waited for when all that matters has come: then its connection serves on.
 const LINGER: Duration = Duration::from_secs(1);
 /// The most that is read of a body which nobody wants, for the same reason.
@@ -91,14 +91,18 @@ async fn post(shared: &Shared, message: Outgoing) -> Result<Answered, Failure> {
         let reply = call.await?;
         let session = reply.response.headers().get(SESSION_ID).cloned();
         let now = receive(reply.response).await;
-        if is_mcp(&now) {
-            shared.found(place, reply.url);
-            if is_request && matches!(now, Answered::Well(_)) {
-                shared.opened(session);
+        let is_well = matches!(now, Answered::Well(_));
+        match presence(&now) {
+            Presence::Mcp => {
+                shared.found(place, reply.url);
+                if is_request && is_well {
+                    shared.opened(session);
+                }
+                return Ok(now);
             }
-            return Ok(now);
+            Presence::Unclear => return Ok(now),
+            Presence::Nothing => answered = Ok(now),
         }
-        answered = Ok(now);
     }
     answered
 }
@@ -117,14 +121,24 @@ async fn receive(mut response: reqwest::Response) -> Answered {
     Answered::Ill { status, headers, body: body.unwrap_or_default() }
 }
 
-/// Whether what answered is an MCP server, and not the front page of one or nothing at all.
-fn is_mcp(answered: &Answered) -> bool {
+/// What an answer says of the place that it came from.
+enum Presence {
+    Mcp,
+    /// A gate before it, or a server that is down.
+    Unclear,
+    /// A front page, or nothing at all.
+    Nothing,
+}
+
+fn presence(answered: &Answered) -> Presence {
     match answered {
-        Answered::Well(response) => !client::is_page(response.headers()),
-        Answered::Ill { status, body, .. } => {
-            let is_nothing = matches!(status.as_u16(), 404 | 405 | 501);
-            !is_nothing || matches!(answer::kind(body), Kind::Answer(_))
-        }
+        Answered::Well(response) if client::is_page(response.headers()) => Presence::Nothing,
+        Answered::Well(_) => Presence::Mcp,
+        Answered::Ill { status, body, .. } => match (answer::kind(body), status.as_u16()) {
+            (Kind::Answer(_), _) => Presence::Mcp,
+            (_, 404 | 405 | 501) => Presence::Nothing,
+            _ => Presence::Unclear,
+        },
     }
 }
 

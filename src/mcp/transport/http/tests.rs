@@ -270,6 +270,26 @@ async fn a_session_is_carried_listened_to_and_ended() {
 }
 
 #[tokio::test]
+async fn what_comes_before_the_agreement_is_in_no_session() {
+    // A server that opens one for anything that it is asked.
+    let (mut server, endpoint, mut incoming) = connect(|seen| {
+        let session = if seen.asks("initialize") { "session-1" } else { "session-0" };
+        answer(200, &format!("mcp-session-id: {session}\r\n"), &result(0))
+    })
+    .await;
+    for method in ["server/discover", "initialize"] {
+        endpoint.send(ask(0, method)).await.expect("sent");
+        came(&mut incoming).await;
+        assert_eq!(server.next().await.header("mcp-session-id"), "");
+    }
+    endpoint.agreed(Revision::V2025_06_18);
+    endpoint.send(tell("notifications/initialized")).await.expect("accepted");
+    let seen = server.next().await;
+    assert_eq!(seen.header("mcp-session-id"), "session-1");
+    assert_eq!(seen.header("mcp-protocol-version"), "2025-06-18");
+}
+
+#[tokio::test]
 async fn the_modern_era_has_no_session() {
     let (mut server, endpoint, mut incoming) =
         connect(|_| answer(200, INITIALIZED, &result(1))).await;
@@ -388,7 +408,7 @@ async fn a_stream_that_cannot_be_taken_up_is_lost() {
     .await;
     endpoint.send(ask(1, "x")).await.expect("sent");
     assert_eq!(came(&mut incoming).await, "1 lost: Lost");
-    assert_eq!(server.rest().len(), 1 + 6);
+    assert_eq!(server.rest().len(), 1 + 4);
     // A refusal ends them; a session that is gone by then means no repetition.
     for status in [404, 405, 400] {
         let (_server, endpoint, mut incoming) =
@@ -537,6 +557,20 @@ async fn a_url_without_a_path_is_tried_with_the_customary_one() {
     endpoint.send(ask(1, "x")).await.expect("sent");
     assert_eq!(came(&mut incoming).await, format!("1: {error}"));
     assert_eq!(server.rest(), ["POST /"]);
+    // A server that is just down is not settled on.
+    let starts = AtomicUsize::new(0);
+    let mut server = Server::start(move |seen| match seen.line.as_str() {
+        "POST /" if starts.fetch_add(1, Ordering::SeqCst) == 0 => answer(503, "", ""),
+        "POST /" => answer(404, "", ""),
+        _ => json(200, &result(1)),
+    })
+    .await;
+    let (endpoint, mut incoming) = connect_to(&server.url(""), &[]);
+    endpoint.send(ask(1, "x")).await.expect("sent");
+    assert_eq!(came(&mut incoming).await, "1 lost: Refused(503)");
+    endpoint.send(ask(1, "x")).await.expect("sent");
+    assert_eq!(came(&mut incoming).await, format!("1: {}", result(1)));
+    assert_eq!(server.rest(), ["POST /", "POST /", "POST /mcp"]);
     // Nothing anywhere.
     let mut server = Server::start(|_| answer(404, "", "")).await;
     let (endpoint, mut incoming) = connect_to(&server.url(""), &[]);
