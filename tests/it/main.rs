@@ -21,6 +21,7 @@ mod journal;
 mod lanes;
 mod laws;
 mod losses;
+mod mcp_judges;
 mod provider_errors;
 mod models;
 mod reload;
