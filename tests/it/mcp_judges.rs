@@ -23,6 +23,7 @@ fn every_fixture_listens() {
         (Fixture::Legacy, &["http", "sse"][..]),
         (Fixture::Modern, &["http"]),
         (Fixture::Python, &["http", "sse"]),
+        (Fixture::Python1, &["http", "sse"]),
     ] {
         for transport in transports {
             let Some(server) = fixture.listen(transport) else {
@@ -42,6 +43,7 @@ fn every_child_answers() {
     let lines = [
         Fixture::Legacy.command("stdio"),
         Fixture::Python.command("stdio"),
+        Fixture::Python1.command("stdio"),
         official("everything", &["stdio"]),
         official("filesystem", &[folder]),
         official("memory", &[]),

@@ -1,7 +1,6 @@
 """The official Python SDK (2.x) as a client of any MCP endpoint that has one of the fixture servers behind it.
 
     python clients.py --direct                the fixtures themselves, in every mode that they have: what can be expected
-    python clients.py --gateway TIDEGATE      a gateway in front of them, for every transport on both sides
     python clients.py --url URL [--key KEY] [--prefix PREFIX] [--mode auto|legacy|sse] [--server python|legacy|modern]
 
 Every check runs; the exit code is 1 if one of them fails that is expected to pass. PREFIX stands before the names of
@@ -329,6 +328,25 @@ async def python_clients_hear_their_own(at):
             group.start_soon(one, number)
 
 
+# --- fixture_1.py ----------------------------------------------------------------------------------------------------
+
+
+async def first_line_tools_resources_and_logs(at):
+    logs = []
+
+    async def logged(params):
+        logs.append(params.data)
+
+    async with at.client(logging_callback=logged) as client:
+        names = [tool.name for tool in await pages(client.list_tools, "tools")]
+        assert names == [at.prefix + "echo", at.prefix + "log"], names
+        assert said(await at.call(client, "echo", {"text": "ü"})) == "ü"
+        resources = await pages(client.list_resources, "resources")
+        assert (await client.read_resource(str(resources[0].uri))).contents[0].text == "Nothing happened."
+        await at.call(client, "log")
+        await eventually(lambda: len(logs) >= 3, "three messages")
+
+
 # --- legacy.mjs and modern.mjs ----------------------------------------------------------------------------------------
 
 
@@ -401,7 +419,7 @@ async def surface_many_rounds(at):
 
 
 # Server → what the names of its checks begin with.
-CHECKS = {"python": "python_", "legacy": "surface_", "modern": "surface_"}
+CHECKS = {"python": "python_", "python1": "first_line_", "legacy": "surface_", "modern": "surface_"}
 
 # The client takes no event above 1 MiB, and over SSE everything is one.
 EVENTS_ONLY = {"python_big_results"}
@@ -410,6 +428,8 @@ DIRECT = {
     ("python", "auto", "http"): {"python_a_grown_list_is_told"},  # FastMCP does not listen
     ("python", "legacy", "http"): EVENTS_ONLY,
     ("python", "sse", "sse"): EVENTS_ONLY,
+    ("python1", "auto", "http"): set(),
+    ("python1", "sse", "sse"): set(),
     ("legacy", "auto", "http"): set(),
     ("legacy", "legacy", "http"): set(),
     ("legacy", "sse", "sse"): set(),
@@ -444,33 +464,9 @@ async def direct(only):
     return failures
 
 
-async def through(binary, only):
-    """The gateway: each server's own view, and over SSE and on `/mcp` the view of all, narrowed to one."""
-    failures = 0
-    with contextlib.ExitStack() as stack:
-        pairs = [(server, transport) for server, (transports, _) in world.FIXTURES.items() for transport in transports]
-        urls = {pair: stack.enter_context(world.start(*pair)).url for pair in pairs if pair[1] != "stdio"}
-        servers = {"_".join(pair): world.entry(*pair, urls.get(pair)) for pair in pairs}
-        gateway = stack.enter_context(world.Gateway(binary, servers))
-        key = {"Authorization": f"Bearer {world.KEY}"}
-        for server, transport in pairs:
-            name = f"{server}_{transport}"
-            narrowed = {**key, "x-mcp-servers": name}
-            for label, at in {
-                "own view, client auto": Endpoint(server, gateway.view(name), "auto", "", key),
-                "own view, client legacy": Endpoint(server, gateway.view(name), "legacy", "", key),
-                "all, client auto": Endpoint(server, f"{gateway.base}/mcp", "auto", f"{name}-", narrowed),
-                "all, client sse": Endpoint(server, f"{gateway.base}/sse", "sse", f"{name}-", narrowed),
-            }.items():
-                print(f"--- {server} over {transport}: {label}")
-                failures += await judge(at, EVENTS_ONLY if at.mode == "sse" else frozenset(), only)
-    return failures
-
-
 def main():
     asked = argparse.ArgumentParser()
     asked.add_argument("--direct", action="store_true")
-    asked.add_argument("--gateway")
     asked.add_argument("--url")
     asked.add_argument("--key")
     asked.add_argument("--prefix", default="")
@@ -483,8 +479,6 @@ def main():
     logging.disable(logging.CRITICAL)
     if asked.direct:
         failures = asyncio.run(direct(asked.only))
-    elif asked.gateway:
-        failures = asyncio.run(through(asked.gateway, asked.only))
     else:
         headers = {"Authorization": f"Bearer {asked.key}"} if asked.key else {}
         at = Endpoint(asked.server, asked.url, asked.mode, asked.prefix, headers)

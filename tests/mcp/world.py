@@ -19,6 +19,7 @@ FOLDER = pathlib.Path(__file__).resolve().parent
 CACHE = FOLDER.parent / ".cache"
 NODE = os.environ.get("TIDEGATE_NODE", str(CACHE / "venv/bin/node"))
 PYTHON = os.environ.get("TIDEGATE_MCP_PYTHON", str(CACHE / "mcp-venv/bin/python"))
+PYTHON_1 = str(CACHE / "mcp-venv-1/bin/python")
 PACKAGES = CACHE / "mcp/node_modules"
 KEY = "sk-mcp-all-0123456789abcdefghijklmnop"
 
@@ -27,6 +28,7 @@ FIXTURES = {
     "legacy": (("http", "sse", "stdio"), [NODE, str(FOLDER / "legacy.mjs")]),
     "modern": (("http", "stdio"), [NODE, str(FOLDER / "modern.mjs")]),
     "python": (("http", "sse", "stdio"), [PYTHON, "-B", str(FOLDER / "fixture.py")]),
+    "python1": (("http", "sse", "stdio"), [PYTHON_1, "-B", str(FOLDER / "fixture_1.py")]),
 }
 
 
@@ -90,7 +92,7 @@ class Gateway:
         self.config.write_text(json.dumps({"mcp_servers": servers, "virtual_keys": keys, **more}, indent=1))
         self.log = pathlib.Path(self.folder.name, "log")
         self.process = subprocess.Popen(
-            [binary, "--config", str(self.config), "--listen", "127.0.0.1:0"], cwd=self.folder.name, text=True,
+            [pathlib.Path(binary).resolve(), "--config", str(self.config), "--listen", "127.0.0.1:0"], cwd=self.folder.name, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         lines = queue.Queue()
 

@@ -15,6 +15,8 @@ pub(crate) enum Fixture {
     Modern,
     /// Both: FastMCP, whose tools behave well and badly. Speaks http, sse and stdio.
     Python,
+    /// The session era, with the manners of the Python SDK 1.x. Speaks http, sse and stdio.
+    Python1,
 }
 
 /// How a child that is an MCP server is started.
@@ -44,6 +46,7 @@ impl Fixture {
             Self::Legacy => ("venv/bin/node", "mcp/legacy.mjs"),
             Self::Modern => ("venv/bin/node", "mcp/modern.mjs"),
             Self::Python => ("mcp-venv/bin/python", "mcp/fixture.py"),
+            Self::Python1 => ("mcp-venv-1/bin/python", "mcp/fixture_1.py"),
         };
         cached("mcp/node_modules")?;
         CommandLine::new(Some(vec![
