@@ -22,6 +22,7 @@ mod lanes;
 mod laws;
 mod losses;
 mod mcp_door;
+mod mcp_judges;
 mod provider_errors;
 mod models;
 mod reload;

@@ -2,8 +2,10 @@
 //! binary, in front of an OpenAI-like provider and of a provider of every format. What they check stands there; this file only starts them. `tests/run` installs the SDKs
 //! and sets `TIDEGATE_TEST_SDKS=required`; without that, a missing SDK leaves the test out.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
+
+use crate::support::programs::{cached, succeeds, tests};
 
 #[test]
 fn the_openai_python_sdk_is_served() {
@@ -46,29 +48,10 @@ fn the_openai_node_sdk_is_served_by_every_provider() {
 const GATEWAY: &str = env!("CARGO_BIN_EXE_tidegate");
 
 fn client(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk").join(name)
+    tests("sdk").join(name)
 }
 
 /// An interpreter of the environment that `tests/run` made, or `None` where it may be missing.
 fn interpreter(name: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/.cache/venv/bin").join(name);
-    if path.exists() {
-        return Some(path);
-    }
-    assert!(
-        std::env::var_os("TIDEGATE_TEST_SDKS").is_none_or(|value| value != "required"),
-        "{} is missing: run tests/run",
-        path.display()
-    );
-    None
-}
-
-/// Runs a client program to its end (it has a watchdog of its own); shows what it said if it fails.
-#[track_caller]
-fn succeeds(command: &mut Command) {
-    let said = command.output().map(|output| {
-        let text = [output.stdout, output.stderr].concat();
-        (output.status.success(), String::from_utf8_lossy(&text).into_owned())
-    });
-    assert!(matches!(said, Ok((true, _))), "{}", said.map_or_else(|e| e.to_string(), |it| it.1));
+    cached(&format!("venv/bin/{name}"))
 }

@@ -3,7 +3,9 @@
 pub(crate) mod clients;
 pub(crate) mod dialect;
 pub(crate) mod gateway;
+pub(crate) mod mcp;
 pub(crate) mod postgres;
+pub(crate) mod programs;
 pub(crate) mod providers;
 pub(crate) mod upstream;
 pub(crate) mod websocket;

@@ -1,0 +1,34 @@
+//! Programs in other languages: the interpreters and packages that `tests/run` puts into `tests/.cache`, and how one of
+//! them is run to its end. `TIDEGATE_TEST_SDKS=required` makes a missing one an error; without it, a test leaves itself out.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A file or folder of `tests/`.
+pub(crate) fn tests(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
+}
+
+/// A file of `tests/.cache`, or `None` where it may be missing.
+pub(crate) fn cached(name: &str) -> Option<PathBuf> {
+    let path = tests(".cache").join(name);
+    if path.exists() {
+        return Some(path);
+    }
+    assert!(
+        std::env::var_os("TIDEGATE_TEST_SDKS").is_none_or(|value| value != "required"),
+        "{} is missing: run tests/run",
+        path.display()
+    );
+    None
+}
+
+/// Runs a program to its end (it has a watchdog of its own); shows what it said if it fails.
+#[track_caller]
+pub(crate) fn succeeds(command: &mut Command) {
+    let said = command.output().map(|output| {
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+    });
+    assert!(matches!(said, Ok((true, _))), "{}", said.map_or_else(|e| e.to_string(), |it| it.1));
+}
