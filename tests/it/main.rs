@@ -22,6 +22,8 @@ mod lanes;
 mod laws;
 mod losses;
 mod provider_errors;
+#[cfg(target_os = "linux")]
+mod mcp_stdio;
 mod models;
 mod reload;
 mod responses;
