@@ -24,6 +24,8 @@ mod losses;
 mod mcp_door;
 mod mcp_judges;
 mod provider_errors;
+#[cfg(target_os = "linux")]
+mod mcp_stdio;
 mod models;
 mod reload;
 mod responses;

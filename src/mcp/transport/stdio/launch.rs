@@ -49,7 +49,7 @@ impl<'c> Launch<'c> {
                 tracing::warn!(server, %path, "one of an MCP server's `allowed_paths` does not exist");
             }
             let home = variable(&environment, "HOME").map(Path::new);
-            let mut sandbox = Sandbox::new(&program, command, &server.allowed_paths, home);
+            let mut sandbox = Sandbox::new(&program, command, &server.allowed_paths, path, home);
             sandbox.temporary = !command.env.contains_key("TMPDIR");
             sandbox
         });

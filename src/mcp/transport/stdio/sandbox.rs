@@ -2,10 +2,13 @@
 //! descendants. <https://docs.kernel.org/userspace-api/landlock.html>
 //!
 //! Read, write and run: below `allowed_paths`, and in a directory for temporary files that the child has for itself.
-//! Read and run only: the system's programs and libraries, the place the program is installed at, `cwd`, files that
-//! are arguments. A runner of packages (npx, uvx, …) has its own caches too. All else cannot be opened, listed, made
-//! or removed, the gateway's memory and environment among it. Not held: the network, sockets, `stat`, `chmod`.
+//! Read and run only: the system's programs and libraries, what the program and its interpreter are installed with,
+//! `cwd`, files that stand in `args` or `env`. A runner of packages (npx, uvx, …) has its own caches too. All else
+//! cannot be opened, listed, made or removed, the gateway's memory and environment among it; programs gain no
+//! privileges (no sudo). Not held: the network, sockets, `stat`, `chmod`; nothing at all without a supervisor.
 
+use std::ffi::OsStr;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -69,17 +72,40 @@ const DEVICES: [&str; 6] =
 /// Below the home directory: read by tools that fail where they may not.
 const HOME: [&str; 2] = [".gitconfig", ".config/git/config"];
 
-/// Runners of packages: what they write below the home directory, and what they read.
-const RUNNERS: [(&[&str], &[&str], &[&str]); 5] = [
-    (&["npx", "npm"], &[".npm", ".cache/node-gyp"], &[".npmrc"]),
-    (
-        &["pnpm", "pnpx"],
-        &[".cache/pnpm", ".local/share/pnpm", ".local/state/pnpm"],
-        &[".npmrc", ".config/pnpm"],
-    ),
-    (&["uvx", "uv"], &[".cache/uv", ".local/share/uv"], &[".config/uv"]),
-    (&["bunx", "bun"], &[".bun"], &[".npmrc", ".bunfig.toml"]),
-    (&["deno"], &[".cache/deno", ".deno"], &[]),
+/// A runner of packages: what it runs them with, and what it writes and reads below the home directory.
+struct Runner {
+    names: &'static [&'static str],
+    runs: &'static [&'static str],
+    caches: &'static [&'static str],
+    reads: &'static [&'static str],
+}
+
+const RUNNERS: [Runner; 5] = [
+    Runner {
+        names: &["npx", "npm"],
+        runs: &["node"],
+        caches: &[".npm", ".cache/node-gyp"],
+        reads: &[".npmrc"],
+    },
+    Runner {
+        names: &["pnpm", "pnpx"],
+        runs: &["node"],
+        caches: &[".cache/pnpm", ".local/share/pnpm", ".local/state/pnpm"],
+        reads: &[".npmrc", ".config/pnpm"],
+    },
+    Runner {
+        names: &["uvx", "uv"],
+        runs: &["uv", "python3", "python"],
+        caches: &[".cache/uv", ".local/share/uv"],
+        reads: &[".config/uv"],
+    },
+    Runner {
+        names: &["bunx", "bun"],
+        runs: &["bun", "node"],
+        caches: &[".bun"],
+        reads: &[".npmrc", ".bunfig.toml"],
+    },
+    Runner { names: &["deno"], runs: &[], caches: &[".cache/deno", ".deno"], reads: &[] },
 ];
 
 /// What one child may reach beyond the system's own programs.
@@ -104,31 +130,39 @@ pub(super) enum Held {
 }
 
 impl Sandbox {
-    /// `program`: its whole path.
+    /// `program`: its whole path. `path`: where it and its like are looked for.
     pub(super) fn new(
         program: &Path,
         command: &McpCommand,
         allowed: &[PathBuf],
+        path: &OsStr,
         home: Option<&Path>,
     ) -> Self {
+        let runner = runner(program);
+        let mut programs = vec![program.to_owned()];
+        programs.extend(interpreter(program, path));
+        let runs = runner.map(|runner| runner.runs).unwrap_or_default();
+        programs.extend(runs.iter().filter_map(|name| look_up(name, path)));
         let mut read = Vec::new();
-        let target = program.canonicalize().ok();
-        for file in [Some(program), target.as_deref()].into_iter().flatten() {
-            read.push(installation(file, home));
+        for program in programs {
+            let target = program.canonicalize().ok();
+            let places = [Some(program), target].into_iter().flatten();
+            read.extend(places.map(|program| installation(&program, home)));
         }
         let directory = command.cwd.as_deref().unwrap_or(Path::new(""));
         read.extend(command.cwd.clone());
-        let arguments = command.args.iter().map(|argument| directory.join(argument.expose()));
-        read.extend(arguments.filter(|path| path.is_file()));
+        let named = command.args.iter().chain(command.env.values());
+        let named = named.map(|text| directory.join(text.expose()));
+        read.extend(named.filter(|path| path.is_file()));
         let mut caches = Vec::new();
         if let Some(home) = home {
             read.extend(HOME.map(|file| home.join(file)));
-            let name = program.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            for (_, written, read_only) in RUNNERS.iter().filter(|row| row.0.contains(&name)) {
-                caches.extend(written.iter().map(|path| home.join(path)));
-                read.extend(read_only.iter().map(|path| home.join(path)));
+            if let Some(runner) = runner {
+                caches.extend(runner.caches.iter().map(|path| home.join(path)));
+                read.extend(runner.reads.iter().map(|path| home.join(path)));
             }
         }
+        read.sort();
         read.dedup();
         Self { read, write: allowed.to_vec(), caches, temporary: false }
     }
@@ -143,10 +177,16 @@ impl Sandbox {
             ABI, Access, AccessFs, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus,
             path_beneath_rules,
         };
+        use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
         // The newest set of operations on files that this was written for; older kernels hold what they know of it.
         let all = AccessFs::from_all(ABI::V5);
         let read = AccessFs::from_read(ABI::V5);
         let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev;
+        // With these, root reads the memory of processes outside, and with it the gateway's environment.
+        for capability in [CapabilitySet::PERFMON, CapabilitySet::SYS_ADMIN] {
+            // Who may not drop it does not have it.
+            let _not_root = remove_capability_from_bounding_set(capability);
+        }
         for cache in &self.caches {
             // Where that fails, the runner says what it misses.
             let _may_exist = std::fs::create_dir_all(cache);
@@ -172,6 +212,33 @@ impl Sandbox {
     pub(super) fn enter(&self) -> Result<Held, String> {
         Ok(Held::Nothing)
     }
+}
+
+/// Whether a program runs a package that is its first argument.
+pub(super) fn is_runner(program: &Path) -> bool {
+    runner(program).is_some()
+}
+
+fn runner(program: &Path) -> Option<&'static Runner> {
+    let name = program.file_name()?.to_str()?;
+    RUNNERS.iter().find(|runner| runner.names.contains(&name))
+}
+
+/// What a script names in its first line: `#!/usr/bin/python3`, `#!/usr/bin/env node`.
+fn interpreter(program: &Path, path: &OsStr) -> Option<PathBuf> {
+    let mut start = Vec::new();
+    std::fs::File::open(program).ok()?.take(256).read_to_end(&mut start).ok()?;
+    let line = String::from_utf8_lossy(start.strip_prefix(b"#!")?).into_owned();
+    let mut words = line.lines().next()?.split_ascii_whitespace();
+    let first = Path::new(words.next()?);
+    if first.file_name()? == "env" {
+        return look_up(words.find(|word| !word.starts_with('-'))?, path);
+    }
+    Some(first.to_owned())
+}
+
+fn look_up(name: &str, path: &OsStr) -> Option<PathBuf> {
+    std::env::split_paths(path).map(|place| place.join(name)).find(|program| program.is_file())
 }
 
 /// What belongs to a program: of `…/bin/program` what stands beside `bin`, else its directory. Where that would be the
@@ -221,6 +288,21 @@ mod tests {
     }
 
     #[test]
+    fn a_script_may_read_its_interpreter() {
+        let directory = tempfile::tempdir().unwrap();
+        let script = directory.path().join("script");
+        let check = |line: &str, expected: Option<&str>| {
+            std::fs::write(&script, line).unwrap();
+            let found = interpreter(&script, OsStr::new("/nowhere:/bin"));
+            assert_eq!(found.as_deref(), expected.map(Path::new), "{line}");
+        };
+        check("#!/opt/venv/bin/python -I\nprint(1)", Some("/opt/venv/bin/python"));
+        check("#! /usr/bin/env -S sh -e\n", Some("/bin/sh"));
+        check("#!/usr/bin/env nothing-here\n", None);
+        check("\u{7f}ELF", None);
+    }
+
+    #[test]
     fn a_runner_of_packages_has_its_caches_and_arguments_that_are_files_are_read() {
         let command = McpCommand {
             args: ["-y", "/etc/passwd", "/etc"].map(Secret::new).into(),
@@ -229,14 +311,17 @@ mod tests {
         };
         let allowed = [PathBuf::from("/data")];
         let home = Path::new("/home/me");
-        let sandbox = Sandbox::new(Path::new("/opt/bin/npx"), &command, &allowed, Some(home));
+        let new = |program| {
+            Sandbox::new(Path::new(program), &command, &allowed, OsStr::new(""), Some(home))
+        };
+        let sandbox = new("/opt/bin/npx");
         assert_eq!(sandbox.write, allowed);
         assert!(sandbox.caches.contains(&home.join(".npm")), "{sandbox:?}");
         for path in ["/opt", "/usr", "/etc/passwd", "/home/me/.npmrc"] {
             assert!(sandbox.read.contains(&path.into()), "{path} in {sandbox:?}");
         }
         assert!(!sandbox.read.contains(&"/etc".into()));
-        let other = Sandbox::new(Path::new("/opt/bin/tool"), &command, &allowed, Some(home));
-        assert_eq!(other.caches, [PathBuf::new(); 0]);
+        let other = new("/opt/bin/tool");
+        assert!(other.caches.is_empty(), "{other:?}");
     }
 }

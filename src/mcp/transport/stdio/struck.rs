@@ -1,6 +1,9 @@
 //! What must not be seen of a child's words: everything it was given in confidence, which is its environment and its
 //! arguments. Servers print their connection strings when the connection fails.
 
+use std::path::Path;
+
+use super::sandbox;
 use crate::config::snapshot::McpCommand;
 use crate::ground::secret::{self, Secret};
 
@@ -11,7 +14,12 @@ const SHORTEST_LINE: usize = 8;
 pub(super) fn secrets(command: &McpCommand) -> Vec<Secret> {
     let mut texts: Vec<&str> = Vec::new();
     let mut derived: Vec<String> = Vec::new();
-    let given = command.args.iter().map(Secret::expose).filter(|text| !is_plain(text));
+    let package = sandbox::is_runner(Path::new(&command.program))
+        .then(|| command.args.iter().position(|argument| !argument.expose().starts_with('-')))
+        .flatten();
+    let given = command.args.iter().map(Secret::expose).enumerate();
+    let given = given.filter(|(at, text)| Some(*at) != package && !is_plain(text));
+    let given = given.map(|(_, text)| text);
     for text in command.env.values().map(Secret::expose).chain(given) {
         texts.push(text);
         // `--token=abc`, `TOKEN=abc`
@@ -60,7 +68,7 @@ fn password(text: &str) -> Option<&str> {
     credentials.split_once(':').map(|(_, password)| password)
 }
 
-/// Arguments that say nothing in confidence, and without which an error cannot be read: switches, paths, and names of
+/// Arguments that say nothing in confidence, and without which an error cannot be read: switches, paths, names of
 /// packages with a scope.
 fn is_plain(argument: &str) -> bool {
     let is_switch = || {
@@ -68,7 +76,7 @@ fn is_plain(argument: &str) -> bool {
             && argument.len() <= 32
             && argument.chars().all(|c| c == '-' || c.is_ascii_lowercase())
     };
-    let is_path = || argument.starts_with(['/', '.']) && std::path::Path::new(argument).exists();
+    let is_path = || argument.starts_with(['/', '.']) && Path::new(argument).exists();
     let is_package = || {
         argument.starts_with('@')
             && argument.contains('/')
@@ -101,6 +109,14 @@ mod tests {
         check("--stdio", "unknown option --stdio", "unknown option --stdio");
         check("/usr", "cannot open /usr", "cannot open /usr");
         check("@scope/server", "404 @scope/server", "404 @scope/server");
+    }
+
+    #[test]
+    fn the_package_that_is_run_stays_readable() {
+        let args = ["-y", "mcp-server", "mcp-canary"].map(Secret::new).into();
+        let command = McpCommand { program: "npx".into(), args, ..McpCommand::default() };
+        let said = "404 mcp-server mcp-canary";
+        assert_eq!(clean(said, &secrets(&command)), "404 mcp-server [key]");
     }
 
     #[test]

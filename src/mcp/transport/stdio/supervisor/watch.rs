@@ -175,8 +175,9 @@ impl Supervisor {
         if let Some(leader) = self.leader
             && let Ok(Some(_)) = rustix::process::waitid(rustix::process::WaitId::Pid(leader), look)
         {
-            // The last moment at which its number is surely that of its group.
-            let signal = if self.stage == Stage::Killed { Signal::KILL } else { Signal::TERM };
+            // The last moment at which its number is surely that of its group; and for all where orphans are not adopted.
+            let at_once = self.stage == Stage::Killed || !cfg!(target_os = "linux");
+            let signal = if at_once { Signal::KILL } else { Signal::TERM };
             let _group = kill_process_group(leader, signal);
         }
         loop {
