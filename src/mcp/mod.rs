@@ -16,7 +16,6 @@ pub mod toolbox;
 pub mod transport;
 pub mod view;
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -43,7 +42,6 @@ pub struct Mcp {
     configured: watch::Sender<Option<Arc<Snapshot>>>,
     sampler: OnceLock<Arc<dyn Sampler>>,
     handle: Handle,
-    requests: AtomicU64,
 }
 
 impl Mcp {
@@ -56,7 +54,6 @@ impl Mcp {
             configured: watch::channel(None).0,
             sampler: OnceLock::new(),
             handle: handle.clone(),
-            requests: AtomicU64::new(0),
         });
         handle.spawn(sweep(mcp.clone()));
         mcp
@@ -95,10 +92,6 @@ impl Mcp {
 
     fn configured(&self) -> watch::Receiver<Option<Arc<Snapshot>>> {
         self.configured.subscribe()
-    }
-
-    fn next_request(&self) -> u64 {
-        self.requests.fetch_add(1, Ordering::Relaxed)
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::{Connection, Event, News, news_of};
+use super::{Connection, Event, News, Owner, news_of};
 use crate::conversation::Json;
 use crate::mcp::transport::{Failure, FailureKind, Incoming};
 use crate::wire::mcp::edit;
@@ -188,22 +188,21 @@ impl Connection {
         }
     }
 
-    /// The latest request of the only client that has any running; `None` where several have, or none.
+    /// The latest request of the only client that has any running; `None` where several have, or none. Behind one key
+    /// there may be several clients, so there it has to be the only request beside those that wait for an answer.
     fn only_client(&self) -> Option<Id> {
         let state = self.state();
-        let mut running = state.running.iter().filter(|(_, it)| it.owner != super::Owner::Gateway);
-        let (first, it) = running.next()?;
-        let mut latest = first;
-        for (id, other) in running {
-            if other.owner != it.owner {
-                return None;
-            }
-            // Ids are numbers: the longer is the greater.
-            let key = |id: &Id| (id.as_json().len(), id.as_json().to_owned());
-            if key(id) > key(latest) {
-                latest = id;
-            }
+        let of_clients = state.running.iter().filter(|(_, it)| it.owner != Owner::Gateway);
+        let running: Vec<_> = of_clients.collect();
+        let owner = &running.first()?.1.owner;
+        if running.iter().any(|(_, other)| other.owner != *owner) {
+            return None;
         }
-        Some(latest.clone())
+        let awake = running.iter().filter(|(_, it)| !it.is_parked).map(|(id, _)| *id);
+        if matches!(owner, Owner::Key(_)) && awake.clone().count() > 1 {
+            return None;
+        }
+        // Ids are numbers: the longer is the greater.
+        awake.max_by_key(|id| (id.as_json().len(), id.as_json())).cloned()
     }
 }

@@ -45,6 +45,14 @@ impl Exchange {
         &self.connection
     }
 
+    /// The request waits for its client to come again, or does not any more: meanwhile nothing is attributed to it that
+    /// does not name it.
+    pub fn park(&self, is_parked: bool) {
+        if let Some(running) = self.connection.state().running.get_mut(&self.id) {
+            running.is_parked = is_parked;
+        }
+    }
+
     /// The next thing that comes. Safe to be dropped while it waits.
     pub async fn next(&mut self) -> Event {
         // What was said before the end is told before it; with the end, no more can be said.

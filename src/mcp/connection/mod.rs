@@ -17,6 +17,7 @@ pub use self::exchange::{Event, Exchange};
 pub use self::handshake::{Introduction, establish};
 use super::transport::{Failure, FailureKind, Outgoing, Pid, Transport};
 use crate::conversation::Json;
+use crate::ground::secret::KeyHash;
 use crate::wire::mcp::message::{self, Id, Notification, Outcome, Request};
 use crate::wire::mcp::revision::{META_VERSION, Revision};
 use crate::wire::mcp::{edit, header};
@@ -77,8 +78,8 @@ pub enum Owner {
     Gateway,
     /// A client's session.
     Session(Arc<str>),
-    /// A client without a session: one request.
-    Request(u64),
+    /// A client without a session is its key; `None`: the master key, or none.
+    Key(Option<KeyHash>),
 }
 
 #[derive(Default)]
@@ -93,6 +94,8 @@ struct Running {
     owner: Owner,
     notes: mpsc::Sender<Event>,
     done: oneshot::Sender<Result<Outcome, Failure>>,
+    /// It waits for its client to come again with an answer.
+    is_parked: bool,
     /// The client's own progress token, which ours stands for.
     token: Option<Json>,
 }
@@ -153,7 +156,9 @@ impl Connection {
             }
             state.last += 1;
             let id = Id::number(state.last);
-            state.running.insert(id.clone(), Running { owner, notes, done, token });
+            state
+                .running
+                .insert(id.clone(), Running { owner, notes, done, is_parked: false, token });
             id
         };
         let params = params.map(|params| {

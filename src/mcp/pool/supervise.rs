@@ -18,8 +18,8 @@ use crate::mcp::connection::{Connection, Event, Introduction, News, Owner, estab
 use crate::mcp::era;
 use crate::mcp::roots;
 use crate::mcp::transport::{Failure, FailureKind};
-use crate::wire::mcp::edit;
 use crate::wire::mcp::error::{METHOD_NOT_FOUND, RpcError};
+use crate::wire::mcp::{edit, hidden};
 
 /// How long a server may take to introduce itself.
 const INTRODUCTION: Duration = Duration::from_secs(60);
@@ -163,6 +163,12 @@ async fn keep(
                     connection.close("nobody uses it").await;
                     break None;
                 }
+                let asked = slot.clone();
+                tokio::spawn(async move {
+                    if let Err(text) = asked.ask_health_path().await {
+                        tracing::debug!(server = asked.name, error = text, "health path");
+                    }
+                });
                 if connection.running() == 0 {
                     tokio::spawn(ask_whether_it_lives(slot.clone(), connection.clone()));
                 }
@@ -250,6 +256,9 @@ async fn attend(slot: Arc<Slot>, connection: Arc<Connection>) {
         let fetched = futures_util::future::join_all(fetched).await;
         let has_failed = fetched.iter().any(|(_, listing)| listing.is_err());
         for (kind, listing) in fetched {
+            if let (Kind::Tools, Ok(tools)) = (kind, &listing) {
+                warn_of_hidden_characters(&slot.name, tools);
+            }
             if let Err(failure) = &listing {
                 tracing::warn!(server = slot.name, list = kind.method(), %failure, "a list could not be fetched");
                 slot.note_error(&failure.text);
@@ -263,6 +272,17 @@ async fn attend(slot: Arc<Slot>, connection: Arc<Connection>) {
         }
         if !is_first || has_failed {
             tokio::time::sleep(FETCH_EVERY).await;
+        }
+    }
+}
+
+/// Texts that a person does not see and a model does.
+fn warn_of_hidden_characters(server: &str, tools: &catalogue::Listing) {
+    for entry in &tools.entries {
+        let places = hidden::suspicious_in(&entry.definition);
+        if !places.is_empty() {
+            let (tool, places) = (hidden::made_visible(&entry.name), places.join("; "));
+            tracing::warn!(server, tool, places, "a tool's definition has hidden characters");
         }
     }
 }

@@ -134,6 +134,7 @@ impl Call<'_> {
                 let Some(answer) = answer else {
                     return Ok(self.park(exchange, question.request, room));
                 };
+                exchange.park(false);
                 exchange.connection().respond_later(question.request.id, Ok(Json::from(answer)));
                 (room, Some(exchange))
             }
@@ -198,7 +199,7 @@ impl Call<'_> {
         let params = self.fitting(params, &connection);
         let owner = match &self.asker.session {
             Some(session) => Owner::Session(session.id.as_str().into()),
-            None => Owner::Request(self.mcp.next_request()),
+            None => Owner::Key(self.asker.key.as_ref().map(|key| key.hash)),
         };
         let headers = self.target.headers.clone();
         Ok(connection.call(&self.target.method, Some(params), owner, headers).await)
@@ -318,11 +319,16 @@ impl Call<'_> {
         request: Request,
         room: Option<OwnedSemaphorePermit>,
     ) -> Json {
-        let asked = json!({ QUESTION: { "method": request.method, "params": request.params } });
+        exchange.park(true);
+        let mut asked = Map::from_iter([("method".to_owned(), Value::from(&*request.method))]);
+        asked
+            .extend(request.params.as_ref().map(|params| ("params".to_owned(), params.to_value())));
         let parked = Parked::Asked { exchange, question: Question { request }, room };
         let state = self.mcp.parked.keep(self.target.binding(self.asker), parked);
         Json::of(&json!({
-            "resultType": "input_required", "inputRequests": asked, "requestState": state,
+            "resultType": "input_required",
+            "inputRequests": { QUESTION: asked },
+            "requestState": state,
         }))
     }
 

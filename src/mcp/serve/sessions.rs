@@ -261,6 +261,7 @@ mod tests {
             session_idle_timeout: IDLE,
             max_sessions,
             lock_file: "mcp.lock".into(),
+            lock: Arc::default(),
             allowed_origins: Vec::new(),
         }
     }

@@ -98,7 +98,11 @@ impl Client {
         headers.insert("content-type", HeaderValue::from_static("application/json"));
         let accept = HeaderValue::from_static("application/json, text/event-stream");
         headers.insert("accept", accept);
-        Self { mcp: Arc::new(Mcp::new()), snapshot: Arc::new(snapshot()), headers }
+        Self {
+            mcp: Mcp::new(tokio::runtime::Handle::current()),
+            snapshot: Arc::new(snapshot()),
+            headers,
+        }
     }
 
     /// With a session of that revision.
