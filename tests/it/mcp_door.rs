@@ -13,7 +13,8 @@ fn config() -> String {
     format!(
         "general_settings:\n  master_key: {MASTER}\n  mcp_allowed_origins: [app.example]\nvirtual_keys:\n\
          - {{api_key: {KEY}, models: ['*'], mcp_servers: ['*']}}\n\
-         - {{api_key: {OTHER}, models: ['*'], mcp_servers: ['*']}}\n"
+         - {{api_key: {OTHER}, models: ['*'], mcp_servers: ['*']}}\n\
+         mcp_servers:\n  db: {{url: 'http://127.0.0.1:1/mcp'}}\n"
     )
 }
 
