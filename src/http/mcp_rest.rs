@@ -13,7 +13,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::cors;
 use super::mcp::{Named, scope};
-use super::router::{percent_decoded, reply};
+use super::router::{percent_decoded, reply_with};
+use crate::config::snapshot::Snapshot;
 use crate::gateway::admit::Caller;
 use crate::gateway::relay::Outgoing;
 use crate::gateway::{Gate, admit, body, fault_response};
@@ -84,17 +85,13 @@ where
         work.await.map_err(|_| Fault::new(Kind::Draining, "The gateway is shutting down."))
     };
     match answered.await {
-        Ok((status, body)) => reply(status, &body),
+        Ok((status, body)) => reply_with(status, body.as_str().to_owned()),
         Err(fault) => fault_response(&fault),
     }
 }
 
 /// Lets a request in, by its headers alone.
-fn admitted(
-    snapshot: &Arc<crate::config::snapshot::Snapshot>,
-    server: Named<'_>,
-    request: &Parts,
-) -> Result<Asker, Fault> {
+fn admitted(snapshot: &Arc<Snapshot>, server: Named<'_>, request: &Parts) -> Result<Asker, Fault> {
     let headers = &request.headers;
     let is_open = snapshot.keys.is_open();
     // A page sends such a request without asking for permission, and calls a tool by it.

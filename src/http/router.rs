@@ -440,8 +440,13 @@ fn upgrade_refused(request: &Parts, has_websocket: bool) -> Response<Outgoing> {
     response
 }
 
-pub(super) fn reply(status: u16, body: &Value) -> Response<Outgoing> {
-    let mut response = json_reply(Bytes::from(body.to_string()));
+fn reply(status: u16, body: &Value) -> Response<Outgoing> {
+    reply_with(status, body.to_string())
+}
+
+/// A status and JSON.
+pub(super) fn reply_with(status: u16, json: String) -> Response<Outgoing> {
+    let mut response = json_reply(Bytes::from(json));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
     response
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::Mcp;
@@ -22,7 +22,7 @@ use crate::wire::mcp::error::{
 use crate::wire::mcp::{edit, openapi};
 
 /// A status and a body.
-pub type RestAnswer = (u16, Value);
+pub type RestAnswer = (u16, Json);
 
 /// The body of `POST /mcp-rest/tools/call`.
 #[derive(Deserialize)]
@@ -32,6 +32,16 @@ struct ToolCall {
     arguments: Option<Json>,
     #[serde(default, alias = "mcp_server_name", alias = "server_name")]
     server_id: Option<String>,
+}
+
+/// The answer to `GET /mcp-rest/tools/list`.
+#[derive(Serialize)]
+struct ToolList {
+    tools: Vec<Json>,
+    error: Option<&'static str>,
+    message: &'static str,
+    /// Servers whose tools may be missing.
+    server_outcomes: Map<String, Value>,
 }
 
 /// `GET /mcp-rest/tools/list`: LiteLLM's shape, each tool under the name that a call with its `server_id` wants, which has
@@ -46,26 +56,22 @@ pub async fn list_tools(mcp: &Mcp, asker: &Asker, server: Option<&str>) -> RestA
         Err(denied) => return refused(&denied),
     };
     let listed = join_all(askers.iter().map(|asker| mcp.tools(asker))).await;
-    let mut all: Vec<Value> = Vec::new();
-    let mut outcomes = Map::new();
-    for Tools { tools, unavailable } in listed.into_iter().flatten() {
-        all.extend(tools.iter().map(rest_tool));
-        outcomes.extend(
+    let (mut tools, mut server_outcomes) = (Vec::new(), Map::new());
+    for Tools { tools: own, unavailable } in listed.into_iter().flatten() {
+        tools.extend(own.iter().map(rest_tool));
+        server_outcomes.extend(
             unavailable
                 .into_iter()
                 .map(|(server, error)| (server.name.clone(), json!({ "error": error }))),
         );
     }
-    let (error, message) = match (outcomes.is_empty(), all.is_empty()) {
-        (true, _) => (None, "Successfully retrieved tools"),
-        (false, is_empty) => {
-            (is_empty.then_some("server_error"), "Some servers did not answer; see server_outcomes")
-        }
+    let is_whole = server_outcomes.is_empty();
+    let message = match is_whole {
+        true => "Successfully retrieved tools",
+        false => "Some servers did not answer; see server_outcomes",
     };
-    let body = json!({
-        "tools": all, "error": error, "message": message, "server_outcomes": outcomes,
-    });
-    (200, body)
+    let error = (!is_whole && tools.is_empty()).then_some("server_error");
+    (200, Json::of(&ToolList { tools, error, message, server_outcomes }))
 }
 
 /// `POST /mcp-rest/tools/call`: gives the result of `tools/call`.
@@ -79,7 +85,7 @@ pub async fn call_tool(mcp: &Arc<Mcp>, asker: &Asker, body: &[u8]) -> RestAnswer
         Err(denied) => return refused(&denied),
     };
     match mcp.call_tool(&scoped, &call.name, call.arguments.as_ref()).await {
-        Ok(result) => (200, result.to_value()),
+        Ok(result) => (200, result),
         Err(error) => failed(&error),
     }
 }
@@ -104,7 +110,7 @@ pub fn servers(mcp: &Mcp, asker: &Asker) -> RestAnswer {
         }
         shown
     });
-    (200, Value::Array(servers.collect()))
+    (200, Json::from(Value::Array(servers.collect())))
 }
 
 /// `GET /v1/mcp/tools`: every tool under the name that it has on `/mcp`.
@@ -112,8 +118,8 @@ pub async fn tools(mcp: &Mcp, asker: &Asker) -> RestAnswer {
     match mcp.tools(asker).await {
         Err(denied) => refused(&denied),
         Ok(Tools { tools, .. }) => {
-            let tools: Vec<Value> = tools.iter().map(|tool| tool.definition.to_value()).collect();
-            (200, json!({ "tools": tools }))
+            let tools: Vec<Json> = tools.into_iter().map(|tool| tool.definition).collect();
+            (200, Json::of(&std::collections::BTreeMap::from([("tools", tools)])))
         }
     }
 }
@@ -132,7 +138,7 @@ pub async fn document(mcp: &Mcp, asker: &Asker) -> RestAnswer {
     };
     if let (true, Some((_, error))) = (tools.is_empty(), unavailable.first()) {
         let message = format!("The MCP server did not answer: {error}");
-        return (503, json!({ "detail": { "message": message } }));
+        return (503, failure(message));
     }
     let tools: Vec<(String, Json)> =
         tools.into_iter().map(|tool| (tool.name, tool.definition)).collect();
@@ -142,7 +148,7 @@ pub async fn document(mcp: &Mcp, asker: &Asker) -> RestAnswer {
         description: server.description.as_deref().unwrap_or_default(),
         base: &format!("/mcp-openapi/{}", server.display_name()),
     };
-    (200, openapi::document(&about, &tools).to_value())
+    (200, openapi::document(&about, &tools))
 }
 
 /// `POST /mcp-openapi/{server}/{tool}`: the body is the arguments; the answer is what the tool said, as mcpo gives it.
@@ -150,10 +156,7 @@ pub async fn call_by_path(mcp: &Arc<Mcp>, asker: &Asker, tool: &str, body: &[u8]
     let text = std::str::from_utf8(body).unwrap_or_default();
     let text = if text.trim().is_empty() { "{}" } else { text };
     let Some(arguments) = Json::parse(text).filter(Json::is_object) else {
-        return (
-            422,
-            json!({ "detail": { "message": "The body is to be a JSON object: the tool's arguments." } }),
-        );
+        return (422, failure("The body is to be a JSON object: the tool's arguments."));
     };
     let result = match mcp.call_tool(asker, tool, Some(&arguments)).await {
         Ok(result) => result,
@@ -166,56 +169,49 @@ pub async fn call_by_path(mcp: &Arc<Mcp>, asker: &Asker, tool: &str, body: &[u8]
             {
                 detail.insert("data".into(), data);
             }
-            return (status, json!({ "detail": detail }));
+            return (status, Json::from(json!({ "detail": detail })));
         }
     };
+    let content: Vec<Json> = edit::read(&result, &["content"]).unwrap_or_default();
     if edit::read::<bool>(&result, &["isError"]) == Some(true) {
-        let content: Vec<Value> = edit::read(&result, &["content"]).unwrap_or_default();
-        let texts = content.iter().filter_map(|part| part.get("text").and_then(Value::as_str));
-        let message = texts.collect::<Vec<_>>().join("\n");
-        return (500, json!({ "detail": { "message": message } }));
+        let texts: Vec<String> =
+            content.iter().filter_map(|part| edit::text(part, &["text"])).collect();
+        return (500, failure(texts.join("\n")));
     }
-    (200, said(&result))
+    let structured = edit::get(&result, &["structuredContent"]).map(Json::of_raw);
+    (200, structured.unwrap_or_else(|| said(&content)))
 }
 
-/// What a result says, without its wrapping: structured content as it is, one text as the value it spells.
-fn said(result: &Json) -> Value {
-    if let Some(structured) = edit::get(result, &["structuredContent"]) {
-        return Json::of_raw(structured).to_value();
+/// What contents say, without their wrapping: one as it is, several as a list.
+fn said(content: &[Json]) -> Json {
+    match content {
+        [one] => part(one),
+        all => Json::of(&all.iter().map(part).collect::<Vec<_>>()),
     }
-    let content: Vec<Value> = edit::read(result, &["content"]).unwrap_or_default();
-    let mut said: Vec<Value> = content.iter().map(part).collect();
-    if said.len() == 1 { said.remove(0) } else { Value::Array(said) }
 }
 
-fn part(part: &Value) -> Value {
-    let text = |name: &str| part.get(name).and_then(Value::as_str);
-    match text("type") {
-        Some("text") => {
-            let text = text("text").unwrap_or_default();
-            serde_json::from_str(text).unwrap_or_else(|_| text.into())
+/// A text as the value that it spells, if it spells one.
+fn part(part: &Json) -> Json {
+    let text = |name: &str| edit::text(part, &[name]).unwrap_or_default();
+    match text("type").as_str() {
+        "text" => {
+            let text = text("text");
+            Json::parse(text.trim()).unwrap_or_else(|| Json::of(&text))
         }
-        Some("image" | "audio") => {
-            let (kind, data) =
-                (text("mimeType").unwrap_or_default(), text("data").unwrap_or_default());
-            format!("data:{kind};base64,{data}").into()
+        "image" | "audio" => {
+            Json::of(&format!("data:{};base64,{}", text("mimeType"), text("data")))
         }
         _ => part.clone(),
     }
 }
 
-fn rest_tool(tool: &Tool) -> Value {
-    let definition = tool.definition.to_value();
+fn rest_tool(tool: &Tool) -> Json {
     let server = &tool.server;
     let mut info = server.info.clone();
     info.insert("server_name".into(), server.name.clone().into());
     info.insert("server_id".into(), id(server).into());
     info.insert("alias".into(), server.display_name().into());
-    let mut shown = definition;
-    if let Some(shown) = shown.as_object_mut() {
-        shown.insert("mcp_info".into(), info.into());
-    }
-    shown
+    edit::set(&tool.definition, &["mcp_info"], Json::of(&info).as_str())
 }
 
 fn described(server: &McpServer) -> Value {
@@ -256,8 +252,13 @@ fn alone(asker: &Asker, server: &McpServer) -> Asker {
 }
 
 /// An error as LiteLLM's paths have it.
-fn detailed(error: &str, message: impl AsRef<str>) -> Value {
-    json!({ "detail": { "error": error, "message": message.as_ref() } })
+fn detailed(error: &str, message: impl AsRef<str>) -> Json {
+    Json::from(json!({ "detail": { "error": error, "message": message.as_ref() } }))
+}
+
+/// An error as mcpo has it.
+fn failure(message: impl AsRef<str>) -> Json {
+    Json::from(json!({ "detail": { "message": message.as_ref() } }))
 }
 
 fn refused(denied: &Denied) -> RestAnswer {
@@ -273,10 +274,8 @@ fn failed(error: &RpcError) -> RestAnswer {
         SERVER_BUSY => "server_busy",
         _ => "server_error",
     };
-    let mut body = detailed(word, error.message());
-    if let Some(detail) = body.get_mut("detail").and_then(Value::as_object_mut) {
-        detail.insert("rpc_error".into(), error.as_json().to_value());
-    }
+    let body = detailed(word, error.message());
+    let body = edit::set(&body, &["detail", "rpc_error"], error.as_json().as_str());
     (status_of(error), body)
 }
 
