@@ -95,6 +95,29 @@ pub(crate) struct Listening {
     _input: ChildStdin,
 }
 
+/// `tests/mcp/rogue.py`, which fails and misbehaves on demand: `transport`, and what it is told. `None` where Python may be
+/// missing.
+pub(crate) fn rogue(transport: &str, options: &[&str]) -> Option<CommandLine> {
+    // Without its packages it starts at once.
+    let mut parts = vec![text(cached("mcp-venv/bin/python")?)];
+    parts.extend(["-E", "-S"].map(str::to_owned));
+    parts.extend([text(tests("mcp/rogue.py")), transport.to_owned()]);
+    parts.extend(options.iter().map(ToString::to_string));
+    CommandLine::new(Some(parts))
+}
+
+impl CommandLine {
+    /// The entry of a child, but for its name: `command: …, args: […]`.
+    pub(crate) fn entry(&self) -> String {
+        format!("command: {:?}, args: {:?}", self.program, self.args)
+    }
+
+    /// Starts it, where it listens.
+    pub(crate) fn listen(&self) -> Listening {
+        Listening::start(self)
+    }
+}
+
 impl Listening {
     fn start(line: &CommandLine) -> Self {
         let mut child = line
