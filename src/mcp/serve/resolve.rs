@@ -16,6 +16,7 @@ use crate::ground::names;
 use crate::mcp::offers::Offer;
 use crate::mcp::pool::catalogue::Kind;
 use crate::mcp::pool::slot::Slot;
+use crate::mcp::transport::{Failure, FailureKind};
 use crate::mcp::view::{Seen, View};
 use crate::wire::mcp::error::{HEADER_MISMATCH, INVALID_PARAMS, RESOURCE_NOT_FOUND, RpcError};
 use crate::wire::mcp::param_header::ParamHeaders;
@@ -198,7 +199,15 @@ async fn find(
     // The list is not there yet: the server is waited for as long as a call would wait.
     seen.slot.connection().await.map_err(|failure| super::relay::unavailable(seen, &failure))?;
     let offered = offered_by(asker, seen, kind, view.is_plain).await;
-    Ok(offered.offers.find(name).map(|offer| (seen.clone(), offer.clone())))
+    match (offered.offers.find(name), offered.failure) {
+        (Some(offer), _) => Ok(Some((seen.clone(), offer.clone()))),
+        // It came up, and fell again: nobody can say that it has no such tool.
+        (None, Some(text)) if !view.is_plain => {
+            let failure = Failure::new(FailureKind::Unreachable, text);
+            Err(super::relay::unavailable(seen, &failure))
+        }
+        (None, _) => Ok(None),
+    }
 }
 
 fn hides_nothing(server: &McpServer) -> bool {
