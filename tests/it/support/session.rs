@@ -145,7 +145,7 @@ impl<'g> Session<'g> {
                 if fit(&tools, &missing) {
                     return;
                 }
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             }
         });
         assert!(reached.await.is_ok(), "{:?}\n{}", self.tools().await, self.gateway.log());
