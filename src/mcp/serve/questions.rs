@@ -10,6 +10,7 @@ use super::session::Session;
 use crate::config::snapshot::{Key, McpServer};
 use crate::conversation::Json;
 use crate::ground::names;
+use crate::mcp::connection::Connection;
 use crate::mcp::{Mcp, roots};
 use crate::wire::mcp::edit;
 use crate::wire::mcp::error::{INTERNAL_ERROR, METHOD_NOT_FOUND, RpcError};
@@ -73,9 +74,14 @@ fn can(asker: &Asker, capability: &str) -> bool {
 }
 
 /// Asks a client with a session, on the stream of the request that caused it. Dropped, it tells the client that nobody
-/// waits any more.
-pub(super) async fn ask(session: &Arc<Session>, request: &Request, outbox: &Outbox) -> Outcome {
-    let asked = session.ask(&request.method, request.params.as_ref(), Some(outbox)).await;
+/// waits any more. `of`: the connection of the server that asks, where that can hear of progress.
+pub(super) async fn ask(
+    session: &Arc<Session>,
+    request: &Request,
+    of: Option<&Arc<Connection>>,
+    outbox: &Outbox,
+) -> Outcome {
+    let asked = session.ask(&request.method, request.params.as_ref(), of, Some(outbox)).await;
     let Some((id, answered)) = asked else { return Err(gone()) };
     let mut asking = Asking { session, id, outbox, is_over: false };
     let outcome = tokio::time::timeout(PATIENCE, answered).await;

@@ -39,6 +39,9 @@ const MAX_ROUNDS: u32 = 10;
 /// A call that goes on being told of lasts this many times its timeout at most.
 const LONGEST: u32 = 12;
 
+/// The least severe log messages that a session gets of a server of the newest era while it has set no level.
+const DEFAULT_LOG_LEVEL: &str = "info";
+
 /// A call, resolved.
 pub struct Target {
     pub slot: Arc<Slot>,
@@ -226,12 +229,10 @@ impl Call<'_> {
         let capabilities = roots::declared(&asker.capabilities, &self.target.server);
         let identity = Identity { capabilities, client_info };
         let params = era::modern(Some(params.clone()), &identity, connection.peer().revision);
-        match asker.session.as_ref().and_then(|session| session.log_level()) {
-            Some(level) => {
-                edit::set(&params, &["_meta", META_LOG_LEVEL], Json::of(&level).as_str())
-            }
-            None => params,
-        }
+        let Some(session) = &asker.session else { return params };
+        // A session hears of logs without asking for them; of this era nobody does.
+        let level = session.log_level().unwrap_or_else(|| DEFAULT_LOG_LEVEL.to_owned());
+        edit::set(&params, &["_meta", META_LOG_LEVEL], Json::of(&level).as_str())
     }
 
     /// Sees a request through until it is answered, or the client has to be asked by an answer.
@@ -272,7 +273,8 @@ impl Call<'_> {
                     } else if let Some(session) = self.asker.session.clone() {
                         let outbox = self.outbox.clone();
                         questions.spawn(async move {
-                            let outcome = questions::ask(&session, &request, &outbox).await;
+                            let of = Some(&connection);
+                            let outcome = questions::ask(&session, &request, of, &outbox).await;
                             connection.respond_later(request.id, outcome);
                         });
                     } else {
@@ -355,7 +357,7 @@ impl Call<'_> {
                 (Some(answer), _) => answer.await,
                 (None, Some(session)) => {
                     questions::may_be_asked(self.asker, &request).map_err(Trouble::Server)?;
-                    questions::ask(session, &request, self.outbox).await
+                    questions::ask(session, &request, None, self.outbox).await
                 }
                 (None, None) => {
                     left.insert(key, question);
