@@ -7,13 +7,14 @@ mod exchange;
 mod handshake;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use self::exchange::{Event, Exchange};
+pub use self::exchange::{Event, Exchange, OpenQuestion};
 pub use self::handshake::{Introduction, establish};
 use super::transport::{Failure, FailureKind, Outgoing, Pid, Transport};
 use crate::conversation::Json;
@@ -36,6 +37,8 @@ pub struct Connection {
     closed: watch::Sender<Option<Failure>>,
     /// What is about no request.
     news: mpsc::Sender<News>,
+    /// Questions that may be any request's.
+    open_questions: AtomicUsize,
     handle: Handle,
 }
 
@@ -111,7 +114,8 @@ impl Connection {
     fn new(transport: Transport, news: mpsc::Sender<News>) -> Self {
         let (closed, _) = watch::channel(None);
         let (state, handle) = (Mutex::default(), Handle::current());
-        Self { transport, peer: OnceLock::new(), state, closed, news, handle }
+        let open_questions = AtomicUsize::new(0);
+        Self { transport, peer: OnceLock::new(), state, closed, news, open_questions, handle }
     }
 
     /// What the server said of itself.
@@ -212,6 +216,11 @@ impl Connection {
     /// How many requests have not been answered.
     pub fn running(&self) -> usize {
         self.state().running.len()
+    }
+
+    /// Somebody is asked something that may be about any request.
+    pub fn has_open_questions(&self) -> bool {
+        self.open_questions.load(Ordering::Relaxed) > 0
     }
 
     /// Ends the connection: what runs fails, and the transport is closed properly.

@@ -239,6 +239,7 @@ impl Call<'_> {
     async fn follow(&self, mut exchange: Exchange) -> Result<Step, Failure> {
         let silence = self.target.server.timeout;
         let longest = Instant::now() + silence.saturating_mul(LONGEST);
+        let mut asked = Instant::now();
         let mut questions = JoinSet::new();
         loop {
             // While the client is asked, the server has reason to be silent.
@@ -253,13 +254,19 @@ impl Call<'_> {
                     return Err(Failure::new(FailureKind::Closed, "the client is gone"));
                 }
             };
+            if exchange.connection().has_open_questions() {
+                asked = Instant::now();
+            }
             let Ok(event) = next else {
+                if asked.elapsed() < silence && Instant::now() < longest {
+                    continue;
+                }
                 let text = format!("no answer within {} s", patience.as_secs_f64());
                 return Err(Failure::new(FailureKind::Timeout, text));
             };
             match event {
                 Event::Notification(notification) => self.pass_on(notification).await,
-                Event::Request(request) => {
+                Event::Request { request, is_its_own } => {
                     let connection = exchange.connection().clone();
                     let server = &self.target.server;
                     let own = questions::by_gateway(self.mcp, self.asker, server, &request);
@@ -271,12 +278,19 @@ impl Call<'_> {
                     } else if let Err(error) = questions::may_be_asked(self.asker, &request) {
                         connection.respond_later(request.id, Err(error));
                     } else if let Some(session) = self.asker.session.clone() {
-                        let outbox = self.outbox.clone();
-                        questions.spawn(async move {
-                            let of = Some(&connection);
-                            let outcome = questions::ask(&session, &request, of, &outbox).await;
+                        // Another of the client's calls may be the one that waits for it; then it outlives this one.
+                        let open = (!is_its_own).then(|| exchange.ask_for_another());
+                        let of = Some(&connection);
+                        let asking = questions::ask(&session, &request, of, self.outbox).await;
+                        let answering = async move {
+                            let outcome = questions::answered(asking).await;
                             connection.respond_later(request.id, outcome);
-                        });
+                            drop(open);
+                        };
+                        match is_its_own {
+                            true => _ = questions.spawn(answering),
+                            false => _ = self.mcp.handle().spawn(answering),
+                        }
                     } else {
                         return Ok(Step::Asked(exchange, request));
                     }
@@ -357,7 +371,8 @@ impl Call<'_> {
                 (Some(answer), _) => answer.await,
                 (None, Some(session)) => {
                     questions::may_be_asked(self.asker, &request).map_err(Trouble::Server)?;
-                    questions::ask(session, &request, None, self.outbox).await
+                    let asking = questions::ask(session, &request, None, self.outbox).await;
+                    questions::answered(asking).await
                 }
                 (None, None) => {
                     left.insert(key, question);

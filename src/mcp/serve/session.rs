@@ -17,6 +17,9 @@ use crate::wire::mcp::edit;
 use crate::wire::mcp::message::{Id, Outcome, notification, request};
 use crate::wire::mcp::revision::Revision;
 
+/// Questions that a client may have open.
+const MAX_QUESTIONS: usize = 256;
+
 /// Where the params of a request say under which token its progress is told.
 const TOKEN: [&str; 2] = ["_meta", "progressToken"];
 
@@ -77,7 +80,7 @@ impl Session {
     }
 
     /// Asks the client something, on the stream of the request that it is about where there is one. Gives where the answer
-    /// will come; `None` where the client is gone. `of`: the connection of the server that asks, which hears of progress
+    /// will come; `None` where the client is gone, or has too many to answer. `of`: the connection of the server that asks, which hears of progress
     /// if it gave a token: two servers may give the same one, so the client gets the request's id instead.
     pub async fn ask(
         &self,
@@ -94,6 +97,9 @@ impl Session {
         let has_token = progress.is_some();
         let id = {
             let mut state = self.state();
+            if state.waiting.len() >= MAX_QUESTIONS {
+                return None;
+            }
             state.asked += 1;
             let id = Id::text(&format!("tidegate-{}", state.asked));
             state.waiting.insert(id.clone(), Waiting { answer, progress });
