@@ -134,15 +134,16 @@ impl Connection {
         if request.method == "ping" {
             return self.respond_later(request.id, Ok(Json::empty_object()));
         }
+        let is_its_own = of.is_some();
         match of.or_else(|| self.only_client()) {
             Some(id) => {
                 let note = self.state().running.get(&id).map(|running| running.notes.clone());
                 let refused = match note {
-                    Some(notes) => notes.try_send(Event::Request(request)).err(),
+                    Some(notes) => notes.try_send(Event::Request { request, is_its_own }).err(),
                     None => return self.refuse(request.id, "the request it is about is over"),
                 };
                 if let Some(error) = refused
-                    && let Event::Request(request) = error.into_inner()
+                    && let Event::Request { request, .. } = error.into_inner()
                 {
                     self.refuse(request.id, "too much is asked of the client at once");
                 }

@@ -63,7 +63,7 @@ pub async fn establish(
             }
             // The same connection can go on, unless the server took the question for its end.
             Ok(None) if !connection.is_closed() => {
-                return connection.initialize(introduction, NEWEST_WITH_SESSIONS).await;
+                return connection.initialize_or_discover(server, introduction).await;
             }
             Ok(None) => {}
             Err(failure) => {
@@ -139,6 +139,26 @@ impl Connection {
                 _ => Ok(None),
             },
         }
+    }
+
+    /// Opens a session with a server that did not say that it is of the newest era; one that refuses may have been too slow
+    /// to say so.
+    async fn initialize_or_discover(
+        self: Arc<Self>,
+        server: &McpServer,
+        introduction: &Introduction,
+    ) -> Result<Arc<Self>, Failure> {
+        let Err(failure) = self.try_initialize(introduction, NEWEST_WITH_SESSIONS).await else {
+            return Ok(self);
+        };
+        if !self.is_closed()
+            && let Ok(Some(peer)) = self.discover(server, introduction).await
+        {
+            self.agree(peer);
+            return Ok(self);
+        }
+        self.close(&failure.text).await;
+        Err(failure)
     }
 
     /// Opens a session.

@@ -7,14 +7,14 @@ mod exchange;
 mod handshake;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-pub use self::exchange::{Event, Exchange};
+pub use self::exchange::{Event, Exchange, OpenQuestion};
 pub use self::handshake::{Introduction, establish};
 use super::transport::{Failure, FailureKind, Outgoing, Pid, Transport};
 use crate::conversation::Json;
@@ -43,6 +43,8 @@ pub struct Connection {
     owed: Arc<Semaphore>,
     /// A client got an answer.
     has_served: AtomicBool,
+    /// Questions that may be any request's.
+    open_questions: AtomicUsize,
     handle: Handle,
 }
 
@@ -120,7 +122,8 @@ impl Connection {
         let (state, handle) = (Mutex::default(), Handle::current());
         let owed = Arc::new(Semaphore::new(MAX_OWED));
         let (peer, has_served) = (OnceLock::new(), AtomicBool::new(false));
-        Self { transport, peer, state, closed, news, owed, has_served, handle }
+        let open_questions = AtomicUsize::new(0);
+        Self { transport, peer, state, closed, news, owed, has_served, open_questions, handle }
     }
 
     /// What the server said of itself.
@@ -228,6 +231,11 @@ impl Connection {
     /// Whether a client has got an answer.
     pub fn has_served(&self) -> bool {
         self.has_served.load(Ordering::Relaxed)
+    }
+
+    /// Somebody is asked something that may be about any request.
+    pub fn has_open_questions(&self) -> bool {
+        self.open_questions.load(Ordering::Relaxed) > 0
     }
 
     /// Ends the connection: what runs fails, and the transport is closed properly.

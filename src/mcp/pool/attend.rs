@@ -222,7 +222,7 @@ impl Told {
                         Event::Notification(_) => {
                             slot.hears.send_replace(true);
                         }
-                        Event::Request(_) => {}
+                        Event::Request { .. } => {}
                         Event::Answer(outcome) => break outcome.err(),
                         Event::Lost(_) => break None,
                     }

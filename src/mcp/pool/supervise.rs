@@ -235,7 +235,8 @@ fn hear(slot: &Arc<Slot>, connection: &Arc<Connection>, news: News, questions: &
             };
             let connection = connection.clone();
             tokio::spawn(async move {
-                let asked = session.ask(&request.method, request.params.as_ref(), None).await;
+                let (method, params) = (&request.method, request.params.as_ref());
+                let asked = session.ask(method, params, Some(&connection), None).await;
                 let outcome = match asked {
                     Some((_, answered)) => answered.await.ok(),
                     None => None,

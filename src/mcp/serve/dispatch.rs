@@ -13,7 +13,7 @@ use crate::mcp::pool::slot::severity;
 use crate::mcp::view::View;
 use crate::wire::mcp::edit;
 use crate::wire::mcp::error::{INVALID_PARAMS, METHOD_NOT_FOUND, RpcError};
-use crate::wire::mcp::message::{Notification, Outcome, answer};
+use crate::wire::mcp::message::{Id, Notification, Outcome, answer};
 use crate::wire::mcp::revision::{META_CLIENT, Revision};
 
 /// Answers a request. Everything goes through the outbox, the answer last. Dropping this cancels what runs behind it.
@@ -110,9 +110,11 @@ async fn resolved(
 
 /// A notification of a client with a session, beside those that the HTTP side sees to.
 pub async fn notified(mcp: &Arc<Mcp>, asker: Asker, notification: Notification) {
-    // Only a connection that is the session's own may be told of it.
-    if notification.method != "notifications/roots/list_changed" {
-        return;
+    match notification.method.as_str() {
+        "notifications/progress" => return progressed(&asker, &notification).await,
+        // Only a connection that is the session's own may be told of it.
+        "notifications/roots/list_changed" => {}
+        _ => return,
     }
     let Ok(view) = mcp.view(&asker) else { return };
     for seen in &view.seen {
@@ -122,6 +124,15 @@ pub async fn notified(mcp: &Arc<Mcp>, asker: Asker, notification: Notification) 
             let _gone = connection.notify(&notification.method, notification.params.as_ref()).await;
         }
     }
+}
+
+/// The client gets on with what a server asked it: that server hears of it, under the token it gave.
+async fn progressed(asker: &Asker, notification: &Notification) {
+    let (Some(session), Some(params)) = (&asker.session, &notification.params) else { return };
+    let token = edit::get(params, &["progressToken"]).and_then(|token| Id::of_json(token.get()));
+    let Some(progress) = token.and_then(|token| session.progress(&token)) else { return };
+    let params = edit::set(params, &["progressToken"], progress.token.as_str());
+    let _gone = progress.connection.notify(&notification.method, Some(&params)).await;
 }
 
 /// Reads a resource. Where nobody lists it, those that have resources are asked in turn: links in the results of tools

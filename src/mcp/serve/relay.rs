@@ -42,6 +42,9 @@ const MAX_QUESTIONS: usize = 64;
 /// A call that goes on being told of lasts this many times its timeout at most.
 const LONGEST: u32 = 12;
 
+/// The least severe log messages that a session gets of a server of the newest era while it has set no level.
+const DEFAULT_LOG_LEVEL: &str = "info";
+
 /// A call, resolved.
 pub struct Target {
     pub slot: Arc<Slot>,
@@ -249,18 +252,17 @@ impl Call<'_> {
         let capabilities = roots::declared(&asker.capabilities, &self.target.server);
         let identity = Identity { capabilities, client_info };
         let params = era::modern(Some(params.clone()), &identity, connection.peer().revision);
-        match asker.session.as_ref().and_then(|session| session.log_level()) {
-            Some(level) => {
-                edit::set(&params, &["_meta", META_LOG_LEVEL], Json::of(&level).as_str())
-            }
-            None => params,
-        }
+        let Some(session) = &asker.session else { return params };
+        // A session hears of logs without asking for them; of this era nobody does.
+        let level = session.log_level().unwrap_or_else(|| DEFAULT_LOG_LEVEL.to_owned());
+        edit::set(&params, &["_meta", META_LOG_LEVEL], Json::of(&level).as_str())
     }
 
     /// Sees a request through until it is answered, or the client has to be asked by an answer.
     async fn follow(&self, mut exchange: Exchange) -> Result<Step, Failure> {
         let silence = self.target.server.timeout;
         let longest = Instant::now() + silence.saturating_mul(LONGEST);
+        let mut asked = Instant::now();
         let mut questions = JoinSet::new();
         loop {
             // While the client is asked, the server has reason to be silent.
@@ -275,17 +277,23 @@ impl Call<'_> {
                     return Err(Failure::new(FailureKind::Closed, "the client is gone"));
                 }
             };
+            if exchange.connection().has_open_questions() {
+                asked = Instant::now();
+            }
             let Ok(event) = next else {
+                if asked.elapsed() < silence && Instant::now() < longest {
+                    continue;
+                }
                 let text = format!("no answer within {} s", patience.as_secs_f64());
                 return Err(Failure::new(FailureKind::Timeout, text));
             };
             match event {
                 Event::Notification(notification) => self.pass_on(notification).await,
-                Event::Request(request) if questions.len() >= MAX_QUESTIONS => {
+                Event::Request { request, .. } if questions.len() >= MAX_QUESTIONS => {
                     let error = RpcError::new(INTERNAL_ERROR, "Too much is asked at once.");
                     exchange.connection().respond_later(request.id, Err(error));
                 }
-                Event::Request(request) => {
+                Event::Request { request, is_its_own } => {
                     let connection = exchange.connection().clone();
                     let server = &self.target.server;
                     let own = questions::by_gateway(self.mcp, self.asker, server, &request);
@@ -297,11 +305,19 @@ impl Call<'_> {
                     } else if let Err(error) = questions::may_be_asked(self.asker, &request) {
                         connection.respond_later(request.id, Err(error));
                     } else if let Some(session) = self.asker.session.clone() {
-                        let outbox = self.outbox.clone();
-                        questions.spawn(async move {
-                            let outcome = questions::ask(&session, &request, &outbox).await;
+                        // Another of the client's calls may be the one that waits for it; then it outlives this one.
+                        let open = (!is_its_own).then(|| exchange.ask_for_another());
+                        let of = Some(&connection);
+                        let asking = questions::ask(&session, &request, of, self.outbox).await;
+                        let answering = async move {
+                            let outcome = questions::answered(asking).await;
                             connection.respond_later(request.id, outcome);
-                        });
+                            drop(open);
+                        };
+                        match is_its_own {
+                            true => _ = questions.spawn(answering),
+                            false => _ = self.mcp.handle().spawn(answering),
+                        }
                     } else {
                         return Ok(Step::Asked(exchange, request));
                     }
@@ -382,7 +398,8 @@ impl Call<'_> {
                 (Some(answer), _) => answer.await,
                 (None, Some(session)) => {
                     questions::may_be_asked(self.asker, &request).map_err(Trouble::Server)?;
-                    questions::ask(session, &request, self.outbox).await
+                    let asking = questions::ask(session, &request, None, self.outbox).await;
+                    questions::answered(asking).await
                 }
                 (None, None) => {
                     left.insert(key, question);

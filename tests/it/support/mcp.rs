@@ -72,7 +72,10 @@ impl Fixture {
 /// `git`, `time` (PyPI).
 pub(crate) fn official(name: &str, arguments: &[&str]) -> Option<CommandLine> {
     let mut parts = match name {
-        "git" | "time" => vec![text(cached(&format!("mcp-venv/bin/mcp-server-{name}"))?)],
+        "git" | "time" => {
+            let module = format!("mcp_server_{name}");
+            vec![text(cached("mcp-venv/bin/python")?), "-m".to_owned(), module]
+        }
         _ => {
             let main =
                 format!("mcp/node_modules/@modelcontextprotocol/server-{name}/dist/index.js");
