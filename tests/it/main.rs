@@ -25,7 +25,9 @@ mod mcp_door;
 mod mcp_judges;
 mod provider_errors;
 #[cfg(target_os = "linux")]
+mod mcp_scope;
 mod mcp_stdio;
+mod mcp_wire;
 mod models;
 mod reload;
 mod responses;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::catalogue::{self, KINDS, Kind};
 use super::slot::{Slot, State};
@@ -34,6 +34,8 @@ const FETCH_EVERY: Duration = Duration::from_millis(250);
 const GATHER: Duration = Duration::from_millis(20);
 /// How long calls may go on on a connection whose entry is gone.
 const DRAIN: Duration = Duration::from_secs(30);
+/// How long a new stream of changes may take to open before the one before it is closed.
+const OPENING: Duration = Duration::from_secs(1);
 /// News that may wait.
 const MAX_NEWS: usize = 256;
 
@@ -243,7 +245,9 @@ async fn attend(slot: Arc<Slot>, connection: Arc<Connection>) {
     loop {
         slot.duties.notified().await;
         tokio::time::sleep(GATHER).await;
+        let wished = slot.wished();
         told.tell(&slot, &connection).await;
+        slot.told.send_replace(wished);
         let stale = slot.stale();
         if stale.is_empty() {
             continue;
@@ -305,14 +309,15 @@ struct Told {
     subscriptions: Vec<String>,
     log_level: Option<String>,
     /// The stream of changes, in the newest era.
-    listening: Option<tokio::task::JoinHandle<()>>,
+    listening: Option<Listening>,
 }
 
-impl Drop for Told {
+/// The task that keeps the stream of changes open; it ends with this.
+struct Listening(tokio::task::JoinHandle<()>);
+
+impl Drop for Listening {
     fn drop(&mut self) {
-        if let Some(listening) = self.listening.take() {
-            listening.abort();
-        }
+        self.0.abort();
     }
 }
 
@@ -325,7 +330,7 @@ impl Told {
         };
         if connection.is_modern() {
             if self.listening.is_none() || subscriptions != self.subscriptions {
-                self.listen(slot, connection, &subscriptions);
+                self.listen(slot, connection, &subscriptions).await;
             }
             self.subscriptions = subscriptions;
             return;
@@ -346,8 +351,8 @@ impl Told {
         self.subscriptions = subscriptions;
     }
 
-    /// Opens the stream of changes anew. <https://modelcontextprotocol.io/specification/2026-07-28/basic/utilities/subscriptions>
-    fn listen(&mut self, slot: &Arc<Slot>, connection: &Arc<Connection>, uris: &[String]) {
+    /// Opens the stream of changes anew; the one before stays until this one is open, so that nothing is missed. <https://modelcontextprotocol.io/specification/2026-07-28/basic/utilities/subscriptions>
+    async fn listen(&mut self, slot: &Arc<Slot>, connection: &Arc<Connection>, uris: &[String]) {
         let peer = connection.peer();
         let mut filter = serde_json::Map::new();
         for (capability, name) in [
@@ -362,9 +367,7 @@ impl Told {
         if !uris.is_empty() && peer.has(&["resources", "subscribe"]) {
             filter.insert("resourceSubscriptions".into(), json!(uris));
         }
-        if let Some(before) = self.listening.take() {
-            before.abort();
-        }
+        let before = self.listening.take();
         if filter.is_empty() {
             slot.hears.send_replace(true);
             return;
@@ -372,7 +375,9 @@ impl Told {
         let params = Json::of(&json!({ "notifications": filter }));
         let params = era::modern(Some(params), &slot.identity, peer.revision);
         let (slot, connection) = (slot.clone(), connection.clone());
-        self.listening = Some(tokio::spawn(async move {
+        let (open, opened) = oneshot::channel::<()>();
+        let mut open = Some(open);
+        self.listening = Some(Listening(tokio::spawn(async move {
             loop {
                 let method = "subscriptions/listen";
                 let asked =
@@ -383,6 +388,7 @@ impl Told {
                     match exchange.next().await {
                         Event::Notification(_) => {
                             slot.hears.send_replace(true);
+                            drop(open.take());
                         }
                         Event::Request { .. } => {}
                         Event::Answer(outcome) => break outcome.err(),
@@ -403,7 +409,9 @@ impl Told {
                 KINDS.into_iter().for_each(|kind| slot.mark_stale(kind));
                 slot.duties.notify_one();
             }
-        }));
+        })));
+        let _open_or_late = tokio::time::timeout(OPENING, opened).await;
+        drop(before);
     }
 }
 
