@@ -36,24 +36,28 @@ impl Identity {
 /// The params of a request to a server of the newest era.
 pub fn modern(params: Option<Json>, identity: &Identity, revision: Revision) -> Json {
     let params = params.unwrap_or_else(Json::empty_object);
-    let version = format!("\"{revision}\"");
-    let params = edit::set(&params, &["_meta", META_VERSION], &version);
-    let params = edit::set(&params, &["_meta", META_CAPABILITIES], identity.capabilities.as_str());
-    if edit::get(&params, &["_meta", META_CLIENT]).is_some() {
-        return params;
+    // The params may be long, and `_meta` is short.
+    let meta = edit::get(&params, &["_meta"]).map(Json::of_raw).filter(Json::is_object);
+    let meta = meta.unwrap_or_else(Json::empty_object);
+    let meta = edit::set(&meta, &[META_VERSION], &format!("\"{revision}\""));
+    let mut meta = edit::set(&meta, &[META_CAPABILITIES], identity.capabilities.as_str());
+    if edit::get(&meta, &[META_CLIENT]).is_none() {
+        meta = edit::set(&meta, &[META_CLIENT], identity.client_info.as_str());
     }
-    edit::set(&params, &["_meta", META_CLIENT], identity.client_info.as_str())
+    edit::set(&params, &["_meta"], meta.as_str())
 }
 
 /// The params of a request to a server of an older era: without what that does not know.
 pub fn older(params: Json) -> Json {
+    let params = edit::without(params, &["inputResponses"]);
+    let params = edit::without(params, &["requestState"]);
+    let Some(meta) = edit::get(&params, &["_meta"]).map(Json::of_raw) else { return params };
     let named = [META_VERSION, META_CAPABILITIES, META_CLIENT, META_LOG_LEVEL];
-    let params = named.iter().fold(params, |params, name| edit::remove(&params, &["_meta", name]));
-    let params = edit::remove(&params, &["inputResponses"]);
-    let params = edit::remove(&params, &["requestState"]);
-    match edit::get(&params, &["_meta"]).map(serde_json::value::RawValue::get) {
-        Some("{}") => edit::remove(&params, &["_meta"]),
-        _ => params,
+    let left = named.iter().fold(meta.clone(), |meta, name| edit::without(meta, &[name]));
+    match left.as_str() {
+        "{}" => edit::without(params, &["_meta"]),
+        _ if left == meta => params,
+        left => edit::set(&params, &["_meta"], left),
     }
 }
 
@@ -67,7 +71,7 @@ pub fn complete(result: Json) -> Json {
 
 /// A result for a client of an older era.
 pub fn without_type(result: Json) -> Json {
-    edit::remove(&result, &["resultType"])
+    edit::without(result, &["resultType"])
 }
 
 #[cfg(test)]
@@ -82,5 +86,28 @@ mod tests {
         assert_eq!(older(there).as_str(), params.as_str());
         let result = Json::parse(r#"{"content":[]}"#).expect("JSON");
         assert_eq!(without_type(complete(result.clone())), result);
+    }
+    #[test]
+    fn what_a_client_says_of_itself_stays_and_the_rest_is_ours() {
+        let own =
+            r#"{"_meta":{"io.modelcontextprotocol/clientInfo":{"name":"c"},"x":1.0},"name":"x"}"#;
+        let params = Json::parse(own).expect("JSON");
+        let there = modern(Some(params.clone()), &Identity::gateway(), Revision::V2026_07_28);
+        assert_eq!(edit::text(&there, &["_meta", META_CLIENT, "name"]).as_deref(), Some("c"));
+        assert!(edit::get(&there, &["_meta", META_CAPABILITIES, "roots"]).is_some());
+        assert_eq!(older(there).as_str(), r#"{"_meta":{"x":1.0},"name":"x"}"#);
+        let odd = Json::parse(r#"{"_meta":3}"#).expect("JSON");
+        assert_eq!(older(odd.clone()), odd);
+        let mended = modern(Some(odd), &Identity::gateway(), Revision::V2026_07_28);
+        assert!(edit::get(&mended, &["_meta", META_VERSION]).is_some());
+    }
+
+    #[test]
+    fn an_answer_to_another_era_is_none_here() {
+        let params = r#"{"inputResponses":{"1":{}},"name":"x","requestState":null}"#;
+        assert_eq!(older(Json::parse(params).expect("JSON")).as_str(), r#"{"name":"x"}"#);
+        let result = Json::parse(r#"{"resultType":"complete","content":[]}"#).expect("JSON");
+        assert_eq!(complete(result.clone()), result);
+        assert_eq!(without_type(result).as_str(), r#"{"content":[]}"#);
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use http::HeaderMap;
-use serde_json::json;
+use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::Mcp;
@@ -36,6 +36,13 @@ pub struct Tool {
     pub server: Arc<McpServer>,
     /// The whole definition, with the name in the scope.
     pub definition: Json,
+}
+
+/// The params of a call; the arguments stay as they are spelled.
+#[derive(Serialize)]
+struct Params<'a> {
+    name: &'a str,
+    arguments: &'a Json,
 }
 
 impl Asker {
@@ -88,8 +95,8 @@ impl Mcp {
         name: &str,
         arguments: Option<&Json>,
     ) -> Outcome {
-        let arguments = arguments.cloned().unwrap_or_else(Json::empty_object);
-        let params = Json::of(&json!({ "name": name, "arguments": arguments }));
+        let none = Json::empty_object();
+        let params = Json::of(&Params { name, arguments: arguments.unwrap_or(&none) });
         let request =
             Request { id: Id::number(1), method: "tools/call".into(), params: Some(params) };
         let (outbox, mut out) = mpsc::channel(MAX_WAITING);
