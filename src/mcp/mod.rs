@@ -11,6 +11,8 @@ pub mod pool;
 pub mod rest;
 mod roots;
 pub mod serve;
+#[cfg(test)]
+mod tests;
 mod thread;
 pub mod toolbox;
 pub mod transport;
@@ -98,7 +100,10 @@ impl Mcp {
 async fn sweep(mcp: Arc<Mcp>) {
     loop {
         tokio::select! {
-            () = tokio::time::sleep(SWEEP_EVERY) => mcp.parked.sweep(),
+            () = tokio::time::sleep(SWEEP_EVERY) => {
+                mcp.parked.sweep();
+                mcp.pool.sweep();
+            }
             () = mcp.closing() => return,
         }
     }

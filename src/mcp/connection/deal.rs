@@ -15,7 +15,7 @@ use crate::wire::mcp::error::{INTERNAL_ERROR, METHOD_NOT_FOUND, RpcError};
 use crate::wire::mcp::message::{Answer, Id, Message, Notification, Request};
 use crate::wire::mcp::revision::META_SUBSCRIPTION;
 
-/// Messages that are none, from one server, until its connection is closed.
+/// Messages that are none, one after the other, until the connection is closed.
 const MAX_GARBAGE: u32 = 1000;
 
 /// Deals everything that comes, until the connection is over.
@@ -59,7 +59,10 @@ impl Connection {
         garbage: &mut u32,
     ) -> Result<(), Failure> {
         match Message::read(text) {
-            Ok(message) => self.deal_message(of, message),
+            Ok(message) => {
+                *garbage = 0;
+                self.deal_message(of, message);
+            }
             // A batch of revision 2025-03-26.
             Err(_) => match Message::read_batch(text) {
                 Some(messages) if !messages.is_empty() => {
@@ -84,10 +87,11 @@ impl Connection {
             Message::Answer(Answer { id, outcome }) => {
                 // An answer without an id is about the request whose stream brought it, if one did.
                 let Some(id) = id.or(of) else { return };
-                let running = self.state().running.remove(&id);
-                if let Some(running) = running {
-                    let _nobody_waits = running.done.send(Ok(outcome));
-                }
+                let mut state = self.state();
+                let Some(running) = state.running.remove(&id) else { return };
+                state.was_of_use |= running.owner != Owner::Gateway;
+                drop(state);
+                let _nobody_waits = running.done.send(Ok(outcome));
             }
             Message::Notification(notification) => self.deal_notification(of, notification),
             Message::Request(request) => self.deal_request(of, request),
@@ -113,12 +117,7 @@ impl Connection {
         let subscription = named(&["_meta", META_SUBSCRIPTION]);
         match of.or(subscription).or_else(|| self.only_client()) {
             Some(id) => self.note(&id, Event::Notification(notification)),
-            None if notification.method == "notifications/message" => {
-                if let Some(params) = notification.params {
-                    self.tell(News::Log(params));
-                }
-            }
-            None => {}
+            None => self.tell(News::Other(notification)),
         }
     }
 
@@ -126,7 +125,16 @@ impl Connection {
         if request.method == "ping" {
             return self.respond_later(request.id, Ok(Json::empty_object()));
         }
-        match of.or_else(|| self.only_client()) {
+        let is_own = |id: &Id| {
+            let state = self.state();
+            state.running.get(id).is_some_and(|running| running.owner == Owner::Gateway)
+        };
+        let about = match of {
+            // What the gateway asks on its own account was caused by no client.
+            Some(id) if is_own(&id) => None,
+            of => of.or_else(|| self.only_client()),
+        };
+        match about {
             Some(id) => {
                 let note = self.state().running.get(&id).map(|running| running.notes.clone());
                 let refused = match note {

@@ -17,6 +17,8 @@ use crate::wire::mcp::edit;
 /// Entries of one list; further ones are left out.
 const MAX_ENTRIES: usize = 20_000;
 const MAX_PAGES: usize = 1_000;
+/// Bytes of one list.
+const MAX_BYTES: usize = 64 * 1024 * 1024;
 /// How long a list holds that the server does not say changes of.
 const HOLDS: Duration = Duration::from_secs(60);
 
@@ -115,6 +117,7 @@ pub async fn fetch(
     let mut holds = HOLDS;
     let mut cursor: Option<String> = None;
     let mut seen = HashSet::new();
+    let mut bytes = 0;
     for _ in 0..MAX_PAGES {
         let params = cursor
             .as_ref()
@@ -141,12 +144,13 @@ pub async fn fetch(
         for item in items.unwrap_or_default() {
             let definition = Json::of_raw(item);
             if let Some(name) = edit::text(&definition, &[kind.key()]) {
+                bytes += definition.as_str().len();
                 listing.entries.push(Entry { name, definition });
             }
         }
         cursor = edit::text(&page, &["nextCursor"]);
         let goes_on = cursor.as_ref().is_some_and(|cursor| seen.insert(cursor.clone()));
-        if !goes_on || listing.entries.len() >= MAX_ENTRIES {
+        if !goes_on || listing.entries.len() >= MAX_ENTRIES || bytes >= MAX_BYTES {
             break;
         }
     }

@@ -2,14 +2,18 @@
 //! configuration is reconciled here: what is unchanged is not touched, whatever it is doing.
 
 pub mod catalogue;
+mod heard;
+mod progress;
 pub mod slot;
 mod supervise;
+mod wishes;
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, broadcast};
@@ -30,6 +34,8 @@ const MAX_CHANGES: usize = 256;
 /// All slots.
 pub struct Pool {
     slots: Mutex<HashMap<SlotKey, Arc<Slot>>>,
+    /// What the slots are in line with. Changed only with the slots locked.
+    configured: ArcSwapOption<Snapshot>,
     /// How many calls may run on a server, with the number it was made for.
     rooms: Mutex<HashMap<String, (usize, Arc<Semaphore>)>>,
     changes: broadcast::Sender<Change>,
@@ -64,16 +70,15 @@ pub struct Change {
     pub what: Changed,
 }
 
+/// Resources, by the server's URIs, each with its notification's params.
+pub type Updates = Arc<Vec<(String, Json)>>;
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum Changed {
     Tools,
     Prompts,
     Resources,
-    /// A resource, by the server's URI, with the notification's params.
-    Updated {
-        uri: String,
-        params: Json,
-    },
+    Updated(Updates),
     /// The server came or went.
     Health,
 }
@@ -114,7 +119,13 @@ impl Pool {
     /// A pool whose tasks run on the runtime of the handle.
     pub fn new(handle: Handle) -> Self {
         let changes = broadcast::channel(MAX_CHANGES).0;
-        Self { slots: Mutex::default(), rooms: Mutex::default(), changes, handle }
+        Self {
+            slots: Mutex::default(),
+            configured: ArcSwapOption::empty(),
+            rooms: Mutex::default(),
+            changes,
+            handle,
+        }
     }
 
     /// What changes at servers, from now on.
@@ -122,22 +133,31 @@ impl Pool {
         self.changes.subscribe()
     }
 
-    /// The slot that an asker reaches a server through, made where there is none. Nothing is dialled by it.
+    /// The slot that an asker reaches a server through, made where there is none. Nothing is dialled by it. `None`: the
+    /// server is gone meanwhile, or the session, or there are too many.
     pub fn slot(&self, server: &Arc<McpServer>, asker: &Asker) -> Option<Arc<Slot>> {
-        let headers = effective_headers(server, &asker.headers);
-        let key = slot_key(server, asker);
         let mut slots = self.slots();
+        // The request may be older than the configuration; its server is reached as it is configured now, or not at all.
+        let server = match &*self.configured.load() {
+            Some(now) => now.mcp_servers.get(&server.name)?.clone(),
+            None => server.clone(),
+        };
+        let key = slot_key(&server, asker);
         if let Some(slot) = slots.get(&key) {
             return Some(slot.clone());
         }
+        let session = asker.session.as_ref().filter(|_| matches!(key.share, Share::Session(_)));
+        // Its slots have been ended already.
+        if session.is_some_and(|session| session.ended.is_cancelled()) {
+            return None;
+        }
         if slots.len() >= MAX_SLOTS {
-            slots.retain(|_, slot| !(slot.is_private() && matches!(slot.state(), State::Idle)));
+            drop_unused(&mut slots);
             if slots.len() >= MAX_SLOTS {
                 tracing::warn!(most = MAX_SLOTS, "too many connections to MCP servers");
                 return None;
             }
         }
-        let session = asker.session.as_ref().filter(|_| matches!(key.share, Share::Session(_)));
         let identity = match session {
             Some(session) => Identity {
                 capabilities: session.capabilities.clone(),
@@ -145,13 +165,15 @@ impl Pool {
             },
             None => Identity::gateway(),
         };
+        let headers = effective_headers(&server, &asker.headers);
+        let room = self.room(&server);
         let slot = Arc::new(Slot::new(
-            server.clone(),
+            server,
             key.share.clone(),
             headers,
             identity,
             session.map(Arc::downgrade),
-            self.room(server),
+            room,
             self.changes.clone(),
         ));
         let idle = asker.snapshot.mcp.session_idle_timeout;
@@ -162,21 +184,26 @@ impl Pool {
 
     /// A session is over: its own connections end.
     pub fn end_session(&self, id: &str) {
-        self.retire(|key, _| matches!(&key.share, Share::Session(own) if &**own == id));
+        let is_its = |key: &SlotKey, _: &Arc<Slot>| matches!(&key.share, Share::Session(own) if &**own == id);
+        retire(&mut self.slots(), is_its);
     }
 
-    /// Brings the slots in line with a configuration: what is not configured like that any more is retired, the rest is not
-    /// touched.
-    pub fn reconcile(&self, snapshot: &Snapshot) {
-        self.retire(|key, slot| {
+    /// Brings the slots in line with a configuration: what is not configured like that any more, or not for that key, is
+    /// retired, the rest is not touched.
+    pub fn reconcile(&self, snapshot: &Arc<Snapshot>) {
+        let mut slots = self.slots();
+        self.configured.store(Some(snapshot.clone()));
+        retire(&mut slots, |key, slot| {
             let Some(server) = snapshot.mcp_servers.get(&key.server) else { return true };
             let is_same = slot.server().connects_like(server)
-                && slot.server().max_concurrent_requests == server.max_concurrent_requests;
+                && slot.server().max_concurrent_requests == server.max_concurrent_requests
+                && may_go_on(snapshot, slot, server);
             if is_same {
                 slot.adopt(server.clone());
             }
             !is_same
         });
+        drop(slots);
         let names: Vec<String> = snapshot.mcp_servers.keys().cloned().collect();
         self.rooms
             .lock()
@@ -203,14 +230,9 @@ impl Pool {
         }
     }
 
-    fn retire(&self, goes: impl Fn(&SlotKey, &Arc<Slot>) -> bool) {
-        self.slots().retain(|key, slot| {
-            let goes = goes(key, slot);
-            if goes {
-                slot.retired.cancel();
-            }
-            !goes
-        });
+    /// Forgets slots that are idle and that nobody holds.
+    pub fn sweep(&self) {
+        drop_unused(&mut self.slots());
     }
 
     fn room(&self, server: &McpServer) -> Option<Arc<Semaphore>> {
@@ -227,6 +249,37 @@ impl Pool {
     fn slots(&self) -> MutexGuard<'_, HashMap<SlotKey, Arc<Slot>>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn retire(slots: &mut HashMap<SlotKey, Arc<Slot>>, goes: impl Fn(&SlotKey, &Arc<Slot>) -> bool) {
+    slots.retain(|key, slot| {
+        let goes = goes(key, slot);
+        if goes {
+            slot.retired.cancel();
+        }
+        !goes
+    });
+}
+
+/// Only the map and the slot's own task know of it: who is about to use it would hold it, too.
+fn drop_unused(slots: &mut HashMap<SlotKey, Arc<Slot>>) {
+    retire(slots, |_, slot| {
+        slot.is_private() && matches!(slot.state(), State::Idle) && Arc::strong_count(slot) <= 2
+    });
+}
+
+/// Whether the key that a slot was made for may still use the server.
+fn may_go_on(snapshot: &Snapshot, slot: &Slot, server: &McpServer) -> bool {
+    let key = match &slot.share {
+        Share::All { .. } => None,
+        Share::Key { key, .. } => *key,
+        Share::Session(_) => slot.session().and_then(|session| session.key),
+    };
+    let may = |key: KeyHash| {
+        let key = snapshot.keys.virtual_keys.get(&key);
+        key.is_some_and(|key| Snapshot::allows_mcp_server(key, server))
+    };
+    key.is_none_or(may)
 }
 
 /// Which slot an asker reaches a server through.
@@ -256,7 +309,7 @@ fn effective_headers(server: &McpServer, client: &HeaderMap) -> HeaderMap {
     headers
 }
 
-/// A digest of what the client sends for the server itself; 0 where that is nothing.
+/// A digest of what the client sends for the server itself; 0 where that is nothing. Nobody can foresee another's.
 fn credential(server: &McpServer, client: &HeaderMap) -> u64 {
     let sent: BTreeMap<String, Vec<u8>> = passed_on(server, client)
         .into_iter()
@@ -265,15 +318,14 @@ fn credential(server: &McpServer, client: &HeaderMap) -> u64 {
     if sent.is_empty() {
         return 0;
     }
-    let mut hasher = DefaultHasher::new();
-    sent.hash(&mut hasher);
-    hasher.finish().max(1)
+    static DIGEST: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    DIGEST.hash_one(&sent).max(1)
 }
 
 /// The client's headers that go on to a server: those that its entry lists, and those sent for it alone, as
 /// `x-mcp-{alias}-{header}`, if the entry lists the header. Never what frames the message.
 fn passed_on(server: &McpServer, client: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
-    if matches!(server.transport, McpTransport::Stdio(_)) {
+    if matches!(server.transport, McpTransport::Stdio(_)) || server.forwarded_headers.is_empty() {
         return Vec::new();
     }
     let names = server.aliases.iter().chain([&server.name]);
