@@ -11,6 +11,7 @@ pub mod pool;
 pub mod rest;
 mod roots;
 pub mod serve;
+pub mod status;
 #[cfg(test)]
 mod tests;
 mod thread;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use http::HeaderMap;
-use serde::Serialize;
+use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::Mcp;
@@ -14,6 +14,7 @@ use super::serve::{dispatch, lists};
 use super::view::Denied;
 use crate::config::snapshot::{Key, McpServer, Snapshot};
 use crate::conversation::Json;
+use crate::wire::mcp::edit;
 use crate::wire::mcp::error::{INTERNAL_ERROR, RpcError};
 use crate::wire::mcp::message::{Answer, Id, Message, Outcome, Request};
 use crate::wire::mcp::revision::NEWEST_WITH_SESSIONS;
@@ -36,13 +37,6 @@ pub struct Tool {
     pub server: Arc<McpServer>,
     /// The whole definition, with the name in the scope.
     pub definition: Json,
-}
-
-/// The params of a call; the arguments stay as they are spelled.
-#[derive(Serialize)]
-struct Params<'a> {
-    name: &'a str,
-    arguments: &'a Json,
 }
 
 impl Asker {
@@ -95,8 +89,9 @@ impl Mcp {
         name: &str,
         arguments: Option<&Json>,
     ) -> Outcome {
-        let none = Json::empty_object();
-        let params = Json::of(&Params { name, arguments: arguments.unwrap_or(&none) });
+        let arguments = arguments.map_or("{}", Json::as_str);
+        let params = Json::of(&json!({ "name": name }));
+        let params = edit::set(&params, &["arguments"], arguments);
         let request =
             Request { id: Id::number(1), method: "tools/call".into(), params: Some(params) };
         let (outbox, mut out) = mpsc::channel(MAX_WAITING);

