@@ -92,6 +92,7 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
     let mcp_thread = mcp::Thread::start().map_err(other)?;
     let mcp = Mcp::new(mcp_thread.handle().clone());
     mcp.reconcile(&gate.live().snapshot);
+    mcp.announce(&gate.live().snapshot);
     let status = Arc::new(Status::new(journal.clone(), mcp.clone(), warnings));
     mcp.set_sampler(Arc::new(Models { gate: gate.clone(), upstreams: upstreams(&authority)? }));
     let door = |side| {

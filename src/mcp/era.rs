@@ -33,10 +33,11 @@ impl Identity {
     }
 }
 
+// `_meta` is taken out, changed and put back: it is short, and what stands beside it may be long.
+
 /// The params of a request to a server of the newest era.
 pub fn modern(params: Option<Json>, identity: &Identity, revision: Revision) -> Json {
     let params = params.unwrap_or_else(Json::empty_object);
-    // The params may be long, and `_meta` is short.
     let meta = edit::get(&params, &["_meta"]).map(Json::of_raw).filter(Json::is_object);
     let meta = meta.unwrap_or_else(Json::empty_object);
     let meta = edit::set(&meta, &[META_VERSION], &format!("\"{revision}\""));
@@ -78,15 +79,30 @@ pub fn without_type(result: Json) -> Json {
 mod tests {
     use super::*;
 
+    #[track_caller]
+    fn check_older(params: &str, expected: &str) {
+        assert_eq!(older(Json::parse(params).expect("JSON")).as_str(), expected);
+    }
+
     #[test]
     fn what_was_added_is_taken_out_again() {
         let params = Json::parse(r#"{"name":"x","arguments":{"n":1.0}}"#).expect("JSON");
         let there = modern(Some(params.clone()), &Identity::gateway(), Revision::V2026_07_28);
         assert_eq!(edit::text(&there, &["_meta", META_VERSION]).as_deref(), Some("2026-07-28"));
         assert_eq!(older(there).as_str(), params.as_str());
+        check_older(
+            r#"{"name":"x", "_meta": { "a" : 1.0 }}"#,
+            r#"{"name":"x", "_meta": { "a" : 1.0 }}"#,
+        );
+        let kept = format!(r#"{{"_meta":{{"{META_VERSION}":"v", "a" : 1.0}},"requestState":"s"}}"#);
+        check_older(&kept, r#"{"_meta":{"a" : 1.0}}"#);
+        let nothing_left = format!(r#"{{"_meta":{{"{META_LOG_LEVEL}":null}},"name":"x"}}"#);
+        check_older(&nothing_left, r#"{"name":"x"}"#);
+        check_older(r#"{"_meta":"no object"}"#, r#"{"_meta":"no object"}"#);
         let result = Json::parse(r#"{"content":[]}"#).expect("JSON");
         assert_eq!(without_type(complete(result.clone())), result);
     }
+
     #[test]
     fn what_a_client_says_of_itself_stays_and_the_rest_is_ours() {
         let own =

@@ -3,6 +3,7 @@
 //! that has anything running. What is left is news, and a question that is left is refused.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -59,6 +60,7 @@ impl Connection {
         garbage: &mut u32,
     ) -> Result<(), Failure> {
         match Message::read(text) {
+            // Some servers log in JSON on the same pipe: only nothing but garbage is too much of it.
             Ok(message) => {
                 *garbage = 0;
                 self.deal_message(of, message);
@@ -87,11 +89,13 @@ impl Connection {
             Message::Answer(Answer { id, outcome }) => {
                 // An answer without an id is about the request whose stream brought it, if one did.
                 let Some(id) = id.or(of) else { return };
-                let mut state = self.state();
-                let Some(running) = state.running.remove(&id) else { return };
-                state.was_of_use |= running.owner != Owner::Gateway;
-                drop(state);
-                let _nobody_waits = running.done.send(Ok(outcome));
+                let running = self.state().running.remove(&id);
+                if let Some(running) = running {
+                    if running.owner != Owner::Gateway {
+                        self.has_served.store(true, Ordering::Relaxed);
+                    }
+                    let _nobody_waits = running.done.send(Ok(outcome));
+                }
             }
             Message::Notification(notification) => self.deal_notification(of, notification),
             Message::Request(request) => self.deal_request(of, request),
@@ -125,6 +129,7 @@ impl Connection {
         if request.method == "ping" {
             return self.respond_later(request.id, Ok(Json::empty_object()));
         }
+        let is_its_own = of.is_some();
         let is_own = |id: &Id| {
             let state = self.state();
             state.running.get(id).is_some_and(|running| running.owner == Owner::Gateway)
@@ -138,11 +143,11 @@ impl Connection {
             Some(id) => {
                 let note = self.state().running.get(&id).map(|running| running.notes.clone());
                 let refused = match note {
-                    Some(notes) => notes.try_send(Event::Request(request)).err(),
+                    Some(notes) => notes.try_send(Event::Request { request, is_its_own }).err(),
                     None => return self.refuse(request.id, "the request it is about is over"),
                 };
                 if let Some(error) = refused
-                    && let Event::Request(request) = error.into_inner()
+                    && let Event::Request { request, .. } = error.into_inner()
                 {
                     self.refuse(request.id, "too much is asked of the client at once");
                 }
@@ -170,13 +175,18 @@ impl Connection {
         self.respond_later(id, Err(RpcError::new(INTERNAL_ERROR, why)));
     }
 
-    /// Answers without holding up what comes.
+    /// Answers without holding up what comes. A server that asks and asks and does not read the answers gets no more of
+    /// them.
     pub fn respond_later(self: &Arc<Self>, id: Id, outcome: crate::wire::mcp::message::Outcome) {
+        let Ok(owed) = self.owed.clone().try_acquire_owned() else {
+            return tracing::debug!("an answer to the server was dropped: it reads none");
+        };
         let connection = self.clone();
         self.handle.spawn(async move {
             if let Err(failure) = connection.respond(&id, &outcome).await {
                 tracing::debug!(%failure, "an answer to the server did not arrive");
             }
+            drop(owed);
         });
     }
 

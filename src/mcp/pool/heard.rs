@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+use super::attend::GATHER;
 use super::catalogue::Kind;
 use super::slot::Slot;
-use super::supervise::GATHER;
 use super::{Change, Changed};
 use crate::conversation::Json;
 use crate::mcp::connection::{Connection, News};
@@ -98,8 +98,13 @@ impl Heard {
         };
         let connection = connection.clone();
         tokio::spawn(async move {
+            let asked = async {
+                let of = Some(&connection);
+                let asking = questions::ask(&session, &request, of, &session.common).await;
+                questions::answered(asking).await
+            };
             let outcome = tokio::select! {
-                outcome = questions::ask(&session, &request, &session.common) => outcome,
+                outcome = asked => outcome,
                 () = session.ended.cancelled() => return,
                 _ = connection.closed() => return,
             };

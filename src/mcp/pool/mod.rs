@@ -1,6 +1,7 @@
 //! All connections to MCP servers: one slot for each server and each group of clients that may share one. An edit of the
 //! configuration is reconciled here: what is unchanged is not touched, whatever it is doing.
 
+mod attend;
 pub mod catalogue;
 mod heard;
 mod progress;
@@ -13,7 +14,6 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, broadcast};
@@ -33,13 +33,18 @@ const MAX_CHANGES: usize = 256;
 
 /// All slots.
 pub struct Pool {
-    slots: Mutex<HashMap<SlotKey, Arc<Slot>>>,
-    /// What the slots are in line with. Changed only with the slots locked.
-    configured: ArcSwapOption<Snapshot>,
+    state: Mutex<Slots>,
     /// How many calls may run on a server, with the number it was made for.
     rooms: Mutex<HashMap<String, (usize, Arc<Semaphore>)>>,
     changes: broadcast::Sender<Change>,
     handle: Handle,
+}
+
+#[derive(Default)]
+struct Slots {
+    slots: HashMap<SlotKey, Arc<Slot>>,
+    /// The entries in force; `None`: nothing was reconciled yet.
+    configured: Option<BTreeMap<String, Arc<McpServer>>>,
 }
 
 /// What makes a slot.
@@ -119,13 +124,7 @@ impl Pool {
     /// A pool whose tasks run on the runtime of the handle.
     pub fn new(handle: Handle) -> Self {
         let changes = broadcast::channel(MAX_CHANGES).0;
-        Self {
-            slots: Mutex::default(),
-            configured: ArcSwapOption::empty(),
-            rooms: Mutex::default(),
-            changes,
-            handle,
-        }
+        Self { state: Mutex::default(), rooms: Mutex::default(), changes, handle }
     }
 
     /// What changes at servers, from now on.
@@ -133,16 +132,16 @@ impl Pool {
         self.changes.subscribe()
     }
 
-    /// The slot that an asker reaches a server through, made where there is none. Nothing is dialled by it. `None`: the
-    /// server is gone meanwhile, or the session, or there are too many.
+    /// The slot that an asker reaches a server through, made where there is none. Nothing is dialled by it. An asker who came
+    /// under an older configuration gets the entry in force: what was changed or removed does not come back.
     pub fn slot(&self, server: &Arc<McpServer>, asker: &Asker) -> Option<Arc<Slot>> {
-        let mut slots = self.slots();
-        // The request may be older than the configuration; its server is reached as it is configured now, or not at all.
-        let server = match &*self.configured.load() {
-            Some(now) => now.mcp_servers.get(&server.name)?.clone(),
-            None => server.clone(),
+        let mut state = self.state();
+        let Slots { slots, configured } = &mut *state;
+        let server = match configured {
+            Some(configured) => configured.get(&server.name)?,
+            None => server,
         };
-        let key = slot_key(&server, asker);
+        let key = slot_key(server, asker);
         if let Some(slot) = slots.get(&key) {
             return Some(slot.clone());
         }
@@ -151,8 +150,9 @@ impl Pool {
         if session.is_some_and(|session| session.ended.is_cancelled()) {
             return None;
         }
+        let headers = effective_headers(server, &asker.headers);
         if slots.len() >= MAX_SLOTS {
-            drop_unused(&mut slots);
+            retire(slots, is_unheld);
             if slots.len() >= MAX_SLOTS {
                 tracing::warn!(most = MAX_SLOTS, "too many connections to MCP servers");
                 return None;
@@ -165,15 +165,13 @@ impl Pool {
             },
             None => Identity::gateway(),
         };
-        let headers = effective_headers(&server, &asker.headers);
-        let room = self.room(&server);
         let slot = Arc::new(Slot::new(
-            server,
+            server.clone(),
             key.share.clone(),
             headers,
             identity,
             session.map(Arc::downgrade),
-            room,
+            self.room(server),
             self.changes.clone(),
         ));
         let idle = asker.snapshot.mcp.session_idle_timeout;
@@ -185,15 +183,15 @@ impl Pool {
     /// A session is over: its own connections end.
     pub fn end_session(&self, id: &str) {
         let is_its = |key: &SlotKey, _: &Arc<Slot>| matches!(&key.share, Share::Session(own) if &**own == id);
-        retire(&mut self.slots(), is_its);
+        retire(&mut self.state().slots, is_its);
     }
 
     /// Brings the slots in line with a configuration: what is not configured like that any more, or not for that key, is
     /// retired, the rest is not touched.
-    pub fn reconcile(&self, snapshot: &Arc<Snapshot>) {
-        let mut slots = self.slots();
-        self.configured.store(Some(snapshot.clone()));
-        retire(&mut slots, |key, slot| {
+    pub fn reconcile(&self, snapshot: &Snapshot) {
+        let mut state = self.state();
+        state.configured = Some(snapshot.mcp_servers.clone().into_iter().collect());
+        retire(&mut state.slots, |key, slot| {
             let Some(server) = snapshot.mcp_servers.get(&key.server) else { return true };
             let is_same = slot.server().connects_like(server)
                 && slot.server().max_concurrent_requests == server.max_concurrent_requests
@@ -203,7 +201,7 @@ impl Pool {
             }
             !is_same
         });
-        drop(slots);
+        drop(state);
         let names: Vec<String> = snapshot.mcp_servers.keys().cloned().collect();
         self.rooms
             .lock()
@@ -213,12 +211,12 @@ impl Pool {
 
     /// Every slot, by its key.
     pub fn all(&self) -> Vec<Arc<Slot>> {
-        self.slots().values().cloned().collect()
+        self.state().slots.values().cloned().collect()
     }
 
     /// Ends every connection, and returns when they are.
     pub async fn close(&self, patience: Duration) {
-        let slots: Vec<Arc<Slot>> = self.slots().drain().map(|(_, slot)| slot).collect();
+        let slots: Vec<Arc<Slot>> = self.state().slots.drain().map(|(_, slot)| slot).collect();
         let ended = slots.iter().map(|slot| async {
             slot.retired.cancel();
             let mut state = slot.state.subscribe();
@@ -232,7 +230,7 @@ impl Pool {
 
     /// Forgets slots that are idle and that nobody holds.
     pub fn sweep(&self) {
-        drop_unused(&mut self.slots());
+        retire(&mut self.state().slots, is_unheld);
     }
 
     fn room(&self, server: &McpServer) -> Option<Arc<Semaphore>> {
@@ -246,8 +244,8 @@ impl Pool {
         Some(room.1.clone())
     }
 
-    fn slots(&self) -> MutexGuard<'_, HashMap<SlotKey, Arc<Slot>>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, Slots> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -262,10 +260,8 @@ fn retire(slots: &mut HashMap<SlotKey, Arc<Slot>>, goes: impl Fn(&SlotKey, &Arc<
 }
 
 /// Only the map and the slot's own task know of it: who is about to use it would hold it, too.
-fn drop_unused(slots: &mut HashMap<SlotKey, Arc<Slot>>) {
-    retire(slots, |_, slot| {
-        slot.is_private() && matches!(slot.state(), State::Idle) && Arc::strong_count(slot) <= 2
-    });
+fn is_unheld(_: &SlotKey, slot: &Arc<Slot>) -> bool {
+    slot.is_private() && matches!(slot.state(), State::Idle) && Arc::strong_count(slot) <= 2
 }
 
 /// Whether the key that a slot was made for may still use the server.

@@ -24,6 +24,8 @@ use crate::wire::mcp::revision::Revision;
 
 /// How long the first who ask wait for a server that is just coming up; later ones do not.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The same for a list that is known, and is being fetched anew.
+const OLD_PATIENCE: Duration = Duration::from_secs(1);
 /// Starts that failed one after the other, until calls no longer wait for the next.
 pub(super) const BREAKER: u32 = 4;
 /// How long a call waits for a server that is coming up.
@@ -203,12 +205,13 @@ impl Slot {
             && self.wishes().subscriptions.is_empty()
     }
 
-    /// The server is no longer configured like this, or its client is gone.
+    /// The server is no longer configured like this, or its client is gone: another slot has taken over, or none.
     pub fn is_retired(&self) -> bool {
         self.retired.is_cancelled()
     }
 
-    /// A connection to make a call on: waits for one that is coming up, but not where that failed again and again.
+    /// A connection to make a call on: waits for one that is coming up, but not where that failed again and again, and the
+    /// next start has not shown that it is better.
     ///
     /// # Errors
     /// There is none; surely nothing was processed.
@@ -230,9 +233,12 @@ impl Slot {
                 State::Down { failure, .. } => {
                     Err(Failure { kind: FailureKind::Unreachable, ..failure.clone() })
                 }
-                State::Connecting { .. } => {
-                    let last = self.health.last_error.lock().ok().and_then(|last| last.clone());
-                    unreachable(last.map_or_else(|| "it is starting".into(), |(_, text)| text))
+                State::Connecting { failures, .. } => {
+                    let last =
+                        self.health.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+                    let last = last.as_ref().map(|(_, text)| format!(": {text}"));
+                    let last = last.unwrap_or_default();
+                    unreachable(format!("the server did not come up {failures} times{last}"))
                 }
                 _ => unreachable("the server is no longer configured".into()),
             },
@@ -278,7 +284,13 @@ impl Slot {
                     if failure.is_some() {
                         return give(failure);
                     }
-                    PATIENCE.saturating_sub(since.elapsed())
+                    let patience = if known.is_some() { OLD_PATIENCE } else { PATIENCE };
+                    let left = patience.saturating_sub(since.elapsed());
+                    if left.is_zero() && known.is_some() {
+                        // What is different will be told.
+                        return give(None);
+                    }
+                    left
                 }
                 State::Idle => PATIENCE.saturating_sub(asked.elapsed()),
                 State::Connecting { since, failures } => {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 use tokio::sync::mpsc;
 
-use super::catalogue::{self, Kind};
+use super::attend;
 use super::heard::Heard;
 use super::slot::{Slot, State};
 use super::wishes::tell_wishes;
@@ -18,21 +18,14 @@ use crate::mcp::connection::{Connection, Introduction, News, Opened, Owner, esta
 use crate::mcp::era;
 use crate::mcp::roots;
 use crate::mcp::transport::{Failure, FailureKind};
-use crate::wire::mcp::hidden;
 
 /// How long a server may take to introduce itself.
 const INTRODUCTION: Duration = Duration::from_secs(if cfg!(test) { 5 } else { 60 });
 /// After this long without trouble a server's failures are forgotten.
 const STEADY: Duration = Duration::from_secs(60);
-/// The troubles that count of a server that answers clients in between: it is worth being called again soon.
-const FEW_TROUBLES: u32 = 2;
 /// How often a quiet connection is asked whether it lives.
 const PROBE_EVERY: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 30_000 });
 const PROBE_TIMEOUT: Duration = Duration::from_secs(15);
-/// Lists of a server are not fetched more often, however often it says that they changed.
-pub(super) const FETCH_EVERY: Duration = Duration::from_millis(250);
-/// Changes that come together are told once.
-pub(super) const GATHER: Duration = Duration::from_millis(20);
 /// How long calls may go on on a connection whose entry is gone.
 const DRAIN: Duration = Duration::from_secs(30);
 /// News that may wait.
@@ -40,15 +33,14 @@ const MAX_NEWS: usize = 256;
 
 /// Runs until the slot is retired, or, where only some use it, nobody has for long.
 pub(super) async fn run(slot: Arc<Slot>, idle: Duration) {
-    // Starts that failed one after the other; and connections that broke, too.
-    let (mut failures, mut troubles) = (0_u32, 0_u32);
+    let mut failures = 0;
     loop {
         tokio::select! {
             () = slot.demand.notified() => {}
             () = slot.retired.cancelled() => break,
         }
         if slot.is_unused(idle) {
-            // What rang is as old as the connection that nobody used.
+            // It rang while a connection was up, before that was closed because nobody used it.
             continue;
         }
         // Wanted once, it is kept up.
@@ -58,19 +50,13 @@ pub(super) async fn run(slot: Arc<Slot>, idle: Duration) {
                 Ok((connection, news)) => {
                     let began = Instant::now();
                     let failure = keep(&slot, connection.clone(), news, idle).await;
-                    let was_of_use = connection.was_of_use();
-                    failures = if was_of_use { 0 } else { failures.saturating_add(1) };
-                    if began.elapsed() >= STEADY {
-                        (failures, troubles) = (0, 0);
-                    } else if was_of_use {
-                        troubles = troubles.min(FEW_TROUBLES);
+                    // One that did its work and fell is no worse than one that is started for the first time.
+                    if began.elapsed() >= STEADY || connection.has_served() {
+                        failures = 0;
                     }
                     failure
                 }
-                Err(failure) => {
-                    failures = failures.saturating_add(1);
-                    Some(failure)
-                }
+                Err(failure) => Some(failure),
             };
             if slot.retired.is_cancelled() {
                 break;
@@ -82,8 +68,8 @@ pub(super) async fn run(slot: Arc<Slot>, idle: Duration) {
             tracing::warn!(server = slot.name, failures, %failure, "MCP server is down");
             slot.note_error(&failure.text);
             slot.health.restarts.fetch_add(1, Ordering::Relaxed);
-            let pause = pause(slot.server().restart, troubles);
-            troubles = troubles.saturating_add(1);
+            let pause = pause(slot.server().restart, failures);
+            failures = failures.saturating_add(1);
             slot.state.send_replace(State::Down { failure, since: Instant::now(), failures });
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -103,8 +89,8 @@ pub(super) async fn run(slot: Arc<Slot>, idle: Duration) {
 
 /// The pause before the next start: doubled with each failure, and a little by chance, so that servers that fell together
 /// do not come back together.
-fn pause(backoff: Backoff, troubles: u32) -> Duration {
-    let doubled = backoff.first.saturating_mul(2_u32.saturating_pow(troubles.min(20)));
+fn pause(backoff: Backoff, failures: u32) -> Duration {
+    let doubled = backoff.first.saturating_mul(2_u32.saturating_pow(failures.min(20)));
     doubled.min(backoff.longest).mul_f64(0.75 + fastrand::f64() / 2.0)
 }
 
@@ -171,7 +157,7 @@ async fn keep(
     slot.duties.notify_one();
     slot.wished.notify_one();
     ask_health_path(slot);
-    let fetching = tokio::spawn(fetch_lists(slot.clone(), connection.clone()));
+    let fetching = tokio::spawn(attend::run(slot.clone(), connection.clone()));
     let telling = tokio::spawn(tell_wishes(slot.clone(), connection.clone()));
     let mut heard = Heard::default();
     let mut probe = tokio::time::interval(PROBE_EVERY);
@@ -226,70 +212,6 @@ async fn drain(connection: &Arc<Connection>) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     connection.close("the server is no longer configured like this").await;
-}
-
-/// Fetches lists, whenever that is due.
-async fn fetch_lists(slot: Arc<Slot>, connection: Arc<Connection>) {
-    let mut is_first = true;
-    loop {
-        slot.duties.notified().await;
-        tokio::time::sleep(GATHER).await;
-        let stale = slot.stale();
-        if stale.is_empty() {
-            continue;
-        }
-        let fetched = stale.iter().map(|kind| {
-            let is_said = slot.begin_fetch(*kind);
-            let fetch = catalogue::fetch(&connection, *kind, &slot.identity);
-            let limit = slot.server().timeout;
-            async move { (*kind, is_said, limited(limit, fetch).await) }
-        });
-        let fetched = futures_util::future::join_all(fetched).await;
-        let has_failed = fetched.iter().any(|(_, _, listing)| listing.is_err());
-        let mut changed = Vec::new();
-        for (kind, is_said, listing) in fetched {
-            if let (Kind::Tools, Ok(tools)) = (kind, &listing) {
-                warn_of_hidden_characters(&slot.name, tools);
-            }
-            if let Err(failure) = &listing {
-                tracing::warn!(server = slot.name, list = kind.method(), %failure, "a list could not be fetched");
-                slot.note_error(&failure.text);
-                if failure.kind == FailureKind::SessionExpired {
-                    connection.expire(failure.text.clone());
-                }
-            }
-            if slot.publish(kind, listing, is_said) {
-                changed.push(Changed::of(kind));
-            }
-        }
-        changed.dedup();
-        for what in changed {
-            let _nobody = slot.changes.send(Change::of(&slot, what));
-        }
-        if !std::mem::take(&mut is_first) || has_failed {
-            tokio::time::sleep(FETCH_EVERY).await;
-        }
-    }
-}
-
-/// Texts that a person does not see and a model does.
-fn warn_of_hidden_characters(server: &str, tools: &catalogue::Listing) {
-    for entry in &tools.entries {
-        let places = hidden::suspicious_in(&entry.definition);
-        if !places.is_empty() {
-            let (tool, places) = (hidden::made_visible(&entry.name), places.join("; "));
-            tracing::warn!(server, tool, places, "a tool's definition has hidden characters");
-        }
-    }
-}
-
-pub(super) async fn limited<T>(
-    limit: Duration,
-    work: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
-    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
-        Err(Failure::new(FailureKind::Timeout, "the server did not answer in time"))
-    })
 }
 
 /// A connection that does not answer is closed, and so made anew.

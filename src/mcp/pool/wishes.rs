@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 use serde_json::json;
 
+use super::attend::{FETCH_EVERY, GATHER};
 use super::catalogue::KINDS;
 use super::slot::Slot;
-use super::supervise::{FETCH_EVERY, GATHER, limited};
 use crate::conversation::Json;
 use crate::mcp::connection::{Connection, Event, Owner};
 use crate::mcp::era;
@@ -117,7 +117,7 @@ impl Told {
                         Event::Notification(_) => {
                             slot.hears.send_replace(true);
                         }
-                        Event::Request(_) => {}
+                        Event::Request { .. } => {}
                         Event::Answer(outcome) => break outcome.err(),
                         Event::Lost(_) => break None,
                     }
@@ -151,11 +151,12 @@ async fn ask(slot: &Slot, connection: &Arc<Connection>, method: &str, params: &s
         let exchange = connection.call(method, params, Owner::Gateway, HeaderMap::new()).await?;
         exchange.end().await
     };
-    match limited(TELL_TIMEOUT, asked).await {
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) => {
+    match tokio::time::timeout(TELL_TIMEOUT, asked).await {
+        Ok(Ok(Ok(_))) => {}
+        Err(_) => tracing::debug!(server = slot.name, method, "not answered in time"),
+        Ok(Ok(Err(error))) => {
             tracing::debug!(server = slot.name, method, error = error.message(), "refused");
         }
-        Err(failure) => tracing::debug!(server = slot.name, method, %failure, "not answered"),
+        Ok(Err(failure)) => tracing::debug!(server = slot.name, method, %failure, "not answered"),
     }
 }

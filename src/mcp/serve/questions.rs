@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::ask::{Asker, Out, Outbox};
@@ -13,6 +14,7 @@ use super::session::Session;
 use crate::config::snapshot::{Key, McpServer};
 use crate::conversation::Json;
 use crate::ground::names;
+use crate::mcp::connection::Connection;
 use crate::mcp::{Mcp, roots};
 use crate::wire::mcp::edit;
 use crate::wire::mcp::error::{INTERNAL_ERROR, METHOD_NOT_FOUND, RpcError};
@@ -20,21 +22,35 @@ use crate::wire::mcp::message::{Id, Notification, Outcome, Request, notification
 
 /// How long a person may think.
 pub(super) const PATIENCE: Duration = Duration::from_secs(600);
-/// What a server may ask in one call.
-pub(super) const MAX: usize = 100;
+/// Questions that a server may have open in one call.
+const MAX_OPEN: usize = 64;
+/// What it may ask in one call at all.
+const MAX: usize = 1000;
 
-/// What a server asked in one call. Dropped, nobody is asked any more.
+/// What a server asked in one call. Dropped, what is this call's own is asked no more.
 #[derive(Default)]
 pub(super) struct Questions {
     pub(super) open: JoinSet<()>,
     /// By the server's ids.
     by_id: HashMap<Id, AbortHandle>,
-    pub(super) count: usize,
+    count: usize,
 }
 
 impl Questions {
+    /// Whether it may ask one more, which is counted.
+    pub(super) fn admit(&mut self) -> bool {
+        self.count += 1;
+        self.count <= MAX && self.open.len() < MAX_OPEN
+    }
+
+    /// Begins one that ends with the call.
     pub(super) fn begin(&mut self, id: Id, answering: impl Future<Output = ()> + Send + 'static) {
         let handle = self.open.spawn(answering);
+        self.by_id.insert(id, handle);
+    }
+
+    /// One has begun that may be another call's, and outlives this one.
+    pub(super) fn note(&mut self, id: Id, handle: AbortHandle) {
         self.by_id.insert(id, handle);
     }
 
@@ -102,18 +118,23 @@ fn can(capabilities: &Json, capability: &str) -> bool {
     edit::get(capabilities, &[capability]).is_some()
 }
 
-/// Asks a client with a session, on the stream of the request that caused it. Dropped, it tells the client that nobody
-/// waits any more.
+/// Asks a client with a session, on the stream of the request that caused it. `of`: the connection of the server that asks,
+/// where that can hear of progress.
 pub(in crate::mcp) async fn ask(
     session: &Arc<Session>,
     request: &Request,
+    of: Option<&Arc<Connection>>,
     outbox: &Outbox,
-) -> Outcome {
-    let asked = session.ask(&request.method, request.params.as_ref(), Some(outbox)).await;
-    let Some((id, answered)) = asked else { return Err(gone()) };
-    let mut asking = Asking { session, id, outbox, is_over: false };
-    let outcome = tokio::time::timeout(PATIENCE, answered).await;
-    match outcome {
+) -> Option<Asking> {
+    let asked = session.ask(&request.method, request.params.as_ref(), of, Some(outbox)).await;
+    let (id, answered) = asked?;
+    Some(Asking { session: session.clone(), id, outbox: outbox.clone(), answered, is_over: false })
+}
+
+/// The answer to a question, where it could be asked.
+pub(in crate::mcp) async fn answered(asking: Option<Asking>) -> Outcome {
+    let Some(mut asking) = asking else { return Err(gone()) };
+    match tokio::time::timeout(PATIENCE, &mut asking.answered).await {
         Ok(Ok(outcome)) => {
             asking.is_over = true;
             outcome
@@ -124,18 +145,19 @@ pub(in crate::mcp) async fn ask(
 }
 
 fn gone() -> RpcError {
-    RpcError::new(INTERNAL_ERROR, "The client is gone.")
+    RpcError::new(INTERNAL_ERROR, "The client is gone, or is asked too much already.")
 }
 
-/// A question that is open.
-struct Asking<'a> {
-    session: &'a Arc<Session>,
+/// A question that is open. Dropped, it tells the client that nobody waits any more.
+pub(in crate::mcp) struct Asking {
+    session: Arc<Session>,
     id: Id,
-    outbox: &'a Outbox,
+    outbox: Outbox,
+    answered: oneshot::Receiver<Outcome>,
     is_over: bool,
 }
 
-impl Drop for Asking<'_> {
+impl Drop for Asking {
     fn drop(&mut self) {
         if self.is_over {
             return;

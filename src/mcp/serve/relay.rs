@@ -38,9 +38,14 @@ const MAX_TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often a server may ask for more input in one call.
 const MAX_ROUNDS: u32 = 10;
+/// What a server without sessions may ask in one answer.
+const MAX_QUESTIONS: usize = 64;
 /// A call that goes on being told of lasts this many times its timeout at most, beside the time that a client takes to
 /// answer.
 const LONGEST: u32 = 12;
+
+/// The least severe log messages that a session gets of a server of the newest era while it has set no level.
+const DEFAULT_LOG_LEVEL: &str = "info";
 
 /// A call, resolved.
 pub struct Target {
@@ -200,7 +205,7 @@ impl Call<'_> {
 
     /// Sends the request. The outer error is final, the inner one may be tried again.
     async fn start(&self, params: &Json) -> Result<Result<Exchange, Failure>, Trouble> {
-        let connection = self.target.slot.connection().await?;
+        let connection = self.connection().await?;
         let is_stale = !connection.is_modern() && edit::get(params, &["requestState"]).is_some();
         if is_stale && self.asker.revision.is_modern() {
             let text = "`requestState` is unknown: the server waited too long for the answer. Call again without it.";
@@ -213,10 +218,26 @@ impl Call<'_> {
         };
         let headers = self.target.headers.clone();
         let called = connection.call(&self.target.method, Some(params), owner, headers);
-        // A server that does not read what it is sent is silent, too.
-        let silence = self.target.server.timeout;
-        let called = tokio::time::timeout(silence, called).await;
-        Ok(called.unwrap_or_else(|_| Err(no_answer(silence))))
+        // A child that reads nothing takes no call.
+        let called = tokio::time::timeout(self.target.server.timeout, called).await;
+        called.map_err(|_| {
+            let text = "the server did not take the call in time";
+            Failure::new(FailureKind::Timeout, text).into()
+        })
+    }
+
+    /// A connection to the server; if its entry was changed meanwhile, one as it is configured now.
+    async fn connection(&self) -> Result<Arc<Connection>, Failure> {
+        let mut slot = self.target.slot.clone();
+        loop {
+            match slot.connection().await {
+                Err(failure) if slot.is_retired() => {
+                    let next = self.mcp.pool.slot(&self.target.server, self.asker);
+                    slot = next.filter(|next| !Arc::ptr_eq(next, &slot)).ok_or(failure)?;
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     /// The params in the words of the server's era.
@@ -242,18 +263,17 @@ impl Call<'_> {
         let capabilities = roots::declared(&asker.capabilities, &self.target.server);
         let identity = Identity { capabilities, client_info };
         let params = era::modern(Some(params.clone()), &identity, connection.peer().revision);
-        match asker.session.as_ref().and_then(|session| session.log_level()) {
-            Some(level) => {
-                edit::set(&params, &["_meta", META_LOG_LEVEL], Json::of(&level).as_str())
-            }
-            None => params,
-        }
+        let Some(session) = &asker.session else { return params };
+        // A session hears of logs without asking for them; of this era nobody does.
+        let level = session.log_level().unwrap_or_else(|| DEFAULT_LOG_LEVEL.to_owned());
+        edit::set(&params, &["_meta", META_LOG_LEVEL], Json::of(&level).as_str())
     }
 
     /// Sees a request through until it is answered, or the client has to be asked by an answer.
     async fn follow(&self, mut exchange: Exchange) -> Result<Step, Failure> {
         let silence = self.target.server.timeout;
         let mut left = silence.saturating_mul(LONGEST);
+        let mut asked = Instant::now();
         let mut questions = questions::Questions::default();
         loop {
             let began = Instant::now();
@@ -270,7 +290,16 @@ impl Call<'_> {
             if !is_asking {
                 left = left.saturating_sub(began.elapsed());
             }
-            let Ok(event) = next else { return Err(no_answer(patience)) };
+            if exchange.connection().has_open_questions() {
+                asked = Instant::now();
+            }
+            let Ok(event) = next else {
+                if asked.elapsed() < silence && !left.is_zero() {
+                    continue;
+                }
+                let text = format!("no answer within {} s", patience.as_secs_f64());
+                return Err(Failure::new(FailureKind::Timeout, text));
+            };
             match event {
                 Event::Notification(it) if it.method == "notifications/cancelled" => {
                     questions.cancel(&it);
@@ -282,15 +311,12 @@ impl Call<'_> {
                         return Err(Failure::new(FailureKind::Closed, text));
                     }
                 }
-                Event::Request(request) => {
+                Event::Request { request, .. } if !questions.admit() => {
+                    let error = RpcError::new(INTERNAL_ERROR, "Too much is asked at once.");
+                    exchange.connection().respond_later(request.id, Err(error));
+                }
+                Event::Request { request, is_its_own } => {
                     let connection = exchange.connection().clone();
-                    questions.count += 1;
-                    if questions.count > questions::MAX {
-                        let text = "too much is asked in one call";
-                        let error = RpcError::new(INTERNAL_ERROR, text);
-                        connection.respond_later(request.id, Err(error));
-                        continue;
-                    }
                     let server = &self.target.server;
                     let own = questions::by_gateway(self.mcp, self.asker, server, &request);
                     let capabilities = &self.asker.capabilities;
@@ -302,11 +328,23 @@ impl Call<'_> {
                     } else if let Err(error) = questions::may_be_asked(capabilities, &request) {
                         connection.respond_later(request.id, Err(error));
                     } else if let Some(session) = self.asker.session.clone() {
-                        let outbox = self.outbox.clone();
-                        questions.begin(request.id.clone(), async move {
-                            let outcome = questions::ask(&session, &request, &outbox).await;
+                        // Another of the client's calls may be the one that waits for it; then it outlives this one.
+                        let open = (!is_its_own).then(|| exchange.ask_for_another());
+                        let of = Some(&connection);
+                        let asking = questions::ask(&session, &request, of, self.outbox).await;
+                        let id = request.id.clone();
+                        let answering = async move {
+                            let outcome = questions::answered(asking).await;
                             connection.respond_later(request.id, outcome);
-                        });
+                            drop(open);
+                        };
+                        match is_its_own {
+                            true => questions.begin(id, answering),
+                            false => {
+                                let asking = self.mcp.handle().spawn(answering);
+                                questions.note(id, asking.abort_handle());
+                            }
+                        }
                     } else {
                         // What the gateway answers itself is answered all the same.
                         questions.open.detach_all();
@@ -374,7 +412,7 @@ impl Call<'_> {
         let state = edit::text(&result, &["requestState"]);
         let mut answers = BTreeMap::new();
         let mut left = BTreeMap::new();
-        if wanted.len() > questions::MAX {
+        if wanted.len() > MAX_QUESTIONS {
             let text = "The server asks too much in one call.";
             return Err(Trouble::Server(RpcError::new(INVALID_PARAMS, text)));
         }
@@ -393,7 +431,8 @@ impl Call<'_> {
                 (None, Some(session)) => {
                     questions::may_be_asked(&self.asker.capabilities, &request)
                         .map_err(Trouble::Server)?;
-                    questions::ask(session, &request, self.outbox).await
+                    let asking = questions::ask(session, &request, None, self.outbox).await;
+                    questions::answered(asking).await
                 }
                 (None, None) => {
                     left.insert(key, question);
@@ -424,11 +463,6 @@ struct Asked<'a> {
     method: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     params: Option<&'a Json>,
-}
-
-fn no_answer(within: Duration) -> Failure {
-    let text = format!("no answer within {} s", within.as_secs_f64());
-    Failure::new(FailureKind::Timeout, text)
 }
 
 enum Input {

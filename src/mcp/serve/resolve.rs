@@ -33,8 +33,8 @@ pub(super) struct Found {
 }
 
 /// The tool that is called.
-pub(super) async fn tool(asker: &Asker, view: &View, params: Json) -> Result<Target, RpcError> {
-    let name = required(&params, &["name"], "name")?;
+pub(super) async fn tool(asker: &Asker, view: &View, params: &Json) -> Result<Target, RpcError> {
+    let name = required(params, &["name"], "name")?;
     let found = find(asker, view, Kind::Tools, &name).await?;
     let (seen, offer) = match found {
         Some(found) => found,
@@ -54,7 +54,7 @@ pub(super) async fn tool(asker: &Asker, view: &View, params: Json) -> Result<Tar
     // They may be long: looked at only where something hangs on them.
     let allowed = seen.server.allowed_params.get(&offer.own);
     let is_read = allowed.is_some() || !marked.is_empty();
-    let arguments = edit::get(&params, &["arguments"]).filter(|_| is_read).map(Json::of_raw);
+    let arguments = edit::get(params, &["arguments"]).filter(|_| is_read).map(Json::of_raw);
     let arguments = arguments.unwrap_or_else(Json::empty_object);
     if let Some(allowed) = allowed {
         refuse_params(allowed, &arguments)?;
@@ -69,8 +69,8 @@ pub(super) async fn tool(asker: &Asker, view: &View, params: Json) -> Result<Tar
     }
     let headers = param_headers(&marked, &arguments);
     let params = match offer.own == name {
-        true => params,
-        false => edit::set(&params, &["name"], Json::of(&offer.own).as_str()),
+        true => params.clone(),
+        false => edit::set(params, &["name"], Json::of(&offer.own).as_str()),
     };
     let params = translated_task(asker, params);
     Ok(Target {
@@ -90,16 +90,16 @@ pub(super) async fn prompt(
     view: &View,
     method: &str,
     path: &[&str],
-    params: Json,
+    params: &Json,
 ) -> Result<Target, RpcError> {
-    let name = required(&params, path, "name")?;
+    let name = required(params, path, "name")?;
     let found = find(asker, view, Kind::Prompts, &name).await?;
     let (seen, own) = match (found, view.single()) {
         (Some((seen, offer)), _) => (seen, offer.own),
         (None, Some(seen)) => (seen.clone(), name.clone()),
         (None, None) => return Err(unknown("prompt", &name)),
     };
-    let params = edit::set(&params, path, Json::of(&own).as_str());
+    let params = edit::set(params, path, Json::of(&own).as_str());
     Ok(Target {
         slot: seen.slot,
         server: seen.server,
@@ -119,7 +119,7 @@ pub(super) async fn completion(
 ) -> Result<Target, RpcError> {
     let method = "completion/complete";
     if edit::text(&params, &["ref", "type"]).as_deref() != Some("ref/resource") {
-        return prompt(asker, view, method, &["ref", "name"], params).await;
+        return prompt(asker, view, method, &["ref", "name"], &params).await;
     }
     let uri = required(&params, &["ref", "uri"], "ref.uri")?;
     let found = owners(asker, view, &uri).await;
@@ -219,6 +219,7 @@ async fn find(
     let offered = offered_by(asker, seen, kind, view.is_plain).await;
     match (offered.offers.find(name), offered.failure) {
         (Some(offer), _) => Ok(Some((seen.clone(), offer.clone()))),
+        // It came up, and fell again: nobody can say that it has no such tool.
         (None, Some(text)) if !view.is_plain => {
             let failure = Failure::new(FailureKind::Unreachable, text);
             Err(super::relay::unavailable(seen, &failure))

@@ -45,7 +45,7 @@ fn key(name: &str) -> Owner {
 async fn next(exchange: &mut Exchange) -> String {
     match exchange.next().await {
         Event::Notification(it) => it.method,
-        Event::Request(it) => it.method,
+        Event::Request { request, .. } => request.method,
         Event::Answer(outcome) => format!("{outcome:?}"),
         Event::Lost(failure) => format!("{:?}", failure.kind),
     }

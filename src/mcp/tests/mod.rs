@@ -44,8 +44,14 @@ fn configured(servers: impl IntoIterator<Item = McpServer>) -> Snapshot {
 fn gateway(snapshot: Snapshot) -> (Arc<Mcp>, Arc<Snapshot>) {
     let mcp = Mcp::new(Handle::current());
     let snapshot = Arc::new(snapshot);
-    mcp.reconcile(&snapshot);
+    reload(&mcp, snapshot.clone());
     (mcp, snapshot)
+}
+
+/// Another configuration comes into force.
+fn reload(mcp: &Mcp, snapshot: Arc<Snapshot>) {
+    mcp.reconcile(&snapshot);
+    mcp.announce(&snapshot);
 }
 
 /// The operator, who sees everything.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{ask, configured, gateway, modern, operator, session, told, tools, until};
+use super::{ask, configured, gateway, modern, operator, reload, session, told, tools, until};
 use crate::config::snapshot::Sharing;
 use crate::mcp::transport::memory::{Listener, Peer, listen};
 use crate::wire::mcp::error::{INVALID_PARAMS, SERVER_UNAVAILABLE};
@@ -144,7 +144,7 @@ async fn questions_in_one_call_are_bounded() {
     let _called = ask(&mcp, &asker, "tools/call", json!({ "name": "request-questions-a" }));
     let mut peer = with_tool(&mut listener, json!({ "tools": { "listChanged": true } })).await;
     peer.next_of("tools/call").await;
-    for (at, code) in (0..101).map(|at| (at, if at < 100 { -32601 } else { -32603 })) {
+    for (at, code) in (0..1001).map(|at| (at, if at < 1000 { -32601 } else { -32603 })) {
         let id = format!("q{at}");
         peer.say(question(&id)).await;
         loop {
@@ -204,7 +204,7 @@ async fn a_subscription_goes_on_when_the_servers_entry_changes() {
 
     let mut entry = listener.entry();
     entry.restart.first = Duration::from_millis(11);
-    mcp.reconcile(&Arc::new(configured([entry])));
+    reload(&mcp, Arc::new(configured([entry])));
     let mut now = listener.accept_legacy(capabilities).await;
     let asked = now.next_of("resources/subscribe").await;
     assert_eq!(asked["params"]["uri"], "x:y");
@@ -242,7 +242,7 @@ async fn a_session_whose_key_is_gone_hears_nothing_more() {
     ask(&mcp, &opened, "initialize", json!({})).answer().await;
     let mut without = configured([listener.entry()]);
     without.keys.virtual_keys.remove(&super::key(&snapshot, "sk-one").hash);
-    mcp.reconcile(&Arc::new(without));
+    reload(&mcp, Arc::new(without));
     until("ended", || line.session.ended.is_cancelled() && mcp.sessions.count() == 0).await;
     assert!(!other.session.expect("a session").ended.is_cancelled());
 }
@@ -255,11 +255,11 @@ async fn a_modern_stream_of_changes_follows_reloads() {
     let params = json!({ "notifications": { "toolsListChanged": true } });
     let mut stream = ask(&mcp, &asker, "subscriptions/listen", params);
     assert_eq!(stream.next().await["method"], "notifications/subscriptions/acknowledged");
-    mcp.reconcile(&Arc::new(configured([listener.entry()])));
+    reload(&mcp, Arc::new(configured([listener.entry()])));
     assert_eq!(stream.next().await["method"], "notifications/tools/list_changed");
     let mut without = configured([listener.entry()]);
     without.keys.virtual_keys.clear();
-    mcp.reconcile(&Arc::new(without));
+    reload(&mcp, Arc::new(without));
     assert_eq!(stream.next().await["result"]["resultType"], "complete", "the key is gone");
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, HeaderValue};
 use serde_json::json;
 
-use super::{configured, gateway, operator, session, tools, until};
+use super::{configured, gateway, operator, reload, session, tools, until};
 use crate::config::snapshot::{McpTransport, Sharing};
 use crate::mcp::pool::catalogue::Kind;
 use crate::mcp::pool::slot::State;
@@ -25,7 +25,7 @@ async fn what_was_opened_for_a_server_that_never_introduces_itself_is_closed() {
     hung.closed().await;
     assert!(hung.is_closed());
     let mut again = listener.accept().await;
-    mcp.reconcile(&Arc::new(configured([])));
+    reload(&mcp, Arc::new(configured([])));
     again.closed().await;
     assert!(again.is_closed(), "retired while it was connecting");
     until("retired", || matches!(slot.state(), State::Retired)).await;
@@ -164,7 +164,7 @@ async fn an_old_request_brings_no_old_server_back() {
     let mut changed = one.entry();
     changed.transport = McpTransport::Http("http://127.0.0.1:9/".parse().expect("a URL"));
     let now = Arc::new(configured([changed]));
-    mcp.reconcile(&now);
+    reload(&mcp, now.clone());
     let seen = mcp.view(&operator(&old)).expect("seen").seen;
     assert_eq!(seen.len(), 1, "the removed one is not there any more");
     assert_eq!(seen[0].slot.server().transport, now.mcp_servers["slot-reload"].transport);
@@ -202,7 +202,7 @@ async fn a_key_that_is_gone_keeps_no_connection() {
     entry.sharing = Sharing::PerKey;
     let mut without = configured([entry]);
     without.keys.virtual_keys.clear();
-    mcp.reconcile(&Arc::new(without));
+    reload(&mcp, Arc::new(without));
     assert_eq!(mcp.pool.all().len(), 1, "the operator's");
 }
 
@@ -255,7 +255,7 @@ async fn a_stream_of_changes_keeps_no_connection_from_ending() {
     let mut peer = listener.accept_modern(json!({ "tools": { "listChanged": true } })).await;
     peer.next_of("subscriptions/listen").await;
     let began = Instant::now();
-    mcp.reconcile(&Arc::new(configured([])));
+    reload(&mcp, Arc::new(configured([])));
     peer.closed().await;
     assert!(began.elapsed() < Duration::from_secs(5), "nothing of a client runs");
 }
