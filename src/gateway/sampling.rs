@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, Limited};
 
 use super::Gate;
 use super::admit::Caller;
@@ -20,6 +20,8 @@ use crate::wire::mcp::message::Outcome;
 use crate::wire::mcp::{edit, sampling};
 
 const SURFACE: &str = "/v1/messages";
+/// The longest reply of a model that is given to a server.
+const MAX_REPLY: usize = 16 * 1024 * 1024;
 
 /// The gateway as a sampler.
 pub struct Models {
@@ -54,7 +56,7 @@ async fn sample(
     let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let answered = gate.handle_for(caller, endpoint, &headers, &mut body, here, upstreams).await;
     let status = answered.status();
-    let whole = answered.into_body().collect().await;
+    let whole = Limited::new(answered.into_body(), MAX_REPLY).collect().await;
     let whole = whole.map_err(|error| failed(error.to_string()))?.to_bytes();
     let reply = String::from_utf8_lossy(&whole).into_owned();
     let reply =

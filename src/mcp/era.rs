@@ -38,32 +38,28 @@ impl Identity {
 /// The params of a request to a server of the newest era.
 pub fn modern(params: Option<Json>, identity: &Identity, revision: Revision) -> Json {
     let params = params.unwrap_or_else(Json::empty_object);
-    let meta = edit::get(&params, &["_meta"]).map_or_else(Json::empty_object, Json::of_raw);
+    let meta = edit::get(&params, &["_meta"]).map(Json::of_raw).filter(Json::is_object);
+    let meta = meta.unwrap_or_else(Json::empty_object);
     let meta = edit::set(&meta, &[META_VERSION], &format!("\"{revision}\""));
-    let meta = edit::set(&meta, &[META_CAPABILITIES], identity.capabilities.as_str());
-    let meta = match edit::get(&meta, &[META_CLIENT]) {
-        Some(_) => meta,
-        None => edit::set(&meta, &[META_CLIENT], identity.client_info.as_str()),
-    };
+    let mut meta = edit::set(&meta, &[META_CAPABILITIES], identity.capabilities.as_str());
+    if edit::get(&meta, &[META_CLIENT]).is_none() {
+        meta = edit::set(&meta, &[META_CLIENT], identity.client_info.as_str());
+    }
     edit::set(&params, &["_meta"], meta.as_str())
 }
 
 /// The params of a request to a server of an older era: without what that does not know.
 pub fn older(params: Json) -> Json {
+    let params = edit::without(params, &["inputResponses"]);
+    let params = edit::without(params, &["requestState"]);
+    let Some(meta) = edit::get(&params, &["_meta"]).map(Json::of_raw) else { return params };
     let named = [META_VERSION, META_CAPABILITIES, META_CLIENT, META_LOG_LEVEL];
-    let meta = edit::get(&params, &["_meta"]).map(Json::of_raw);
-    let params = match meta {
-        None => params,
-        Some(meta) => {
-            let left = named.iter().fold(meta, |meta, name| edit::remove(&meta, &[name]));
-            match left.as_str() {
-                "{}" => edit::remove(&params, &["_meta"]),
-                left => edit::set(&params, &["_meta"], left),
-            }
-        }
-    };
-    let params = edit::remove(&params, &["inputResponses"]);
-    edit::remove(&params, &["requestState"])
+    let left = named.iter().fold(meta.clone(), |meta, name| edit::without(meta, &[name]));
+    match left.as_str() {
+        "{}" => edit::without(params, &["_meta"]),
+        _ if left == meta => params,
+        left => edit::set(&params, &["_meta"], left),
+    }
 }
 
 /// A result for a client of the newest era.
@@ -76,7 +72,7 @@ pub fn complete(result: Json) -> Json {
 
 /// A result for a client of an older era.
 pub fn without_type(result: Json) -> Json {
-    edit::remove(&result, &["resultType"])
+    edit::without(result, &["resultType"])
 }
 
 #[cfg(test)]
@@ -105,5 +101,29 @@ mod tests {
         check_older(r#"{"_meta":"no object"}"#, r#"{"_meta":"no object"}"#);
         let result = Json::parse(r#"{"content":[]}"#).expect("JSON");
         assert_eq!(without_type(complete(result.clone())), result);
+    }
+
+    #[test]
+    fn what_a_client_says_of_itself_stays_and_the_rest_is_ours() {
+        let own =
+            r#"{"_meta":{"io.modelcontextprotocol/clientInfo":{"name":"c"},"x":1.0},"name":"x"}"#;
+        let params = Json::parse(own).expect("JSON");
+        let there = modern(Some(params.clone()), &Identity::gateway(), Revision::V2026_07_28);
+        assert_eq!(edit::text(&there, &["_meta", META_CLIENT, "name"]).as_deref(), Some("c"));
+        assert!(edit::get(&there, &["_meta", META_CAPABILITIES, "roots"]).is_some());
+        assert_eq!(older(there).as_str(), r#"{"_meta":{"x":1.0},"name":"x"}"#);
+        let odd = Json::parse(r#"{"_meta":3}"#).expect("JSON");
+        assert_eq!(older(odd.clone()), odd);
+        let mended = modern(Some(odd), &Identity::gateway(), Revision::V2026_07_28);
+        assert!(edit::get(&mended, &["_meta", META_VERSION]).is_some());
+    }
+
+    #[test]
+    fn an_answer_to_another_era_is_none_here() {
+        let params = r#"{"inputResponses":{"1":{}},"name":"x","requestState":null}"#;
+        assert_eq!(older(Json::parse(params).expect("JSON")).as_str(), r#"{"name":"x"}"#);
+        let result = Json::parse(r#"{"resultType":"complete","content":[]}"#).expect("JSON");
+        assert_eq!(complete(result.clone()), result);
+        assert_eq!(without_type(result).as_str(), r#"{"content":[]}"#);
     }
 }

@@ -12,6 +12,8 @@ pub mod rest;
 mod roots;
 pub mod serve;
 pub mod status;
+#[cfg(test)]
+mod tests;
 mod thread;
 pub mod toolbox;
 pub mod transport;
@@ -104,7 +106,10 @@ impl Mcp {
 async fn sweep(mcp: Arc<Mcp>) {
     loop {
         tokio::select! {
-            () = tokio::time::sleep(SWEEP_EVERY) => mcp.parked.sweep(),
+            () = tokio::time::sleep(SWEEP_EVERY) => {
+                mcp.parked.sweep();
+                mcp.pool.sweep();
+            }
             () = mcp.closing() => return,
         }
     }

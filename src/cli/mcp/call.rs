@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{Bench, Failed, print};
 use crate::conversation::Json;
-use crate::wire::mcp::edit;
+use crate::wire::mcp::{edit, hidden};
 
 pub(super) async fn tools(bench: &Bench, server: &str, as_json: bool) -> Result<(), Failed> {
     let asker = bench.single(server);
@@ -27,7 +27,9 @@ pub(super) async fn tools(bench: &Bench, server: &str, as_json: bool) -> Result<
 /// A tool's name, its description and its parameters, those that must be given first.
 fn described(name: &str, definition: &Json) -> String {
     let mut text = format!("{name}\n");
-    for line in edit::text(definition, &["description"]).unwrap_or_default().trim().lines() {
+    let told = edit::text(definition, &["description"]).unwrap_or_default();
+    // A server's words are not to steer the terminal.
+    for line in told.trim().lines().map(hidden::made_visible) {
         text.push_str(&format!("    {line}\n"));
     }
     let properties: Map<String, Value> =
@@ -43,7 +45,8 @@ fn described(name: &str, definition: &Json) -> String {
         let about = schema.get("description").and_then(Value::as_str).unwrap_or_default();
         let about = about.lines().next().unwrap_or_default();
         let mark = if is_needed { "" } else { "?" };
-        text.push_str(&format!("      {name}{mark}  {}  {about}\n", kind.replace('"', "")));
+        let line = format!("{name}{mark}  {}  {about}", kind.replace('"', ""));
+        text.push_str(&format!("      {}\n", hidden::made_visible(&line)));
     }
     text
 }

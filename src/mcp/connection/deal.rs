@@ -121,12 +121,7 @@ impl Connection {
         let subscription = named(&["_meta", META_SUBSCRIPTION]);
         match of.or(subscription).or_else(|| self.only_client()) {
             Some(id) => self.note(&id, Event::Notification(notification)),
-            None if notification.method == "notifications/message" => {
-                if let Some(params) = notification.params {
-                    self.tell(News::Log(params));
-                }
-            }
-            None => {}
+            None => self.tell(News::Other(notification)),
         }
     }
 
@@ -135,7 +130,16 @@ impl Connection {
             return self.respond_later(request.id, Ok(Json::empty_object()));
         }
         let is_its_own = of.is_some();
-        match of.or_else(|| self.only_client()) {
+        let is_own = |id: &Id| {
+            let state = self.state();
+            state.running.get(id).is_some_and(|running| running.owner == Owner::Gateway)
+        };
+        let about = match of {
+            // What the gateway asks on its own account was caused by no client.
+            Some(id) if is_own(&id) => None,
+            of => of.or_else(|| self.only_client()),
+        };
+        match about {
             Some(id) => {
                 let note = self.state().running.get(&id).map(|running| running.notes.clone());
                 let refused = match note {

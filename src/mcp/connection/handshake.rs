@@ -2,7 +2,7 @@
 //! it, as the specification advises; what a server turned out to be is remembered by the pool, so that it is asked once.
 //! <https://modelcontextprotocol.io/specification/2026-07-28/basic/versioning>
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -22,6 +22,8 @@ use crate::wire::mcp::revision::{
 
 /// How long a child may leave `server/discover` unanswered before it is taken for one of the older era.
 const PROBE: Duration = Duration::from_secs(3);
+/// The same for a server that is reached by HTTP, which may have to be woken.
+const REMOTE_PROBE: Duration = Duration::from_secs(20);
 
 /// The longest introduction: what stands in it is told to every client.
 const MAX_INTRODUCTION: usize = 1024 * 1024;
@@ -35,8 +37,26 @@ pub struct Introduction {
     pub known: Option<Revision>,
 }
 
+/// What was opened on the way to a connection: who gives up [`establish`] halfway has to close it.
+#[derive(Default)]
+pub struct Opened(Mutex<Option<Arc<Connection>>>);
+
+impl Opened {
+    /// Closes it, where there is one.
+    pub async fn close(&self, why: &str) {
+        let opened = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(opened) = opened {
+            opened.close(why).await;
+        }
+    }
+
+    fn keep(&self, connection: &Arc<Connection>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection.clone());
+    }
+}
+
 /// Opens the way to a server and gets to know it. What is not about a request goes to `news`. Takes as long as the server
-/// does: the caller decides for how long.
+/// does: the caller decides for how long, and closes what was `opened` if it gives up.
 ///
 /// # Errors
 /// The server cannot be reached, or does not speak a revision that is spoken here.
@@ -45,8 +65,13 @@ pub async fn establish(
     headers: &HeaderMap,
     introduction: &Introduction,
     news: mpsc::Sender<News>,
+    opened: &Opened,
 ) -> Result<Arc<Connection>, Failure> {
-    let open = || open(server, headers, news.clone());
+    let open = || async {
+        let connection = open(server, headers, news.clone()).await?;
+        opened.keep(&connection);
+        Ok(connection)
+    };
     let wanted = server.revision.or(introduction.known);
     let may_be_modern = !matches!(server.transport, McpTransport::Sse(_));
     if wanted.map_or(may_be_modern, Revision::is_modern) {
@@ -116,7 +141,11 @@ impl Connection {
             }
         };
         let is_child = matches!(server.transport, McpTransport::Stdio(_));
-        let patience = if is_child && server.revision.is_none() { PROBE } else { server.timeout };
+        let patience = match (server.revision, is_child) {
+            (Some(_), _) => server.timeout,
+            (None, true) => PROBE,
+            (None, false) => REMOTE_PROBE.min(server.timeout),
+        };
         let answer: Result<Outcome, Failure> = match tokio::time::timeout(patience, answer).await {
             Ok(answer) => answer,
             // Silence is what some give that do not know the method.

@@ -9,13 +9,14 @@ mod handshake;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 pub use self::exchange::{Event, Exchange, OpenQuestion};
-pub use self::handshake::{Introduction, establish};
+pub use self::handshake::{Introduction, Opened, establish};
 use super::transport::{Failure, FailureKind, Outgoing, Pid, Transport};
 use crate::conversation::Json;
 use crate::ground::secret::KeyHash;
@@ -27,6 +28,8 @@ use crate::wire::mcp::{edit, header};
 const MAX_NOTES: usize = 256;
 /// Requests to one server at once, whatever its entry says.
 const MAX_RUNNING: usize = 4096;
+/// How long the requests of a session that the server forgot may take to come back.
+const EXPIRY: Duration = Duration::from_secs(2);
 /// Answers that a server may owe us the reading of; further ones are dropped.
 const MAX_OWED: usize = 256;
 
@@ -74,8 +77,8 @@ pub enum News {
     ResourcesChanged,
     /// With the notification's params.
     ResourceUpdated(Json),
-    /// A log message that no request caused, or nobody can say which.
-    Log(Json),
+    /// Something else that no request caused, or nobody can say which: a log message, say.
+    Other(Notification),
     /// The server asks a client, and nobody can say which.
     Request(Request),
 }
@@ -95,6 +98,7 @@ pub enum Owner {
 struct State {
     /// The id of the last request.
     last: u64,
+    is_expired: bool,
     running: HashMap<Id, Running>,
 }
 
@@ -162,6 +166,10 @@ impl Connection {
             if let Some(failure) = &*self.closed.borrow() {
                 return Err(Failure { kind: FailureKind::Unreachable, ..failure.clone() });
             }
+            if state.is_expired {
+                let text = "the server forgot the session";
+                return Err(Failure::new(FailureKind::Unreachable, text));
+            }
             if state.running.len() >= MAX_RUNNING {
                 let text = format!("{MAX_RUNNING} requests to the server are in progress already");
                 return Err(Failure::new(FailureKind::Unreachable, text));
@@ -185,8 +193,14 @@ impl Connection {
         }
         let exchange = Exchange::new(self.clone(), id.clone(), noted, outcome);
         let text = message::request(&id, method, params.as_ref());
-        self.transport.send(Outgoing { text, request: Some(id), headers }).await?;
-        Ok(exchange)
+        match self.transport.send(Outgoing { text, request: Some(id), headers }).await {
+            Ok(()) => Ok(exchange),
+            // It was closed before: nothing was sent.
+            Err(failure) if failure.kind == FailureKind::Closed => {
+                Err(Failure { kind: FailureKind::Unreachable, ..failure })
+            }
+            Err(failure) => Err(failure),
+        }
     }
 
     /// Sends a notification.
@@ -238,6 +252,27 @@ impl Connection {
         self.open_questions.load(Ordering::Relaxed) > 0
     }
 
+    /// The server forgot the session. What else was sent in it comes back like that, too, in a moment, and may then be
+    /// repeated; so that moment is waited for, and then the connection is closed.
+    pub fn expire(self: &Arc<Self>, why: String) {
+        if std::mem::replace(&mut self.state().is_expired, true) {
+            return;
+        }
+        let connection = self.clone();
+        self.handle.spawn(async move {
+            let until = Instant::now() + EXPIRY;
+            while connection.running() > 0 && !connection.is_closed() && Instant::now() < until {
+                tokio::time::sleep(EXPIRY / 200).await;
+            }
+            connection.close(&why).await;
+        });
+    }
+
+    /// No further request can be made on it.
+    pub fn is_over(&self) -> bool {
+        self.state().is_expired || self.is_closed()
+    }
+
     /// Ends the connection: what runs fails, and the transport is closed properly.
     pub async fn close(&self, why: &str) {
         self.end(&Failure::new(FailureKind::Closed, why));
@@ -265,10 +300,12 @@ impl Connection {
         if self.state().running.remove(id).is_none() || self.is_closed() {
             return;
         }
+        // Before it knows its client, a server expects nothing but an introduction.
+        let is_known = self.peer.get().is_some();
         let (connection, id) = (self.clone(), id.clone());
         self.handle.spawn(async move {
             let is_http = matches!(connection.transport, Transport::Http(_));
-            if !(is_http && connection.is_modern()) {
+            if is_known && !(is_http && connection.is_modern()) {
                 let params = format!(
                     r#"{{"requestId":{},"reason":"the client cancelled it"}}"#,
                     id.as_json()

@@ -3,12 +3,15 @@
 
 mod attend;
 pub mod catalogue;
+mod heard;
+mod progress;
 pub mod slot;
 mod supervise;
+mod wishes;
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -72,16 +75,15 @@ pub struct Change {
     pub what: Changed,
 }
 
+/// Resources, by the server's URIs, each with its notification's params.
+pub type Updates = Arc<Vec<(String, Json)>>;
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum Changed {
     Tools,
     Prompts,
     Resources,
-    /// A resource, by the server's URI, with the notification's params.
-    Updated {
-        uri: String,
-        params: Json,
-    },
+    Updated(Updates),
     /// The server came or went.
     Health,
 }
@@ -143,21 +145,19 @@ impl Pool {
         if let Some(slot) = slots.get(&key) {
             return Some(slot.clone());
         }
+        let session = asker.session.as_ref().filter(|_| matches!(key.share, Share::Session(_)));
+        // Its slots have been ended already.
+        if session.is_some_and(|session| session.ended.is_cancelled()) {
+            return None;
+        }
         let headers = effective_headers(server, &asker.headers);
         if slots.len() >= MAX_SLOTS {
-            slots.retain(|_, slot| {
-                let goes = slot.is_private() && matches!(slot.state(), State::Idle);
-                if goes {
-                    slot.retired.cancel();
-                }
-                !goes
-            });
+            retire(slots, is_unheld);
             if slots.len() >= MAX_SLOTS {
                 tracing::warn!(most = MAX_SLOTS, "too many connections to MCP servers");
                 return None;
             }
         }
-        let session = asker.session.as_ref().filter(|_| matches!(key.share, Share::Session(_)));
         let identity = match session {
             Some(session) => Identity {
                 capabilities: session.capabilities.clone(),
@@ -182,18 +182,20 @@ impl Pool {
 
     /// A session is over: its own connections end.
     pub fn end_session(&self, id: &str) {
-        self.state().retire(|key, _| matches!(&key.share, Share::Session(own) if &**own == id));
+        let is_its = |key: &SlotKey, _: &Arc<Slot>| matches!(&key.share, Share::Session(own) if &**own == id);
+        retire(&mut self.state().slots, is_its);
     }
 
-    /// Brings the slots in line with a configuration: what is not configured like that any more is retired, the rest is not
-    /// touched.
+    /// Brings the slots in line with a configuration: what is not configured like that any more, or not for that key, is
+    /// retired, the rest is not touched.
     pub fn reconcile(&self, snapshot: &Snapshot) {
         let mut state = self.state();
         state.configured = Some(snapshot.mcp_servers.clone().into_iter().collect());
-        state.retire(|key, slot| {
+        retire(&mut state.slots, |key, slot| {
             let Some(server) = snapshot.mcp_servers.get(&key.server) else { return true };
             let is_same = slot.server().connects_like(server)
-                && slot.server().max_concurrent_requests == server.max_concurrent_requests;
+                && slot.server().max_concurrent_requests == server.max_concurrent_requests
+                && may_go_on(snapshot, slot, server);
             if is_same {
                 slot.adopt(server.clone());
             }
@@ -226,6 +228,11 @@ impl Pool {
         }
     }
 
+    /// Forgets slots that are idle and that nobody holds.
+    pub fn sweep(&self) {
+        retire(&mut self.state().slots, is_unheld);
+    }
+
     fn room(&self, server: &McpServer) -> Option<Arc<Semaphore>> {
         let most = server.max_concurrent_requests?;
         let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
@@ -242,16 +249,33 @@ impl Pool {
     }
 }
 
-impl Slots {
-    fn retire(&mut self, goes: impl Fn(&SlotKey, &Arc<Slot>) -> bool) {
-        self.slots.retain(|key, slot| {
-            let goes = goes(key, slot);
-            if goes {
-                slot.retired.cancel();
-            }
-            !goes
-        });
-    }
+fn retire(slots: &mut HashMap<SlotKey, Arc<Slot>>, goes: impl Fn(&SlotKey, &Arc<Slot>) -> bool) {
+    slots.retain(|key, slot| {
+        let goes = goes(key, slot);
+        if goes {
+            slot.retired.cancel();
+        }
+        !goes
+    });
+}
+
+/// Only the map and the slot's own task know of it: who is about to use it would hold it, too.
+fn is_unheld(_: &SlotKey, slot: &Arc<Slot>) -> bool {
+    slot.is_private() && matches!(slot.state(), State::Idle) && Arc::strong_count(slot) <= 2
+}
+
+/// Whether the key that a slot was made for may still use the server.
+fn may_go_on(snapshot: &Snapshot, slot: &Slot, server: &McpServer) -> bool {
+    let key = match &slot.share {
+        Share::All { .. } => None,
+        Share::Key { key, .. } => *key,
+        Share::Session(_) => slot.session().and_then(|session| session.key),
+    };
+    let may = |key: KeyHash| {
+        let key = snapshot.keys.virtual_keys.get(&key);
+        key.is_some_and(|key| Snapshot::allows_mcp_server(key, server))
+    };
+    key.is_none_or(may)
 }
 
 /// Which slot an asker reaches a server through.
@@ -281,7 +305,7 @@ fn effective_headers(server: &McpServer, client: &HeaderMap) -> HeaderMap {
     headers
 }
 
-/// A digest of what the client sends for the server itself; 0 where that is nothing.
+/// A digest of what the client sends for the server itself; 0 where that is nothing. Nobody can foresee another's.
 fn credential(server: &McpServer, client: &HeaderMap) -> u64 {
     let sent: BTreeMap<String, Vec<u8>> = passed_on(server, client)
         .into_iter()
@@ -290,15 +314,14 @@ fn credential(server: &McpServer, client: &HeaderMap) -> u64 {
     if sent.is_empty() {
         return 0;
     }
-    let mut hasher = DefaultHasher::new();
-    sent.hash(&mut hasher);
-    hasher.finish().max(1)
+    static DIGEST: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    DIGEST.hash_one(&sent).max(1)
 }
 
 /// The client's headers that go on to a server: those that its entry lists, and those sent for it alone, as
 /// `x-mcp-{alias}-{header}`, if the entry lists the header. Never what frames the message.
 fn passed_on(server: &McpServer, client: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
-    if matches!(server.transport, McpTransport::Stdio(_)) {
+    if matches!(server.transport, McpTransport::Stdio(_)) || server.forwarded_headers.is_empty() {
         return Vec::new();
     }
     let names = server.aliases.iter().chain([&server.name]);

@@ -2,16 +2,17 @@
 //! connections come and go; what it knew of the server's lists stays listed meanwhile.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use http::HeaderMap;
 use tokio::sync::{Notify, Semaphore, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::catalogue::{Kind, Listing};
+use super::progress::List;
 use super::{Change, Share, SlotKey};
 use crate::config::snapshot::McpServer;
 use crate::mcp::connection::Connection;
@@ -23,8 +24,8 @@ use crate::wire::mcp::revision::Revision;
 
 /// How long the first who ask wait for a server that is just coming up; later ones do not.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long whoever asks for a list that has changed waits for the new one to come.
-const FETCHING: Duration = Duration::from_secs(1);
+/// The same for a list that is known, and is being fetched anew.
+const OLD_PATIENCE: Duration = Duration::from_secs(1);
 /// Starts that failed one after the other, until calls no longer wait for the next.
 pub(super) const BREAKER: u32 = 4;
 /// How long a call waits for a server that is coming up.
@@ -46,12 +47,14 @@ pub struct Slot {
     pub(super) retired: CancellationToken,
     /// What the server turned out to speak.
     pub(super) known: Mutex<Option<Revision>>,
-    lists: [List; 4],
+    pub(super) lists: [List; 4],
     /// Counts lists that were fetched, or could not be.
     pub(super) published: watch::Sender<u64>,
     pub(super) changes: broadcast::Sender<Change>,
-    /// Rings when lists are to be fetched, subscriptions or the log level to be told.
+    /// Rings when lists are to be fetched.
     pub(super) duties: Notify,
+    /// Rings when subscriptions or the log level are to be told.
+    pub(super) wishing: Notify,
     pub(super) wishes: Mutex<Wishes>,
     /// The number of wishes that the server has been told.
     pub(super) told: watch::Sender<u64>,
@@ -114,20 +117,6 @@ pub struct Health {
     pub ping_us: AtomicU64,
 }
 
-#[derive(Default)]
-struct List {
-    listing: ArcSwapOption<Listing>,
-    is_stale: AtomicBool,
-    /// The server said that it changed.
-    is_told: AtomicBool,
-    /// Since when it is being fetched: what is known may be what was before.
-    fetching: Mutex<Option<Instant>>,
-    /// Why it could not be fetched the last time.
-    failure: Mutex<Option<String>>,
-    /// Since when somebody waits for it to be fetched.
-    wanted: Mutex<Option<Instant>>,
-}
-
 /// A list as far as it is known.
 pub struct Listed {
     /// `None`: never fetched.
@@ -161,6 +150,7 @@ impl Slot {
             published: watch::channel(0).0,
             changes,
             duties: Notify::new(),
+            wishing: Notify::new(),
             wishes: Mutex::default(),
             told: watch::channel(0).0,
             room,
@@ -200,11 +190,6 @@ impl Slot {
         self.session.as_ref()?.upgrade()
     }
 
-    /// The server is no longer configured like this: another slot has taken over, or none.
-    pub fn is_retired(&self) -> bool {
-        self.retired.is_cancelled()
-    }
-
     /// Whose connection it is, where several clients do not share it.
     pub fn is_private(&self) -> bool {
         !matches!(self.share, Share::All { credential: 0 })
@@ -217,9 +202,17 @@ impl Slot {
         self.demand.notify_one();
     }
 
-    pub(super) fn idle_for(&self) -> Duration {
+    /// Nobody has used it for so long, where only some may.
+    pub(super) fn is_unused(&self, idle: Duration) -> bool {
         let used = Duration::from_millis(self.used.load(Ordering::Relaxed));
-        self.began.elapsed().saturating_sub(used)
+        self.is_private()
+            && self.began.elapsed().saturating_sub(used) > idle
+            && self.wishes().subscriptions.is_empty()
+    }
+
+    /// The server is no longer configured like this, or its client is gone: another slot has taken over, or none.
+    pub fn is_retired(&self) -> bool {
+        self.retired.is_cancelled()
     }
 
     /// A connection to make a call on: waits for one that is coming up, but not where that failed again and again, and the
@@ -231,7 +224,7 @@ impl Slot {
         self.want();
         let mut state = self.state.subscribe();
         let ready = state.wait_for(|state| match state {
-            State::Up { connection, .. } => !connection.is_closed(),
+            State::Up { connection, .. } => !connection.is_over(),
             State::Down { failures, .. } | State::Connecting { failures, .. } => {
                 *failures >= BREAKER
             }
@@ -274,34 +267,35 @@ impl Slot {
         let Some(list) = self.lists.get(kind.index()) else { return Listed::unknown() };
         let mut published = self.published.subscribe();
         let asked = Instant::now();
+        let before = list.listing.load_full();
         loop {
             published.mark_unchanged();
             let state = self.state();
             let known = list.listing.load_full();
-            let is_stale = list.is_stale.load(Ordering::Relaxed);
-            let fetching = list
-                .fetching()
-                .map_or(Duration::ZERO, |since| FETCHING.saturating_sub(since.elapsed()));
-            let give = |failure: Option<String>| Listed { listing: known.clone(), failure };
+            let give = |failure: Option<String>| {
+                list.progress().is_missed |= failure.is_some();
+                Listed { listing: known.clone(), failure }
+            };
+            if known.as_ref().map(Arc::as_ptr) != before.as_ref().map(Arc::as_ptr) {
+                // It came while it was waited for; what changed since then will be told.
+                return give(None);
+            }
             let patience = match &state {
                 State::Up { .. } => {
-                    let is_fresh = known.as_ref().is_some_and(|known| known.is_fresh());
-                    if is_fresh && !is_stale && fetching.is_zero() {
+                    if known.as_ref().is_some_and(|known| known.is_fresh()) && !list.is_old() {
                         return give(None);
                     }
-                    let failure = list.failure();
-                    if failure.is_some() && !is_stale && fetching.is_zero() {
-                        list.is_stale.store(true, Ordering::Relaxed);
-                        self.duties.notify_one();
+                    let (failure, since) = self.refresh(list);
+                    if failure.is_some() {
                         return give(failure);
                     }
-                    if is_fresh && !is_stale {
-                        fetching
-                    } else {
-                        list.is_stale.store(true, Ordering::Relaxed);
-                        self.duties.notify_one();
-                        PATIENCE.saturating_sub(list.waited())
+                    let patience = if known.is_some() { OLD_PATIENCE } else { PATIENCE };
+                    let left = patience.saturating_sub(since.elapsed());
+                    if left.is_zero() && known.is_some() {
+                        // What is different will be told.
+                        return give(None);
                     }
+                    left
                 }
                 State::Idle => PATIENCE.saturating_sub(asked.elapsed()),
                 State::Connecting { since, failures } => {
@@ -330,66 +324,35 @@ impl Slot {
         }
     }
 
-    /// The list as it is known now, without asking for it.
+    /// What is known of a list, at once; `None`: nothing yet. What is old is fetched anew behind it.
     pub fn known_listing(&self, kind: Kind) -> Option<Arc<Listing>> {
-        self.lists.get(kind.index())?.listing.load_full()
-    }
-
-    /// The lists that are to be fetched.
-    pub(super) fn stale(&self) -> Vec<Kind> {
-        let is_stale = |kind: &Kind| {
-            let list = self.lists.get(kind.index());
-            list.is_some_and(|list| list.is_stale.load(Ordering::Relaxed))
-        };
-        super::catalogue::KINDS.into_iter().filter(is_stale).collect()
-    }
-
-    pub(super) fn mark_stale(&self, kind: Kind) {
-        if let Some(list) = self.lists.get(kind.index()) {
-            list.is_stale.store(true, Ordering::Relaxed);
+        let list = self.lists.get(kind.index())?;
+        let known = list.listing.load_full()?;
+        if !known.is_fresh() {
+            self.refresh(list);
         }
+        Some(known)
     }
 
-    /// The server says that a list changed.
-    pub(super) fn mark_told(&self, kind: Kind) {
-        if let Some(list) = self.lists.get(kind.index()) {
-            list.is_told.store(true, Ordering::Relaxed);
-            list.is_stale.store(true, Ordering::Relaxed);
-        }
+    /// Has a list fetched that is not being fetched already. Gives why that failed the last time, and since when the latest
+    /// is waited for.
+    fn refresh(&self, list: &List) -> (Option<String>, Instant) {
+        let mut progress = list.progress();
+        progress.is_stale |= !progress.is_fetching;
+        let since = *progress.since.get_or_insert_with(Instant::now);
+        let failure = progress.failure.clone();
+        drop(progress);
+        self.duties.notify_one();
+        (failure, since)
     }
 
-    /// Before a list is fetched: what changes from now on makes it stale again. Whether the server said that it changed.
-    pub(super) fn mark_fresh(&self, kind: Kind) -> bool {
-        self.lists.get(kind.index()).is_some_and(|list| {
-            *list.fetching.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-            list.is_stale.store(false, Ordering::Relaxed);
-            list.is_told.swap(false, Ordering::Relaxed)
-        })
-    }
-
-    pub(super) fn publish(&self, kind: Kind, fetched: Result<Listing, Failure>) {
-        if let Some(list) = self.lists.get(kind.index()) {
-            let failure = match fetched {
-                Ok(listing) => {
-                    list.listing.store(Some(Arc::new(listing)));
-                    None
-                }
-                Err(failure) => Some(failure.text),
-            };
-            *list.fetching.lock().unwrap_or_else(PoisonError::into_inner) = None;
-            *list.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
-            *list.wanted.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        }
-        self.published.send_modify(|count| *count += 1);
-    }
-
-    /// A client wants to hear of a resource; whether it is the first.
+    /// A client wants to hear of a resource.
     pub fn subscribe(&self, uri: &str) {
         let mut wishes = self.wishes();
         wishes.count += 1;
         *wishes.subscriptions.entry(uri.to_owned()).or_default() += 1;
         drop(wishes);
-        self.duties.notify_one();
+        self.wishing.notify_one();
     }
 
     /// How much was wished so far.
@@ -415,7 +378,7 @@ impl Slot {
             }
         }
         drop(wishes);
-        self.duties.notify_one();
+        self.wishing.notify_one();
     }
 
     /// A client wants log messages from this level on.
@@ -423,10 +386,11 @@ impl Slot {
         let mut wishes = self.wishes();
         let known = wishes.log_level.as_deref().map_or(usize::MAX, severity);
         // A shared connection is as verbose as anyone wants it; each client gets what it asked for.
-        if severity(level) < known || matches!(self.share, Share::Session(_)) {
+        let is_own = matches!(self.share, Share::Session(_)) && severity(level) != known;
+        if severity(level) < known || is_own {
             wishes.log_level = Some(level.to_owned());
             drop(wishes);
-            self.duties.notify_one();
+            self.wishing.notify_one();
         }
     }
 
@@ -472,22 +436,6 @@ impl Slot {
     pub(super) fn note_error(&self, text: &str) {
         let mut last = self.health.last_error.lock().unwrap_or_else(PoisonError::into_inner);
         *last = Some((jiff::Timestamp::now(), text.to_owned()));
-    }
-}
-
-impl List {
-    /// How long it has been waited for.
-    fn waited(&self) -> Duration {
-        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-        wanted.get_or_insert_with(Instant::now).elapsed()
-    }
-
-    fn fetching(&self) -> Option<Instant> {
-        *self.fetching.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn failure(&self) -> Option<String> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

@@ -6,29 +6,26 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use super::attend;
-use super::catalogue::{KINDS, Kind};
+use super::heard::Heard;
 use super::slot::{Slot, State};
+use super::wishes::tell_wishes;
 use super::{Change, Changed};
 use crate::config::snapshot::Backoff;
-use crate::mcp::connection::{Connection, Introduction, News, Owner, establish};
+use crate::mcp::connection::{Connection, Introduction, News, Opened, Owner, establish};
 use crate::mcp::era;
 use crate::mcp::roots;
 use crate::mcp::transport::{Failure, FailureKind};
-use crate::wire::mcp::edit;
-use crate::wire::mcp::error::{INTERNAL_ERROR, METHOD_NOT_FOUND, RpcError};
 
 /// How long a server may take to introduce itself.
-const INTRODUCTION: Duration = Duration::from_secs(60);
+const INTRODUCTION: Duration = Duration::from_secs(if cfg!(test) { 5 } else { 60 });
 /// After this long without trouble a server's failures are forgotten.
 const STEADY: Duration = Duration::from_secs(60);
 /// How often a quiet connection is asked whether it lives.
-const PROBE_EVERY: Duration = Duration::from_secs(30);
+const PROBE_EVERY: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 30_000 });
 const PROBE_TIMEOUT: Duration = Duration::from_secs(15);
-/// Questions of a server that are about no call and wait for its client.
-const MAX_QUESTIONS: usize = 64;
 /// How long calls may go on on a connection whose entry is gone.
 const DRAIN: Duration = Duration::from_secs(30);
 /// News that may wait.
@@ -42,8 +39,8 @@ pub(super) async fn run(slot: Arc<Slot>, idle: Duration) {
             () = slot.demand.notified() => {}
             () = slot.retired.cancelled() => break,
         }
-        // It may have rung while a connection was up, before that was closed because nobody used it.
-        if slot.is_private() && slot.idle_for() > idle {
+        if slot.is_unused(idle) {
+            // It rang while a connection was up, before that was closed because nobody used it.
             continue;
         }
         // Wanted once, it is kept up.
@@ -78,7 +75,7 @@ pub(super) async fn run(slot: Arc<Slot>, idle: Duration) {
                 () = tokio::time::sleep(pause) => {}
                 () = slot.retired.cancelled() => break,
             }
-            if slot.is_private() && slot.idle_for() > idle {
+            if slot.is_unused(idle) {
                 slot.state.send_replace(State::Idle);
                 break;
             }
@@ -106,19 +103,29 @@ async fn connect(slot: &Arc<Slot>) -> Result<(Arc<Connection>, mpsc::Receiver<Ne
         client_info: slot.identity.client_info.clone(),
         known,
     };
-    let established = establish(&server, &slot.headers, &introduction, news);
-    let timed = tokio::time::timeout(INTRODUCTION, established);
-    let result = tokio::select! {
-        result = timed => result,
-        () = slot.retired.cancelled() => {
-            return Err(Failure::new(FailureKind::Closed, "the server is no longer configured"));
+    let opened = Opened::default();
+    let established = establish(&server, &slot.headers, &introduction, news, &opened);
+    let given_up = async {
+        let late = tokio::time::sleep(INTRODUCTION);
+        tokio::select! {
+            () = late => {
+                let within = INTRODUCTION.as_secs();
+                let text = format!("the server did not introduce itself within {within} s");
+                Failure::new(FailureKind::Timeout, text)
+            }
+            () = slot.retired.cancelled() => {
+                Failure::new(FailureKind::Closed, "the server is no longer configured")
+            }
         }
     };
-    let connection = result.unwrap_or_else(|_| {
-        let text =
-            format!("the server did not introduce itself within {} s", INTRODUCTION.as_secs());
-        Err(Failure::new(FailureKind::Timeout, text))
-    });
+    let connection = tokio::select! {
+        connection = established => connection,
+        failure = given_up => {
+            // What was opened knows of nobody who waits.
+            opened.close(&failure.text).await;
+            Err(failure)
+        }
+    };
     let mut known = slot.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     match connection {
         Ok(connection) => {
@@ -145,12 +152,14 @@ async fn keep(
     tracing::info!(
         server = slot.name, revision = %peer.revision, pid = connection.pid(), "MCP server is up"
     );
-    KINDS.into_iter().for_each(|kind| slot.mark_stale(kind));
+    slot.begin_anew();
     slot.state.send_replace(State::Up { connection: connection.clone(), since });
     slot.duties.notify_one();
+    slot.wishing.notify_one();
     ask_health_path(slot);
-    let duties = tokio::spawn(attend::run(slot.clone(), connection.clone()));
-    let questions = Arc::new(Semaphore::new(MAX_QUESTIONS));
+    let fetching = tokio::spawn(attend::run(slot.clone(), connection.clone()));
+    let telling = tokio::spawn(tell_wishes(slot.clone(), connection.clone()));
+    let mut heard = Heard::default();
     let mut probe = tokio::time::interval(PROBE_EVERY);
     probe.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     probe.reset();
@@ -161,9 +170,10 @@ async fn keep(
                 drain(&connection).await;
                 break None;
             }
-            Some(news) = news.recv() => hear(slot, &connection, news, &questions),
+            Some(news) = news.recv() => heard.hear(slot, &connection, news),
+            () = heard.gathered() => heard.tell(slot),
             _ = probe.tick() => {
-                if slot.is_private() && slot.idle_for() > idle && connection.running() == 0 {
+                if slot.is_unused(idle) && connection.running() == 0 {
                     connection.close("nobody uses it").await;
                     break None;
                 }
@@ -174,7 +184,8 @@ async fn keep(
             }
         }
     };
-    duties.abort();
+    fetching.abort();
+    telling.abort();
     slot.hears.send_replace(false);
     if ended.is_some() {
         // The child, or the session, may still be there.
@@ -203,54 +214,6 @@ async fn drain(connection: &Arc<Connection>) {
     connection.close("the server is no longer configured like this").await;
 }
 
-fn hear(slot: &Arc<Slot>, connection: &Arc<Connection>, news: News, questions: &Arc<Semaphore>) {
-    let stale = |kinds: &[Kind]| {
-        kinds.iter().for_each(|kind| slot.mark_told(*kind));
-        slot.duties.notify_one();
-    };
-    match news {
-        News::ToolsChanged => stale(&[Kind::Tools]),
-        News::PromptsChanged => stale(&[Kind::Prompts]),
-        News::ResourcesChanged => stale(&[Kind::Resources, Kind::Templates]),
-        News::ResourceUpdated(params) => {
-            if let Some(uri) = edit::text(&params, &["uri"]) {
-                let _nobody = slot.changes.send(Change::of(slot, Changed::Updated { uri, params }));
-            }
-        }
-        News::Log(params) => {
-            if let Some(session) = slot.session() {
-                session.tell_log(&params);
-            }
-        }
-        News::Request(request) => {
-            if let Some(outcome) = roots::answer(&slot.server(), &request) {
-                return connection.respond_later(request.id, outcome);
-            }
-            let Some(session) = slot.session() else {
-                return connection.refuse_question(request.id, &request.method);
-            };
-            let Ok(place) = questions.clone().try_acquire_owned() else {
-                let error = RpcError::new(INTERNAL_ERROR, "too much is asked at once");
-                return connection.respond_later(request.id, Err(error));
-            };
-            let connection = connection.clone();
-            tokio::spawn(async move {
-                let (method, params) = (&request.method, request.params.as_ref());
-                let asked = session.ask(method, params, Some(&connection), None).await;
-                let outcome = match asked {
-                    Some((_, answered)) => answered.await.ok(),
-                    None => None,
-                };
-                let outcome = outcome.unwrap_or_else(|| {
-                    Err(RpcError::new(METHOD_NOT_FOUND, "the client is not there to be asked"))
-                });
-                connection.respond_later(request.id, outcome);
-                drop(place);
-            });
-        }
-    }
-}
-
 /// A connection that does not answer is closed, and so made anew.
 async fn ask_whether_it_lives(slot: Arc<Slot>, connection: Arc<Connection>) {
     let modern = connection.is_modern();
@@ -269,6 +232,8 @@ async fn ask_whether_it_lives(slot: Arc<Slot>, connection: Arc<Connection>) {
             slot.health.ping_us.store(micros.max(1), Ordering::Relaxed);
         }
         Ok(Err(failure)) => connection.close(&failure.text).await,
+        // It may have become busy meanwhile, and calls have limits of their own.
+        Err(_) if connection.running() > 0 => {}
         Err(_) => connection.close("the server did not answer a ping").await,
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ask::{Ask, Asker, Out};
-use super::session::Session;
+use super::session::{MAX_SUBSCRIPTIONS, Session};
 use super::{changes, discover, lists, relay, resolve};
 use crate::conversation::Json;
 use crate::mcp::Mcp;
@@ -67,7 +67,11 @@ async fn answer_in(mcp: &Arc<Mcp>, ask: &Ask, view: &View) -> Outcome {
             let uri = resolve::uri(&params)?;
             let target = resolve::resources(asker, view, &params).await?;
             let target = target.into_iter().next().ok_or_else(|| resolve::no_resource(&uri))?;
-            session.subscribe(uri, &target.slot, target.own);
+            target.slot.want();
+            if !session.subscribe(uri, &target.slot, target.own) {
+                let text = format!("This session hears of {MAX_SUBSCRIPTIONS} resources already.");
+                return Err(RpcError::new(INVALID_PARAMS, text));
+            }
             // What changes from the answer on is to be heard of.
             let _late = tokio::time::timeout(TELLING, target.slot.tells_wishes()).await;
             Ok(empty())

@@ -1,11 +1,13 @@
 //! What a server asks on the way: of the gateway, where its entry says so, else of the client who caused it, and never of
 //! another. A client that cannot answer is not asked.
 
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::ask::{Asker, Out, Outbox};
 use super::session::Session;
@@ -16,10 +18,51 @@ use crate::mcp::connection::Connection;
 use crate::mcp::{Mcp, roots};
 use crate::wire::mcp::edit;
 use crate::wire::mcp::error::{INTERNAL_ERROR, METHOD_NOT_FOUND, RpcError};
-use crate::wire::mcp::message::{Id, Outcome, Request, notification};
+use crate::wire::mcp::message::{Id, Notification, Outcome, Request, notification};
 
 /// How long a person may think.
 pub(super) const PATIENCE: Duration = Duration::from_secs(600);
+/// Questions that a server may have open in one call.
+const MAX_OPEN: usize = 64;
+/// What it may ask in one call at all.
+const MAX: usize = 1000;
+
+/// What a server asked in one call. Dropped, what is this call's own is asked no more.
+#[derive(Default)]
+pub(super) struct Questions {
+    pub(super) open: JoinSet<()>,
+    /// By the server's ids.
+    by_id: HashMap<Id, AbortHandle>,
+    count: usize,
+}
+
+impl Questions {
+    /// Whether it may ask one more, which is counted.
+    pub(super) fn admit(&mut self) -> bool {
+        self.count += 1;
+        self.count <= MAX && self.open.len() < MAX_OPEN
+    }
+
+    /// Begins one that ends with the call.
+    pub(super) fn begin(&mut self, id: Id, answering: impl Future<Output = ()> + Send + 'static) {
+        let handle = self.open.spawn(answering);
+        self.by_id.insert(id, handle);
+    }
+
+    /// One has begun that may be another call's, and outlives this one.
+    pub(super) fn note(&mut self, id: Id, handle: AbortHandle) {
+        self.by_id.insert(id, handle);
+    }
+
+    /// The server does not want an answer any more.
+    pub(super) fn cancel(&mut self, it: &Notification) {
+        let id = it.params.as_ref().and_then(|params| edit::get(params, &["requestId"]));
+        let id = id.and_then(|id| Id::of_json(id.get()));
+        if let Some(asking) = id.and_then(|id| self.by_id.remove(&id)) {
+            asking.abort();
+        }
+    }
+}
 
 /// Answers `sampling/createMessage` with the gateway's own models. `model`: a name of the configuration; `key`: within whose
 /// limits; `params`: those of the request. Gives its result.
@@ -42,7 +85,7 @@ pub(super) fn by_gateway(
         return Some(Box::pin(async { outcome }));
     }
     let model = server.sampling_model.as_ref()?;
-    if request.method != "sampling/createMessage" || can(asker, "sampling") {
+    if request.method != "sampling/createMessage" || can(&asker.capabilities, "sampling") {
         return None;
     }
     let sampler = mcp.sampler()?;
@@ -50,18 +93,18 @@ pub(super) fn by_gateway(
     Some(sampler.sample(model, asker.key.clone(), params))
 }
 
-/// Whether the client said that it can answer.
+/// Whether a client with these capabilities said that it can answer.
 ///
 /// # Errors
 /// What the server is told otherwise.
-pub(super) fn may_be_asked(asker: &Asker, request: &Request) -> Result<(), RpcError> {
+pub(in crate::mcp) fn may_be_asked(capabilities: &Json, request: &Request) -> Result<(), RpcError> {
     let capability = match request.method.as_str() {
         "sampling/createMessage" => "sampling",
         "elicitation/create" => "elicitation",
         "roots/list" => "roots",
         _ => return Ok(()),
     };
-    if can(asker, capability) {
+    if can(capabilities, capability) {
         return Ok(());
     }
     let text = format!(
@@ -71,13 +114,13 @@ pub(super) fn may_be_asked(asker: &Asker, request: &Request) -> Result<(), RpcEr
     Err(RpcError::new(METHOD_NOT_FOUND, text))
 }
 
-fn can(asker: &Asker, capability: &str) -> bool {
-    edit::get(&asker.capabilities, &[capability]).is_some()
+fn can(capabilities: &Json, capability: &str) -> bool {
+    edit::get(capabilities, &[capability]).is_some()
 }
 
 /// Asks a client with a session, on the stream of the request that caused it. `of`: the connection of the server that asks,
 /// where that can hear of progress.
-pub(super) async fn ask(
+pub(in crate::mcp) async fn ask(
     session: &Arc<Session>,
     request: &Request,
     of: Option<&Arc<Connection>>,
@@ -89,7 +132,7 @@ pub(super) async fn ask(
 }
 
 /// The answer to a question, where it could be asked.
-pub(super) async fn answered(asking: Option<Asking>) -> Outcome {
+pub(in crate::mcp) async fn answered(asking: Option<Asking>) -> Outcome {
     let Some(mut asking) = asking else { return Err(gone()) };
     match tokio::time::timeout(PATIENCE, &mut asking.answered).await {
         Ok(Ok(outcome)) => {
@@ -106,7 +149,7 @@ fn gone() -> RpcError {
 }
 
 /// A question that is open. Dropped, it tells the client that nobody waits any more.
-pub(super) struct Asking {
+pub(in crate::mcp) struct Asking {
     session: Arc<Session>,
     id: Id,
     outbox: Outbox,

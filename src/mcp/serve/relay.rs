@@ -2,14 +2,15 @@
 //! client as it comes; what the server asks is asked of the client who caused it. A call is made again only where it surely
 //! was not processed, or does no harm twice.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::task::JoinSet;
 
 use super::ask::{Asker, Out, Outbox};
 use super::parked::{Binding, Parked, Question};
@@ -25,10 +26,10 @@ use crate::mcp::transport::{Failure, FailureKind};
 use crate::mcp::view::Seen;
 use crate::wire::mcp::edit;
 use crate::wire::mcp::error::{
-    INTERNAL_ERROR, INVALID_PARAMS, RESOURCE_NOT_FOUND, RpcError, SERVER_TIMEOUT,
+    INTERNAL_ERROR, INVALID_PARAMS, RESOURCE_NOT_FOUND, RpcError, SERVER_BUSY, SERVER_TIMEOUT,
     SERVER_UNAVAILABLE,
 };
-use crate::wire::mcp::message::{Notification, Outcome, Request, notification};
+use crate::wire::mcp::message::{Id, Notification, Outcome, Request, notification};
 use crate::wire::mcp::revision::META_LOG_LEVEL;
 
 /// How often a call is made that was not processed.
@@ -37,9 +38,10 @@ const MAX_TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often a server may ask for more input in one call.
 const MAX_ROUNDS: u32 = 10;
-/// Questions that a server may have open in one call.
+/// What a server without sessions may ask in one answer.
 const MAX_QUESTIONS: usize = 64;
-/// A call that goes on being told of lasts this many times its timeout at most.
+/// A call that goes on being told of lasts this many times its timeout at most, beside the time that a client takes to
+/// answer.
 const LONGEST: u32 = 12;
 
 /// The least severe log messages that a session gets of a server of the newest era while it has set no level.
@@ -135,13 +137,12 @@ impl Call<'_> {
             state.and_then(|state| self.mcp.parked.take(&state, &self.target.binding(self.asker)));
         let (mut room, mut going) = match parked {
             Some(Parked::Asked { exchange, question, room }) => {
-                let answers: Option<Map<String, Value>> = edit::read(&params, &["inputResponses"]);
-                let answer = answers.and_then(|mut answers| answers.remove(QUESTION));
-                let Some(answer) = answer else {
+                let Some(answer) = edit::get(&params, &["inputResponses", QUESTION]) else {
                     return Ok(self.park(exchange, question.request, room));
                 };
+                let answer = Ok(Json::of_raw(answer));
                 exchange.park(false);
-                exchange.connection().respond_later(question.request.id, Ok(Json::from(answer)));
+                exchange.connection().respond_later(question.request.id, answer);
                 (room, Some(exchange))
             }
             Some(Parked::Partly { answers, state }) => {
@@ -190,8 +191,16 @@ impl Call<'_> {
         failure.is_unprocessed() || (self.target.is_safe && was_lost)
     }
 
-    async fn enter(&self) -> Result<Option<OwnedSemaphorePermit>, Failure> {
-        if self.target.method == "tools/call" { self.target.slot.enter().await } else { Ok(None) }
+    async fn enter(&self) -> Result<Option<OwnedSemaphorePermit>, Trouble> {
+        if self.target.method != "tools/call" {
+            return Ok(None);
+        }
+        let name = self.target.server.display_name();
+        self.target.slot.enter().await.map_err(|failure| {
+            let text = format!("The MCP server `{name}` is busy: {}", failure.text);
+            let data = json!({ "server": name, "reason": failure.text });
+            Trouble::Server(RpcError::new(SERVER_BUSY, text).with_data(data))
+        })
     }
 
     /// Sends the request. The outer error is final, the inner one may be tried again.
@@ -236,7 +245,9 @@ impl Call<'_> {
         let asker = self.asker;
         let level = edit::text(params, &["_meta", META_LOG_LEVEL]);
         if !connection.is_modern() {
-            if let Some(level) = level.filter(|_| asker.revision.is_modern()) {
+            let in_session = || asker.session.as_ref().and_then(|session| session.log_level());
+            // The connection may be younger than the session's wish.
+            if let Some(level) = level.filter(|_| asker.revision.is_modern()).or_else(in_session) {
                 self.target.slot.want_log_level(&level);
             }
             return match asker.revision.is_modern() {
@@ -261,35 +272,46 @@ impl Call<'_> {
     /// Sees a request through until it is answered, or the client has to be asked by an answer.
     async fn follow(&self, mut exchange: Exchange) -> Result<Step, Failure> {
         let silence = self.target.server.timeout;
-        let longest = Instant::now() + silence.saturating_mul(LONGEST);
+        let mut left = silence.saturating_mul(LONGEST);
         let mut asked = Instant::now();
-        let mut questions = JoinSet::new();
+        let mut questions = questions::Questions::default();
         loop {
+            let began = Instant::now();
             // While the client is asked, the server has reason to be silent.
-            let patience = match questions.is_empty() {
-                true => silence.min(longest.saturating_duration_since(Instant::now())),
-                false => questions::PATIENCE,
-            };
+            let is_asking = !questions.open.is_empty();
+            let patience = if is_asking { questions::PATIENCE } else { silence.min(left) };
             let next = tokio::select! {
                 next = tokio::time::timeout(patience, exchange.next()) => next,
-                Some(_) = questions.join_next(), if !questions.is_empty() => continue,
+                Some(_) = questions.open.join_next(), if is_asking => continue,
                 () = self.outbox.closed() => {
                     return Err(Failure::new(FailureKind::Closed, "the client is gone"));
                 }
             };
+            if !is_asking {
+                left = left.saturating_sub(began.elapsed());
+            }
             if exchange.connection().has_open_questions() {
                 asked = Instant::now();
             }
             let Ok(event) = next else {
-                if asked.elapsed() < silence && Instant::now() < longest {
+                if asked.elapsed() < silence && !left.is_zero() {
                     continue;
                 }
                 let text = format!("no answer within {} s", patience.as_secs_f64());
                 return Err(Failure::new(FailureKind::Timeout, text));
             };
             match event {
-                Event::Notification(notification) => self.pass_on(notification).await,
-                Event::Request { request, .. } if questions.len() >= MAX_QUESTIONS => {
+                Event::Notification(it) if it.method == "notifications/cancelled" => {
+                    questions.cancel(&it);
+                }
+                Event::Notification(notification) => {
+                    let passed = self.pass_on(notification);
+                    if tokio::time::timeout(questions::PATIENCE, passed).await.is_err() {
+                        let text = "the client does not read what it is sent";
+                        return Err(Failure::new(FailureKind::Closed, text));
+                    }
+                }
+                Event::Request { request, .. } if !questions.admit() => {
                     let error = RpcError::new(INTERNAL_ERROR, "Too much is asked at once.");
                     exchange.connection().respond_later(request.id, Err(error));
                 }
@@ -297,35 +319,42 @@ impl Call<'_> {
                     let connection = exchange.connection().clone();
                     let server = &self.target.server;
                     let own = questions::by_gateway(self.mcp, self.asker, server, &request);
+                    let capabilities = &self.asker.capabilities;
                     if let Some(answer) = own {
-                        questions.spawn(async move {
+                        questions.begin(request.id.clone(), async move {
                             let outcome = answer.await;
                             connection.respond_later(request.id, outcome);
                         });
-                    } else if let Err(error) = questions::may_be_asked(self.asker, &request) {
+                    } else if let Err(error) = questions::may_be_asked(capabilities, &request) {
                         connection.respond_later(request.id, Err(error));
                     } else if let Some(session) = self.asker.session.clone() {
                         // Another of the client's calls may be the one that waits for it; then it outlives this one.
                         let open = (!is_its_own).then(|| exchange.ask_for_another());
                         let of = Some(&connection);
                         let asking = questions::ask(&session, &request, of, self.outbox).await;
+                        let id = request.id.clone();
                         let answering = async move {
                             let outcome = questions::answered(asking).await;
                             connection.respond_later(request.id, outcome);
                             drop(open);
                         };
                         match is_its_own {
-                            true => _ = questions.spawn(answering),
-                            false => _ = self.mcp.handle().spawn(answering),
+                            true => questions.begin(id, answering),
+                            false => {
+                                let asking = self.mcp.handle().spawn(answering);
+                                questions.note(id, asking.abort_handle());
+                            }
                         }
                     } else {
+                        // What the gateway answers itself is answered all the same.
+                        questions.open.detach_all();
                         return Ok(Step::Asked(exchange, request));
                     }
                 }
                 Event::Answer(outcome) => return Ok(Step::Answered(outcome)),
                 Event::Lost(failure) => {
                     if failure.kind == FailureKind::SessionExpired {
-                        exchange.connection().close(&failure.text).await;
+                        exchange.connection().expire(failure.text.clone());
                     }
                     return Err(failure);
                 }
@@ -363,32 +392,35 @@ impl Call<'_> {
         room: Option<OwnedSemaphorePermit>,
     ) -> Json {
         exchange.park(true);
-        let mut asked = Map::from_iter([("method".to_owned(), Value::from(&*request.method))]);
-        asked
-            .extend(request.params.as_ref().map(|params| ("params".to_owned(), params.to_value())));
-        let parked = Parked::Asked { exchange, question: Question { request }, room };
+        let Request { id, method, params } = request;
+        let asked = Asked { method: &method, params: params.as_ref() };
+        let asked = Json::of(&BTreeMap::from([(QUESTION, asked)]));
+        let question = Question { request: Request { id, method, params } };
+        let parked = Parked::Asked { exchange, question, room };
         let state = self.mcp.parked.keep(self.target.binding(self.asker), parked);
-        Json::of(&json!({
-            "resultType": "input_required",
-            "inputRequests": { QUESTION: asked },
-            "requestState": state,
-        }))
+        let result = Json::of(&json!({
+            "resultType": "input_required", "inputRequests": {}, "requestState": state,
+        }));
+        edit::set(&result, &["inputRequests"], asked.as_str())
     }
 
     /// A server of the newest era wants more input: from the gateway, from the client by asking it, or from the client by
     /// the answer.
     async fn input(&self, params: &Json, result: Json) -> Result<Input, Trouble> {
-        let wanted: Map<String, Value> =
+        let wanted: BTreeMap<String, Json> =
             edit::read(&result, &["inputRequests"]).unwrap_or_default();
         let state = edit::text(&result, &["requestState"]);
-        let mut answers = Map::new();
-        let mut left = Map::new();
+        let mut answers = BTreeMap::new();
+        let mut left = BTreeMap::new();
+        if wanted.len() > MAX_QUESTIONS {
+            let text = "The server asks too much in one call.";
+            return Err(Trouble::Server(RpcError::new(INVALID_PARAMS, text)));
+        }
         for (key, question) in wanted {
-            let method = question.get("method").and_then(Value::as_str).unwrap_or_default();
             let request = Request {
-                id: crate::wire::mcp::message::Id::text(&key),
-                method: method.to_owned(),
-                params: question.get("params").cloned().map(Json::from),
+                id: Id::text(&key),
+                method: edit::text(&question, &["method"]).unwrap_or_default(),
+                params: edit::get(&question, &["params"]).map(Json::of_raw),
             };
             let server = &self.target.server;
             let outcome = match (
@@ -397,7 +429,8 @@ impl Call<'_> {
             ) {
                 (Some(answer), _) => answer.await,
                 (None, Some(session)) => {
-                    questions::may_be_asked(self.asker, &request).map_err(Trouble::Server)?;
+                    questions::may_be_asked(&self.asker.capabilities, &request)
+                        .map_err(Trouble::Server)?;
                     let asking = questions::ask(session, &request, None, self.outbox).await;
                     questions::answered(asking).await
                 }
@@ -406,7 +439,7 @@ impl Call<'_> {
                     continue;
                 }
             };
-            answers.insert(key, outcome.map_err(Trouble::Server)?.to_value());
+            answers.insert(key, outcome.map_err(Trouble::Server)?);
         }
         if left.is_empty() && (!answers.is_empty() || self.asker.session.is_some()) {
             return Ok(Input::Again(merged(params, answers, state)));
@@ -424,6 +457,14 @@ impl Call<'_> {
 /// The key of the only question that a parked call asks.
 const QUESTION: &str = "1";
 
+/// A question as it stands in `inputRequests`.
+#[derive(Serialize)]
+struct Asked<'a> {
+    method: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    params: Option<&'a Json>,
+}
+
 enum Input {
     /// The call, to be made again with the answers.
     Again(Json),
@@ -436,8 +477,9 @@ fn wants_input(result: &Json) -> bool {
 }
 
 /// The params with answers added, and the server's own state.
-fn merged(params: &Json, answers: Map<String, Value>, state: Option<String>) -> Json {
-    let mut all: Map<String, Value> = edit::read(params, &["inputResponses"]).unwrap_or_default();
+fn merged(params: &Json, answers: BTreeMap<String, Json>, state: Option<String>) -> Json {
+    let mut all: BTreeMap<String, Json> =
+        edit::read(params, &["inputResponses"]).unwrap_or_default();
     all.extend(answers);
     let params = edit::set(params, &["inputResponses"], Json::of(&all).as_str());
     match state {

@@ -10,7 +10,7 @@ use super::ask::Asker;
 use super::dispatch::not_found_code;
 use super::lists::{behind_alias, offered, offered_by};
 use super::relay::Target;
-use crate::config::snapshot::McpServer;
+use crate::config::snapshot::{McpServer, Pin};
 use crate::conversation::Json;
 use crate::ground::names;
 use crate::mcp::offers::Offer;
@@ -47,13 +47,18 @@ pub(super) async fn tool(asker: &Asker, view: &View, params: &Json) -> Result<Ta
             None => return Err(unknown("tool", &name)),
         },
     };
-    let arguments = edit::get(params, &["arguments"]).map(Json::of_raw);
-    let arguments = arguments.unwrap_or_else(Json::empty_object);
-    refuse_params(&seen.server, &offer.own, &arguments)?;
     let flag = |hint: &str| edit::read::<bool>(&offer.definition, &["annotations", hint]);
     let is_safe = flag("readOnlyHint") == Some(true) || flag("idempotentHint") == Some(true);
     let schema = edit::get(&offer.definition, &["inputSchema"]).map(Json::of_raw);
     let marked = schema.and_then(|schema| ParamHeaders::of(&schema).ok()).unwrap_or_default();
+    // They may be long: looked at only where something hangs on them.
+    let allowed = seen.server.allowed_params.get(&offer.own);
+    let is_read = allowed.is_some() || !marked.is_empty();
+    let arguments = edit::get(params, &["arguments"]).filter(|_| is_read).map(Json::of_raw);
+    let arguments = arguments.unwrap_or_else(Json::empty_object);
+    if let Some(allowed) = allowed {
+        refuse_params(allowed, &arguments)?;
+    }
     if asker.revision.is_modern() {
         let sent = |name: &str| -> Vec<&[u8]> {
             asker.headers.get_all(name).iter().map(HeaderValue::as_bytes).collect()
@@ -63,7 +68,10 @@ pub(super) async fn tool(asker: &Asker, view: &View, params: &Json) -> Result<Ta
         }
     }
     let headers = param_headers(&marked, &arguments);
-    let params = edit::set(params, &["name"], Json::of(&offer.own).as_str());
+    let params = match offer.own == name {
+        true => params.clone(),
+        false => edit::set(params, &["name"], Json::of(&offer.own).as_str()),
+    };
     let params = translated_task(asker, params);
     Ok(Target {
         slot: seen.slot,
@@ -189,6 +197,16 @@ async fn find(
 ) -> Result<Option<(Seen, Offer)>, RpcError> {
     let may_have = |seen: &&Seen| view.is_plain || name.starts_with(&seen.server.prefix);
     let Some(seen) = view.seen.iter().find(may_have) else { return Ok(None) };
+    // A name that was known is good enough: what is not there any more, the server refuses. But for what has to be as it was
+    // pinned, which the latest list says.
+    let known = seen.slot.known_listing(kind).filter(|_| seen.server.pin != Pin::Enforce);
+    let lock = &asker.snapshot.mcp.lock;
+    let known = known
+        .map(|known| seen.slot.offers.of(kind, &known, &seen.server, lock, view.is_plain))
+        .and_then(|offers| offers.find(name).cloned());
+    if let Some(offer) = known {
+        return Ok(Some((seen.clone(), offer)));
+    }
     let offered = offered_by(asker, seen, kind, view.is_plain).await;
     if let Some(offer) = offered.offers.find(name) {
         return Ok(Some((seen.clone(), offer.clone())));
@@ -213,13 +231,12 @@ async fn find(
 fn hides_nothing(server: &McpServer) -> bool {
     server.allowed_tools.is_none()
         && server.disallowed_tools.is_empty()
-        && server.pin != crate::config::snapshot::Pin::Enforce
+        && server.pin != Pin::Enforce
         && server.tool_names.is_empty()
 }
 
 /// `allowed_params` of the server's entry.
-fn refuse_params(server: &McpServer, tool: &str, arguments: &Json) -> Result<(), RpcError> {
-    let Some(allowed) = server.allowed_params.get(tool) else { return Ok(()) };
+fn refuse_params(allowed: &[String], arguments: &Json) -> Result<(), RpcError> {
     let given: serde_json::Map<String, serde_json::Value> = arguments.read().unwrap_or_default();
     match given.keys().find(|name| !allowed.contains(name)) {
         None => Ok(()),
@@ -246,7 +263,7 @@ fn param_headers(marked: &ParamHeaders, arguments: &Json) -> HeaderMap {
 
 /// Tasks of 2025-11-25 are experimental and bound to one session with the server; the call is made at once instead.
 fn translated_task(asker: &Asker, params: Json) -> Json {
-    if asker.scope.single.is_some() { params } else { edit::remove(&params, &["task"]) }
+    if asker.scope.single.is_some() { params } else { edit::without(params, &["task"]) }
 }
 
 fn required(params: &Json, path: &[&str], shown: &str) -> Result<String, RpcError> {

@@ -14,9 +14,11 @@ use crate::mcp::connection::Connection;
 use crate::mcp::pool::SlotKey;
 use crate::mcp::pool::slot::{Slot, severity};
 use crate::wire::mcp::edit;
-use crate::wire::mcp::message::{Id, Outcome, notification, request};
+use crate::wire::mcp::message::{Id, Notification, Outcome, notification, request};
 use crate::wire::mcp::revision::Revision;
 
+/// Resources that one client may hear of.
+pub const MAX_SUBSCRIPTIONS: usize = 1024;
 /// Questions that a client may have open.
 const MAX_QUESTIONS: usize = 256;
 
@@ -89,6 +91,8 @@ impl Session {
         of: Option<&Arc<Connection>>,
         via: Option<&Outbox>,
     ) -> Option<(Id, oneshot::Receiver<Outcome>)> {
+        // Waited for first: given up meanwhile, nothing is left behind.
+        let room = via.unwrap_or(&self.common).reserve().await.ok()?;
         let (answer, answered) = oneshot::channel();
         let token = params.and_then(|params| edit::get(params, &TOKEN)).map(Json::of_raw);
         let progress = of
@@ -107,12 +111,7 @@ impl Session {
         };
         let own =
             params.filter(|_| has_token).map(|params| edit::set(params, &TOKEN, id.as_json()));
-        let message = Out::Message(request(&id, method, own.as_ref().or(params)));
-        let sent = via.unwrap_or(&self.common).send(message).await;
-        if sent.is_err() {
-            self.forget(&id);
-            return None;
-        }
+        room.send(Out::Message(request(&id, method, own.as_ref().or(params))));
         Some((id, answered))
     }
 
@@ -142,12 +141,44 @@ impl Session {
         self.state().log_level = Some(level);
     }
 
-    /// The client wants to hear of a resource of a server, whose own name for it is `own`.
-    pub fn subscribe(&self, uri: String, slot: &Arc<Slot>, own: String) {
+    /// The client wants to hear of a resource of a server, whose own name for it is `own`; `false` where it hears of as many
+    /// as it may.
+    pub fn subscribe(&self, uri: String, slot: &Arc<Slot>, own: String) -> bool {
+        let before = {
+            let mut state = self.state();
+            let subscriptions = &mut state.subscriptions;
+            if subscriptions.len() >= MAX_SUBSCRIPTIONS && !subscriptions.contains_key(&uri) {
+                return false;
+            }
+            subscriptions.insert(uri, (slot.clone(), own.clone()))
+        };
         slot.subscribe(&own);
-        let before = self.state().subscriptions.insert(uri, (slot.clone(), own));
         if let Some((slot, own)) = before {
             slot.unsubscribe(&own);
+        }
+        true
+    }
+
+    /// Whether the entry of a server that the client subscribed at has changed.
+    pub fn has_lost_slots(&self) -> bool {
+        self.state().subscriptions.values().any(|(slot, _)| slot.is_retired())
+    }
+
+    /// Subscribes anew where the server's entry changed. `now`: the slot that takes the place of one.
+    pub fn follow_slots(&self, now: impl Fn(&Slot) -> Option<Arc<Slot>>) {
+        let gone: Vec<(String, Arc<Slot>, String)> = {
+            let state = self.state();
+            let all = state.subscriptions.iter();
+            let gone = all.filter(|(_, (slot, _))| slot.is_retired());
+            gone.map(|(uri, (slot, own))| (uri.clone(), slot.clone(), own.clone())).collect()
+        };
+        for (uri, slot, own) in gone {
+            match now(&slot) {
+                Some(slot) => {
+                    self.subscribe(uri, &slot, own);
+                }
+                None => self.unsubscribe(&uri),
+            }
         }
     }
 
@@ -166,13 +197,20 @@ impl Session {
         named.map(|(uri, _)| uri.clone()).collect()
     }
 
-    /// A log message that no request caused: for the common stream, if the client wants it.
-    pub fn tell_log(&self, params: &Json) {
-        let level = edit::text(params, &["level"]).unwrap_or_default();
-        if self.log_level().is_some_and(|wanted| severity(&level) < severity(&wanted)) {
+    /// Something that no request caused: for the common stream, if the client wants it.
+    pub fn tell(&self, it: &Notification) {
+        if it.method == "notifications/message" {
+            let level = it.params.as_ref().and_then(|params| edit::text(params, &["level"]));
+            let level = severity(&level.unwrap_or_default());
+            if self.log_level().is_some_and(|wanted| level < severity(&wanted)) {
+                return;
+            }
+        }
+        // The ids of a server's requests are none of the client's.
+        if it.method == "notifications/cancelled" {
             return;
         }
-        let text = notification("notifications/message", Some(params));
+        let text = notification(&it.method, it.params.as_ref());
         let _full = self.common.try_send(Out::Message(text));
     }
 

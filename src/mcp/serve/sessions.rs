@@ -116,6 +116,20 @@ impl Sessions {
         removed.is_some()
     }
 
+    /// Ends a session whose key is no more, on whichever transport.
+    pub fn revoke(&self, id: &str) {
+        let (line, older) = {
+            let mut state = self.state();
+            (state.lines.remove(id), state.older.remove(id))
+        };
+        if let Some(line) = line {
+            line.end();
+        }
+        if let Some(older) = older {
+            older.end();
+        }
+    }
+
     /// Ends the sessions that were silent for so long.
     pub fn sweep(&self, idle: Duration, now: Instant) {
         let lines: Vec<Arc<Line>> = self.state().lines.values().cloned().collect();

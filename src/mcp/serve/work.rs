@@ -128,6 +128,7 @@ pub(super) fn notify(
     let hearing = (behind.notified)(mcp.clone(), asker, notification);
     mcp.handle().spawn(async move {
         tokio::select! {
+            biased;
             () = ended.cancelled() => {}
             () = hearing => {}
         }

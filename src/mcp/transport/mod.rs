@@ -6,6 +6,8 @@ mod answer;
 mod client;
 mod events;
 pub mod http;
+#[cfg(test)]
+pub(crate) mod memory;
 mod pieces;
 pub mod sse;
 pub mod stdio;
@@ -37,6 +39,8 @@ pub enum Transport {
     Stdio(stdio::Child),
     Sse(sse::Stream),
     Http(http::Endpoint),
+    #[cfg(test)]
+    Memory(memory::Pipe),
 }
 
 /// One message on its way to a server.
@@ -126,6 +130,10 @@ impl Transport {
         headers: HeaderMap,
         incoming: mpsc::Sender<Incoming>,
     ) -> Result<Self, Failure> {
+        #[cfg(test)]
+        if let Some(called) = memory::call(&server.name, incoming.clone()) {
+            return called.map(Self::Memory);
+        }
         match &server.transport {
             McpTransport::Stdio(command) => {
                 stdio::Child::start(server, command, incoming).map(Self::Stdio)
@@ -149,6 +157,8 @@ impl Transport {
             Self::Stdio(child) => child.send(message).await,
             Self::Sse(stream) => stream.send(message).await,
             Self::Http(endpoint) => endpoint.send(message).await,
+            #[cfg(test)]
+            Self::Memory(pipe) => pipe.send(message).await,
         }
     }
 
@@ -159,6 +169,8 @@ impl Transport {
             Self::Stdio(_) => {}
             Self::Sse(stream) => stream.agreed(revision),
             Self::Http(endpoint) => endpoint.agreed(revision),
+            #[cfg(test)]
+            Self::Memory(_) => {}
         }
     }
 
@@ -169,6 +181,8 @@ impl Transport {
             Self::Stdio(_) => {}
             Self::Sse(stream) => stream.abandon(request),
             Self::Http(endpoint) => endpoint.abandon(request),
+            #[cfg(test)]
+            Self::Memory(_) => {}
         }
     }
 
@@ -176,6 +190,8 @@ impl Transport {
         match self {
             Self::Stdio(child) => child.pid(),
             Self::Sse(_) | Self::Http(_) => None,
+            #[cfg(test)]
+            Self::Memory(_) => None,
         }
     }
 
@@ -186,6 +202,8 @@ impl Transport {
             Self::Stdio(child) => child.close().await,
             Self::Sse(stream) => stream.close(),
             Self::Http(endpoint) => endpoint.close().await,
+            #[cfg(test)]
+            Self::Memory(pipe) => pipe.close(),
         }
     }
 }

@@ -30,13 +30,20 @@ pub fn set(object: &Json, path: &[&str], value: &str) -> Json {
 
 /// The object without the member at `path`.
 pub fn remove(object: &Json, path: &[&str]) -> Json {
-    let Some((last, before)) = path.split_last() else { return change(object, path, None) };
+    if has(object, path) { change(object, path, None) } else { object.clone() }
+}
+
+/// The same, for one that is given away: where there is no such member, nothing is copied.
+pub fn without(object: Json, path: &[&str]) -> Json {
+    if has(&object, path) { change(&object, path, None) } else { object }
+}
+
+/// Whether there is a member at a path, and be it null.
+pub fn has(object: &Json, path: &[&str]) -> bool {
+    let Some((last, before)) = path.split_last() else { return false };
     let parent = before.iter().try_fold(object.as_raw(), |at, name| Fields::of(at)?.take(name));
-    // A member that is null is there, too.
-    let is_there = parent
-        .and_then(Fields::of)
-        .is_some_and(|fields| fields.iter().any(|(name, _)| name == *last));
-    if is_there { change(object, path, None) } else { object.clone() }
+    let fields = parent.and_then(Fields::of);
+    fields.is_some_and(|fields| fields.iter().any(|(name, _)| name == *last))
 }
 
 fn change(object: &Json, path: &[&str], value: Option<&str>) -> Json {
@@ -90,6 +97,8 @@ fn changed(text: &str, path: &[&str], value: Option<&str>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn json(text: &str) -> Json {
@@ -131,5 +140,75 @@ mod tests {
         assert_eq!(text(&object, &["a", "b"]).as_deref(), Some("c"));
         assert!(get(&object, &["n"]).is_none());
         assert!(get(&object, &["a", "b", "c"]).is_none());
+    }
+    /// An object with odd spaces, names that repeat, escapes and numbers that no type holds.
+    fn objects() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            Just("1.0e2".to_owned()),
+            Just("123456789012345678901234567890".to_owned()),
+            Just(r#""\u0061\"}{,:""#.to_owned()),
+            Just("[ 1 , {\"a\":2} ]".to_owned()),
+            Just("null".to_owned()),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            let name = prop_oneof![Just("a"), Just("b"), Just("\\u0061"), Just("é"), Just("_meta")];
+            let space = prop_oneof![Just(""), Just(" "), Just("\n\t")];
+            prop::collection::vec((name, space, inner), 0..4).prop_map(|members| {
+                let members: Vec<String> = members
+                    .iter()
+                    .map(|(name, space, value)| {
+                        format!("{space}\"{name}\"{space}:{space}{value}{space}")
+                    })
+                    .collect();
+                format!("{{{}}}", members.join(","))
+            })
+        })
+        .prop_filter("an object", |text| text.starts_with('{'))
+    }
+
+    fn paths() -> impl Strategy<Value = Vec<&'static str>> {
+        prop::collection::vec(prop::sample::select(&["a", "b", "é", "_meta", "x"][..]), 1..4)
+    }
+
+    /// Every member but one, as it is spelled.
+    fn others<'j>(object: &'j Json, but: &str) -> Vec<(String, &'j str)> {
+        let fields = Fields::of(object.as_raw()).expect("an object");
+        let others = fields.iter().filter(|(name, _)| *name != but);
+        others.map(|(name, value)| (name.to_owned(), value.get())).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_set_is_there_and_all_else_is_as_it_was(
+            text in objects(), path in paths(), value in prop::sample::select(&["7", "\"x\"", "{ \"y\": 1.0 }"][..]),
+        ) {
+            let before = json(&text);
+            let after = set(&before, &path, value);
+            prop_assert_eq!(get(&after, &path).map(RawValue::get), Some(value));
+            prop_assert!(has(&after, &path));
+            prop_assert_eq!(others(&after, path[0]), others(&before, path[0]));
+            // Once is as good as twice.
+            prop_assert_eq!(set(&after, &path, value), after);
+        }
+
+        #[test]
+        fn what_was_removed_is_gone_and_all_else_is_as_it_was(text in objects(), path in paths()) {
+            let before = json(&text);
+            let after = remove(&before, &path);
+            prop_assert_eq!(without(before.clone(), &path), after.clone());
+            prop_assert_eq!(others(&after, path[0]), others(&before, path[0]));
+            if !has(&before, &path) {
+                prop_assert_eq!(after, before);
+            }
+        }
+
+        #[test]
+        fn what_was_added_can_be_taken_out_again(text in objects(), path in paths()) {
+            let before = json(&text);
+            prop_assume!(!has(&before, &path[..1]));
+            let after = remove(&set(&before, &path, "7"), &path[..1]);
+            // But for the space before the last brace, which is nobody's.
+            prop_assert_eq!(others(&after, ""), others(&before, ""));
+        }
     }
 }
