@@ -87,12 +87,13 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
     let journal = Arc::new(journal);
     let gate =
         Arc::new(Gate::new(Live::build(snapshot, None), journal.recorder(), journal.responses()));
-    let status = Arc::new(Status::new(journal.clone(), warnings));
     let reload = Arc::new(Notify::new());
     let authority = Authority::default();
     let mcp_thread = mcp::Thread::start().map_err(other)?;
     let mcp = Mcp::new(mcp_thread.handle().clone());
     mcp.reconcile(&gate.live().snapshot);
+    mcp.announce(&gate.live().snapshot);
+    let status = Arc::new(Status::new(journal.clone(), mcp.clone(), warnings));
     mcp.set_sampler(Arc::new(Models { gate: gate.clone(), upstreams: upstreams(&authority)? }));
     let door = |side| {
         let upstreams = upstreams(&authority)?;

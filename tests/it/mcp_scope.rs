@@ -97,6 +97,9 @@ async fn sees(case: &str, client: &Client<'_>, seen: &[&str]) {
     }
 }
 
+/// Key, path, header → what is seen; `None`: refused at the door.
+type Case<'c> = (&'c str, &'c str, Option<&'c str>, Option<&'c [&'c str]>);
+
 #[tokio::test]
 async fn every_key_sees_its_servers_and_no_others() {
     let mut upstreams = Vec::new();
@@ -130,8 +133,7 @@ async fn every_key_sees_its_servers_and_no_others() {
     );
     let gateway = Gateway::start(&config);
     let all = ["four", "one", "three", "two"];
-    // Key, path, header → what is seen; `None`: refused at the door.
-    let cases: &[(&str, &str, Option<&str>, Option<&[&str]>)] = &[
+    let cases: &[Case<'_>] = &[
         (MASTER, "/mcp", None, Some(&all)),
         // `two` lists its keys, and this is none of them.
         ("all", "/mcp", None, Some(&["four", "one", "three"])),

@@ -86,21 +86,23 @@ def typescript(server, sdk, view):
     return run
 
 
-async def judge(lines, asked, room, failed):
-    """The lines of one server."""
+async def judge(at, lines, asked, room, failed):
+    """The lines of one server, once it is up."""
+    lines = [(label, run) for label, run in lines if asked.only in label]
     async with room:
+        if lines:
+            await clients.ready(at)
         for label, run in lines:
-            if asked.only in label:
-                said, began = [], time.monotonic()
-                if await run(asked.checks, said.append):
-                    failed.append(label)
-                said.insert(0, f"--- {label} ({time.monotonic() - began:.1f} s)")
-                print("\n".join(said), flush=True)
+            said, began = [], time.monotonic()
+            if await run(asked.checks, said.append):
+                failed.append(label)
+            said.insert(0, f"--- {label} ({time.monotonic() - began:.1f} s)")
+            print("\n".join(said), flush=True)
 
 
 async def judge_all(servers, asked):
     room, failed = asyncio.Semaphore(AT_ONCE), []
-    await asyncio.gather(*(judge(lines, asked, room, failed) for lines in servers))
+    await asyncio.gather(*(judge(at, lines, asked, room, failed) for at, lines in servers))
     return failed
 
 
@@ -130,8 +132,12 @@ def main():
             servers[f"{server}_stdio"] = {"transport": "stdio", "command": program, "args": args}
             pairs.append((server, "stdio"))
         gateway = stack.enter_context(world.Gateway(asked.gateway, servers))
-        lines = [list(runs(gateway, *pair, folder)) for pair in pairs]
-        failed = asyncio.run(judge_all(lines, asked))
+        judged = []
+        for server, transport in pairs:
+            own = views(gateway, f"{server}_{transport}")["own"]
+            at = clients.Endpoint(server, own.url, "auto", headers=own.headers)
+            judged.append((at, list(runs(gateway, server, transport, folder))))
+        failed = asyncio.run(judge_all(judged, asked))
     for label in failed:
         print(f"FAILED {label}")
     sys.exit(1 if failed else 0)

@@ -2,16 +2,17 @@
 //! connections come and go; what it knew of the server's lists stays listed meanwhile.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use http::HeaderMap;
 use tokio::sync::{Notify, Semaphore, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::catalogue::{Kind, Listing};
+use super::list::List;
 use super::{Change, Share, SlotKey};
 use crate::config::snapshot::McpServer;
 use crate::mcp::connection::Connection;
@@ -23,8 +24,6 @@ use crate::wire::mcp::revision::Revision;
 
 /// How long the first who ask wait for a server that is just coming up; later ones do not.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long whoever asks for a list that has changed waits for the new one to come.
-const FETCHING: Duration = Duration::from_secs(1);
 /// Starts that failed one after the other, until calls no longer wait for the next.
 pub(super) const BREAKER: u32 = 4;
 /// How long a call waits for a server that is coming up.
@@ -114,16 +113,6 @@ pub struct Health {
     pub ping_us: AtomicU64,
 }
 
-#[derive(Default)]
-struct List {
-    listing: ArcSwapOption<Listing>,
-    is_stale: AtomicBool,
-    /// Since when it is being fetched: what is known may be what was before.
-    fetching: Mutex<Option<Instant>>,
-    /// Why it could not be fetched the last time.
-    failure: Mutex<Option<String>>,
-}
-
 /// A list as far as it is known.
 pub struct Listed {
     /// `None`: never fetched.
@@ -196,6 +185,11 @@ impl Slot {
         self.session.as_ref()?.upgrade()
     }
 
+    /// The server is no longer configured like this: another slot has taken over, or none.
+    pub fn is_retired(&self) -> bool {
+        self.retired.is_cancelled()
+    }
+
     /// Whose connection it is, where several clients do not share it.
     pub fn is_private(&self) -> bool {
         !matches!(self.share, Share::All { credential: 0 })
@@ -213,7 +207,8 @@ impl Slot {
         self.began.elapsed().saturating_sub(used)
     }
 
-    /// A connection to make a call on: waits for one that is coming up, but not where that failed again and again.
+    /// A connection to make a call on: waits for one that is coming up, but not where that failed again and again, and the
+    /// next start has not shown that it is better.
     ///
     /// # Errors
     /// There is none; surely nothing was processed.
@@ -222,9 +217,11 @@ impl Slot {
         let mut state = self.state.subscribe();
         let ready = state.wait_for(|state| match state {
             State::Up { connection, .. } => !connection.is_closed(),
-            State::Down { failures, .. } => *failures >= BREAKER,
+            State::Down { failures, .. } | State::Connecting { failures, .. } => {
+                *failures >= BREAKER
+            }
             State::Retired => true,
-            State::Idle | State::Connecting { .. } => false,
+            State::Idle => false,
         });
         let unreachable = |text: String| Err(Failure::new(FailureKind::Unreachable, text));
         match tokio::time::timeout(CALL_PATIENCE, ready).await {
@@ -232,6 +229,13 @@ impl Slot {
                 State::Up { connection, .. } => Ok(connection.clone()),
                 State::Down { failure, .. } => {
                     Err(Failure { kind: FailureKind::Unreachable, ..failure.clone() })
+                }
+                State::Connecting { failures, .. } => {
+                    let last =
+                        self.health.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+                    let last = last.as_ref().map(|(_, text)| format!(": {text}"));
+                    let last = last.unwrap_or_default();
+                    unreachable(format!("the server did not come up {failures} times{last}"))
                 }
                 _ => unreachable("the server is no longer configured".into()),
             },
@@ -258,11 +262,9 @@ impl Slot {
         loop {
             published.mark_unchanged();
             let state = self.state();
-            let known = list.listing.load_full();
-            let is_stale = list.is_stale.load(Ordering::Relaxed);
-            let fetching = list
-                .fetching()
-                .map_or(Duration::ZERO, |since| FETCHING.saturating_sub(since.elapsed()));
+            let known = list.known();
+            let is_stale = list.is_stale();
+            let fetching = list.fetching();
             let give = |failure: Option<String>| Listed { listing: known.clone(), failure };
             let patience = match &state {
                 State::Up { .. } => {
@@ -272,16 +274,16 @@ impl Slot {
                     }
                     let failure = list.failure();
                     if failure.is_some() && !is_stale && fetching.is_zero() {
-                        list.is_stale.store(true, Ordering::Relaxed);
+                        list.mark_stale();
                         self.duties.notify_one();
                         return give(failure);
                     }
                     if is_fresh && !is_stale {
                         fetching
                     } else {
-                        list.is_stale.store(true, Ordering::Relaxed);
+                        list.mark_stale();
                         self.duties.notify_one();
-                        PATIENCE.saturating_sub(asked.elapsed())
+                        PATIENCE.saturating_sub(list.waited())
                     }
                 }
                 State::Idle => PATIENCE.saturating_sub(asked.elapsed()),
@@ -313,43 +315,39 @@ impl Slot {
 
     /// The list as it is known now, without asking for it.
     pub fn known_listing(&self, kind: Kind) -> Option<Arc<Listing>> {
-        self.lists.get(kind.index())?.listing.load_full()
+        self.lists.get(kind.index())?.known()
     }
 
     /// The lists that are to be fetched.
     pub(super) fn stale(&self) -> Vec<Kind> {
         let is_stale = |kind: &Kind| {
             let list = self.lists.get(kind.index());
-            list.is_some_and(|list| list.is_stale.load(Ordering::Relaxed))
+            list.is_some_and(List::is_stale)
         };
         super::catalogue::KINDS.into_iter().filter(is_stale).collect()
     }
 
     pub(super) fn mark_stale(&self, kind: Kind) {
         if let Some(list) = self.lists.get(kind.index()) {
-            list.is_stale.store(true, Ordering::Relaxed);
+            list.mark_stale();
         }
     }
 
-    /// Before a list is fetched: what changes from now on makes it stale again.
-    pub(super) fn mark_fresh(&self, kind: Kind) {
+    /// The server says that a list changed.
+    pub(super) fn mark_told(&self, kind: Kind) {
         if let Some(list) = self.lists.get(kind.index()) {
-            *list.fetching.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-            list.is_stale.store(false, Ordering::Relaxed);
+            list.mark_told();
         }
+    }
+
+    /// Before a list is fetched: what changes from now on makes it stale again. Whether the server said that it changed.
+    pub(super) fn mark_fresh(&self, kind: Kind) -> bool {
+        self.lists.get(kind.index()).is_some_and(List::mark_fresh)
     }
 
     pub(super) fn publish(&self, kind: Kind, fetched: Result<Listing, Failure>) {
         if let Some(list) = self.lists.get(kind.index()) {
-            let failure = match fetched {
-                Ok(listing) => {
-                    list.listing.store(Some(Arc::new(listing)));
-                    None
-                }
-                Err(failure) => Some(failure.text),
-            };
-            *list.fetching.lock().unwrap_or_else(PoisonError::into_inner) = None;
-            *list.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+            list.publish(fetched);
         }
         self.published.send_modify(|count| *count += 1);
     }
@@ -443,16 +441,6 @@ impl Slot {
     pub(super) fn note_error(&self, text: &str) {
         let mut last = self.health.last_error.lock().unwrap_or_else(PoisonError::into_inner);
         *last = Some((jiff::Timestamp::now(), text.to_owned()));
-    }
-}
-
-impl List {
-    fn fetching(&self) -> Option<Instant> {
-        *self.fetching.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn failure(&self) -> Option<String> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

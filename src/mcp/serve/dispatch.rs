@@ -53,12 +53,8 @@ async fn answer_in(mcp: &Arc<Mcp>, ask: &Ask, view: &View) -> Outcome {
         ("prompts/list", _) => lists::list(asker, view, Kind::Prompts, &params).await,
         ("resources/list", _) => lists::list(asker, view, Kind::Resources, &params).await,
         ("resources/templates/list", _) => lists::list(asker, view, Kind::Templates, &params).await,
-        ("tools/call", _) => {
-            let target = resolve::tool(asker, view, params).await?;
-            relay::relay(mcp, asker, outbox, target).await
-        }
-        ("prompts/get", _) => {
-            let target = resolve::prompt(asker, view, "prompts/get", &["name"], params).await?;
+        ("tools/call" | "prompts/get", _) => {
+            let target = resolved(mcp, ask, view, &params).await?;
             relay::relay(mcp, asker, outbox, target).await
         }
         ("resources/read", _) => read(mcp, ask, view, params).await,
@@ -92,6 +88,29 @@ async fn answer_in(mcp: &Arc<Mcp>, ask: &Ask, view: &View) -> Outcome {
                 format!("The method `{}` is not known here.", crate::ground::names::shown(method)),
             )),
         },
+    }
+}
+
+/// Finds what is called, and once more for every edit of the servers' entries that comes between.
+async fn resolved(
+    mcp: &Arc<Mcp>,
+    ask: &Ask,
+    view: &View,
+    params: &Json,
+) -> Result<relay::Target, RpcError> {
+    let Ask { request, asker, .. } = ask;
+    let mut newer = None;
+    loop {
+        let view = newer.as_ref().unwrap_or(view);
+        let found = match request.method.as_str() {
+            "tools/call" => resolve::tool(asker, view, params).await,
+            method => resolve::prompt(asker, view, method, &["name"], params).await,
+        };
+        if found.is_ok() || !view.is_outdated() {
+            return found;
+        }
+        let view = mcp.view(asker);
+        newer = Some(view.map_err(|denied| RpcError::new(INVALID_PARAMS, denied.message()))?);
     }
 }
 

@@ -25,7 +25,8 @@ use crate::mcp::transport::{Failure, FailureKind};
 use crate::mcp::view::Seen;
 use crate::wire::mcp::edit;
 use crate::wire::mcp::error::{
-    INVALID_PARAMS, RESOURCE_NOT_FOUND, RpcError, SERVER_TIMEOUT, SERVER_UNAVAILABLE,
+    INTERNAL_ERROR, INVALID_PARAMS, RESOURCE_NOT_FOUND, RpcError, SERVER_TIMEOUT,
+    SERVER_UNAVAILABLE,
 };
 use crate::wire::mcp::message::{Notification, Outcome, Request, notification};
 use crate::wire::mcp::revision::META_LOG_LEVEL;
@@ -36,6 +37,8 @@ const MAX_TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often a server may ask for more input in one call.
 const MAX_ROUNDS: u32 = 10;
+/// Questions that a server may have open in one call.
+const MAX_QUESTIONS: usize = 64;
 /// A call that goes on being told of lasts this many times its timeout at most.
 const LONGEST: u32 = 12;
 
@@ -193,7 +196,7 @@ impl Call<'_> {
 
     /// Sends the request. The outer error is final, the inner one may be tried again.
     async fn start(&self, params: &Json) -> Result<Result<Exchange, Failure>, Trouble> {
-        let connection = self.target.slot.connection().await?;
+        let connection = self.connection().await?;
         let is_stale = !connection.is_modern() && edit::get(params, &["requestState"]).is_some();
         if is_stale && self.asker.revision.is_modern() {
             let text = "`requestState` is unknown: the server waited too long for the answer. Call again without it.";
@@ -205,7 +208,27 @@ impl Call<'_> {
             None => Owner::Key(self.asker.key.as_ref().map(|key| key.hash)),
         };
         let headers = self.target.headers.clone();
-        Ok(connection.call(&self.target.method, Some(params), owner, headers).await)
+        let called = connection.call(&self.target.method, Some(params), owner, headers);
+        // A child that reads nothing takes no call.
+        let called = tokio::time::timeout(self.target.server.timeout, called).await;
+        called.map_err(|_| {
+            let text = "the server did not take the call in time";
+            Failure::new(FailureKind::Timeout, text).into()
+        })
+    }
+
+    /// A connection to the server; if its entry was changed meanwhile, one as it is configured now.
+    async fn connection(&self) -> Result<Arc<Connection>, Failure> {
+        let mut slot = self.target.slot.clone();
+        loop {
+            match slot.connection().await {
+                Err(failure) if slot.is_retired() => {
+                    let next = self.mcp.pool.slot(&self.target.server, self.asker);
+                    slot = next.filter(|next| !Arc::ptr_eq(next, &slot)).ok_or(failure)?;
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     /// The params in the words of the server's era.
@@ -266,6 +289,10 @@ impl Call<'_> {
             };
             match event {
                 Event::Notification(notification) => self.pass_on(notification).await,
+                Event::Request { request, .. } if questions.len() >= MAX_QUESTIONS => {
+                    let error = RpcError::new(INTERNAL_ERROR, "Too much is asked at once.");
+                    exchange.connection().respond_later(request.id, Err(error));
+                }
                 Event::Request { request, is_its_own } => {
                     let connection = exchange.connection().clone();
                     let server = &self.target.server;

@@ -8,5 +8,6 @@ pub(crate) mod mcp_script;
 pub(crate) mod postgres;
 pub(crate) mod programs;
 pub(crate) mod providers;
+pub(crate) mod session;
 pub(crate) mod upstream;
 pub(crate) mod websocket;
