@@ -4,7 +4,14 @@
 use super::{Ask, Content, Delta, Json, Part, Role, ToolCall, ToolResult, Turn};
 
 /// In the ids of all that the gateway did: providers that run tools themselves have other ids.
-pub const OWN_ID: &str = "_tidegate";
+pub const OWN_ID: &str = "tidegate1.";
+
+/// An id that pairs a call with its result, for providers, which bound its length: made of an item's id.
+pub fn call_id(id: &str) -> String {
+    let plain: Vec<char> = id.chars().filter(char::is_ascii_alphanumeric).collect();
+    let tail = plain.iter().skip(plain.len().saturating_sub(32));
+    format!("call_{}", tail.collect::<String>())
+}
 
 /// One thing that was done.
 #[derive(Clone, Debug, PartialEq)]

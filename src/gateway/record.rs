@@ -34,7 +34,8 @@ pub(super) struct Record {
     upstream_begun: Option<Instant>,
     /// The deployment that was tried last.
     tried: Option<Arc<Deployment>>,
-    recorder: Recorder,
+    /// Absent: no row is written.
+    recorder: Option<Recorder>,
     ended: bool,
     _permit: Option<Permit>,
 }
@@ -69,8 +70,22 @@ impl Record {
             begun: Instant::now(),
             upstream_begun: None,
             tried: None,
-            recorder,
+            recorder: Some(recorder),
             ended: false,
+            _permit: None,
+        }
+    }
+
+    /// For a part of the same request, which has no row of its own.
+    pub(super) fn aside(&self) -> Self {
+        let entry = Entry { request_id: self.entry.request_id, ..Entry::default() };
+        Self {
+            entry: Box::new(entry),
+            begun: Instant::now(),
+            upstream_begun: None,
+            tried: None,
+            recorder: None,
+            ended: true,
             _permit: None,
         }
     }
@@ -266,7 +281,9 @@ impl Drop for Record {
             self.entry.status = Status::Cancelled;
             self.entry.http_status = Kind::ClientClosed.row().status;
         }
-        self.recorder.record(std::mem::take(&mut *self.entry));
+        if let Some(recorder) = &self.recorder {
+            recorder.record(std::mem::take(&mut *self.entry));
+        }
     }
 }
 

@@ -85,7 +85,7 @@ pub(super) fn read(kind: &str, fields: &mut Fields<'_>) -> Option<Part> {
             let text = error.or_else(|| fields.text("output")).unwrap_or_default();
             let outcome = ServedOutcome { parts: vec![Part::text(text)], is_error };
             Served::Call(ServedCall {
-                call_id: id.clone(),
+                call_id: served::call_id(&id),
                 id,
                 server: fields.text("server_label")?,
                 name: fields.text("name")?,
