@@ -13,6 +13,7 @@ mod hub;
 mod lane;
 pub mod load;
 pub mod models;
+mod notes;
 mod record;
 mod rounds;
 pub mod relay;
@@ -279,6 +280,7 @@ impl Gate {
             endpoint,
             headers,
             body: &body,
+            record,
         };
         let set = tools::gather(asking).await?.map(Arc::new);
         // 7. Try them until one begins to answer.
@@ -291,6 +293,9 @@ impl Gate {
         };
         let mut asked =
             Asked { endpoint, headers, envelope, body, upstreams, needs_hub, thread, served };
+        if set.is_some() {
+            record.notes().begin_round();
+        }
         let begun = attempt::run(live, &mut asked, &candidates, record).await?;
         // 8. Usage that only we asked for is taken out again on the way.
         let strip_usage = endpoint.stream_usage && !asked.envelope.asks_for_stream_usage();

@@ -55,6 +55,7 @@ impl Rounds {
             thread: None,
             served,
         };
+        self.record.notes().begin_round();
         let begun = attempt::run(&self.live, &mut asked, &self.candidates, &mut self.record);
         match Box::pin(begun).await?.content {
             Content::Round(round) => Ok(*round),

@@ -17,9 +17,11 @@ use crate::conversation::served::{Served, ServedApproval, ServedCall, ServedOutc
 use crate::conversation::{
     Content, Delta, Event, Finish, Fold, Part, Role, ToolCall, ToolResult, Turn, Usage, served,
 };
+use crate::gateway::notes::Notes;
 use crate::gateway::rounds::Rounds;
 use crate::gateway::translated::Round;
 use crate::ground::fault::Fault;
+use crate::journal::entry::{CallStatus, Status};
 use crate::wire::codec::broke_off;
 
 /// Calls of one turn that run at once.
@@ -74,6 +76,7 @@ struct Telling {
     has_begun: bool,
     items: u32,
     seed: String,
+    notes: Notes,
 }
 
 impl Run {
@@ -95,6 +98,7 @@ impl Run {
             has_begun: false,
             items: 0,
             seed,
+            notes: set.notes.clone(),
         };
         let deadline = Instant::now() + set.budget.time;
         for mut list in set.lists.clone() {
@@ -127,7 +131,7 @@ impl Run {
                 None
             };
             if let Some(why) = over {
-                return telling.stop(captured, &why).await;
+                return telling.stop(&set, captured, &why).await;
             }
             let (asked, ready): (Vec<_>, Vec<_>) = captured.into_iter().partition(|captured| {
                 set.find(&captured.call.name).is_some_and(|tool| tool.needs_approval)
@@ -193,12 +197,25 @@ impl Telling {
     }
 
     async fn fail(&mut self, fault: Fault) -> Result<(), Over> {
+        self.notes.end_round(Status::Error);
         self.say(Event::Fail(fault)).await?;
         Err(Over)
     }
 
     /// The budget is used up: what was called is not run, and the answer says why it ends.
-    async fn stop(&mut self, captured: Vec<Captured>, why: &str) -> Result<(), Over> {
+    async fn stop(
+        &mut self,
+        set: &Toolset,
+        captured: Vec<Captured>,
+        why: &str,
+    ) -> Result<(), Over> {
+        for Captured { call, .. } in &captured {
+            if let Some(tool) = set.find(&call.name) {
+                let call =
+                    self.notes.begin_call(&tool.server, &tool.own, &call.name, &call.arguments);
+                call.end(CallStatus::NotRun, None);
+            }
+        }
         for Captured { block, .. } in captured {
             let outcome = run::failed(&format!("not run; {why}"));
             self.settle(block, outcome).await?;
@@ -234,7 +251,8 @@ impl Telling {
                     }
                     Event::Usage(usage) => {
                         own.learn(*usage);
-                        self.usage = sum(before, own);
+                        self.usage = before.plus(own);
+                        self.notes.note_usage(own);
                         self.say(Event::Usage(self.usage)).await?;
                         continue;
                     }
@@ -263,7 +281,10 @@ impl Telling {
             }
         }
         match finish {
-            Some(finish) => Ok(Heard { said, captured, finish }),
+            Some(finish) => {
+                self.notes.end_round(Status::Ok);
+                Ok(Heard { said, captured, finish })
+            }
             None => {
                 self.fail(broke_off()).await?;
                 Err(Over)
@@ -425,10 +446,7 @@ impl Telling {
 async fn one(set: &Toolset, call: &ToolCall, deadline: Instant) -> ServedOutcome {
     let Some(tool) = set.find(&call.name) else { return run::failed("There is no such tool.") };
     let left = deadline.saturating_duration_since(Instant::now());
-    match tokio::time::timeout(left, run::run(set, tool, &call.arguments)).await {
-        Ok(outcome) => outcome,
-        Err(_) => run::failed("The tool was cancelled: the time for tools is used up."),
-    }
+    run::run(set, tool, &call.arguments, left).await
 }
 
 /// The next events of a round; `None` at its end.
@@ -454,19 +472,4 @@ async fn next(round: &mut Round, idle: Duration) -> Option<Vec<Event>> {
         }
     }
     Some(events)
-}
-
-/// Counts of two answers together; one that neither knows stays unknown.
-fn sum(one: Usage, other: Usage) -> Usage {
-    let add = |a: Option<u64>, b: Option<u64>| match (a, b) {
-        (None, None) => None,
-        (a, b) => Some(a.unwrap_or_default().saturating_add(b.unwrap_or_default())),
-    };
-    Usage {
-        input: add(one.input, other.input),
-        output: add(one.output, other.output),
-        cache_read: add(one.cache_read, other.cache_read),
-        cache_write: add(one.cache_write, other.cache_write),
-        reasoning: add(one.reasoning, other.reasoning),
-    }
 }

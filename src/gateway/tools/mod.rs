@@ -22,6 +22,7 @@ pub(super) use self::toolset::Toolset;
 use super::admit::Caller;
 use super::begin::{Begun, Content};
 use super::endpoint::Endpoint;
+use super::record::Record;
 use super::relay::Flow;
 use super::translated::{self, Round};
 use super::translation::Translation;
@@ -54,6 +55,7 @@ pub(super) struct Asking<'a> {
     pub(super) endpoint: &'static Endpoint,
     pub(super) headers: &'a http::HeaderMap,
     pub(super) body: &'a [u8],
+    pub(super) record: &'a mut Record,
 }
 
 /// The gateway's tools that a request gets; `None` where it asks for none.

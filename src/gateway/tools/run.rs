@@ -1,11 +1,15 @@
 //! One call of a tool, made for the model: checked against the tool's schema, made, and turned into what the model is told.
 //! Whatever goes wrong is told to the model; it is no failure of the request.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::toolset::{GatewayTool, Toolset};
 use crate::conversation::served::ServedOutcome;
 use crate::conversation::{Content, Json, Media, MediaKind, Part, Source};
+use crate::journal::entry::CallStatus;
+use crate::wire::mcp::error::SERVER_TIMEOUT;
 use crate::wire::mcp::{arguments, edit};
 
 /// The longest text of one result that a model is given.
@@ -13,19 +17,50 @@ const MAX_TEXT: usize = 512 * 1024;
 /// The longest picture or sound, in base64.
 const MAX_MEDIA: usize = 8 * 1024 * 1024;
 
-/// Makes a call. Dropped, it cancels it.
-pub(super) async fn run(set: &Toolset, tool: &GatewayTool, text: &str) -> ServedOutcome {
+/// What a call came to: for the model, and for the journal.
+struct Ran {
+    outcome: ServedOutcome,
+    status: CallStatus,
+    /// Of the result as the server sent it.
+    bytes: Option<u64>,
+}
+
+/// Makes a call that may take so long, and notes it. Dropped, it cancels it.
+pub(super) async fn run(
+    set: &Toolset,
+    tool: &GatewayTool,
+    text: &str,
+    left: Duration,
+) -> ServedOutcome {
+    let running = set.notes.begin_call(&tool.server, &tool.own, &tool.function, text);
+    let Ok(ran) = tokio::time::timeout(left, make(set, tool, text)).await else {
+        running.end(CallStatus::Timeout, None);
+        return failed("The tool was cancelled: the time for tools is used up.");
+    };
+    running.end(ran.status, ran.bytes);
+    ran.outcome
+}
+
+async fn make(set: &Toolset, tool: &GatewayTool, text: &str) -> Ran {
+    let wrong = |text: &str| Ran { outcome: failed(text), status: CallStatus::Error, bytes: None };
     let text = if text.trim().is_empty() { "{}" } else { text };
     let Some(given) = Json::parse(text).filter(Json::is_object) else {
-        return failed("The arguments are no JSON object. Call the tool again with one.");
+        return wrong("The arguments are no JSON object. Call the tool again with one.");
     };
     if let Err(faults) = arguments::check(&tool.schema, &given) {
         let text = format!("The arguments do not fit the tool's schema: {}", faults.join("; "));
-        return failed(&text);
+        return wrong(&text);
     }
     match set.mcp.call_tool(&set.asker, &tool.function, Some(&given)).await {
-        Ok(result) => outcome(&result),
-        Err(error) => failed(&error.message()),
+        Ok(result) => {
+            let outcome = outcome(&result);
+            let status = if outcome.is_error { CallStatus::Error } else { CallStatus::Ok };
+            Ran { outcome, status, bytes: Some(result.as_str().len() as u64) }
+        }
+        Err(error) if error.code() == SERVER_TIMEOUT => {
+            Ran { status: CallStatus::Timeout, ..wrong(&error.message()) }
+        }
+        Err(error) => wrong(&error.message()),
     }
 }
 

@@ -12,8 +12,10 @@ use crate::config::snapshot::{Key, Snapshot};
 use crate::conversation::served::{self, Served, ServedCall, ServedTools};
 use crate::conversation::{Json, Part};
 use crate::gateway::admit::Caller;
+use crate::gateway::notes::Notes;
 use crate::ground::fault::{Fault, Kind};
 use crate::ground::names;
+use crate::journal::entry::CallStatus;
 use crate::mcp::Mcp;
 use crate::mcp::serve::ask::{Asker, Scope};
 use crate::mcp::toolbox::Tool;
@@ -24,6 +26,8 @@ use crate::wire::mcp::edit;
 pub(in crate::gateway) struct Toolset {
     pub(in crate::gateway) mcp: Arc<Mcp>,
     pub(super) asker: Asker,
+    /// Where its calls are noted.
+    pub(super) notes: Notes,
     tools: Vec<GatewayTool>,
     by_function: HashMap<String, usize>,
     /// What is told of lists: one for each label that the client named.
@@ -75,6 +79,7 @@ impl Toolset {
         let mut set = Self {
             mcp: asking.mcp.clone(),
             asker: asker(Scope::default()),
+            notes: asking.record.notes(),
             tools: Vec::new(),
             by_function: HashMap::new(),
             lists: Vec::new(),
@@ -127,17 +132,20 @@ impl Toolset {
             };
             let tool =
                 self.tools.iter().find(|it| it.label == asked.server && it.own == asked.name);
+            if tool.is_none() || !answer.approve {
+                let status = if answer.approve { CallStatus::NotRun } else { CallStatus::Denied };
+                let function = self.function(&asked.server, &asked.name);
+                let server = tool.map_or(&asked.server, |tool| &tool.server);
+                let call = self.notes.begin_call(server, &asked.name, &function, &asked.arguments);
+                call.end(status, None);
+            }
             let outcome = match tool {
                 None => run::failed("There is no such tool any more."),
                 Some(_) if !answer.approve => {
                     let why = answer.reason.as_deref().unwrap_or_default();
                     run::failed(format!("The user did not approve this call. {why}").trim())
                 }
-                Some(tool) => {
-                    let running = run::run(self, tool, &asked.arguments);
-                    let ended = tokio::time::timeout(self.budget.time, running).await;
-                    ended.unwrap_or_else(|_| run::failed("The tool took too long."))
-                }
+                Some(tool) => run::run(self, tool, &asked.arguments, self.budget.time).await,
             };
             let call = ServedCall {
                 id: format!("{}mcp_{}", served::OWN_ID, served::call_id(&asked.id)),
