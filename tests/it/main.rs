@@ -35,6 +35,7 @@ mod shutdown;
 mod stream;
 mod support;
 mod tidy;
+mod tools;
 mod translate;
 mod turns;
 mod upload;
