@@ -11,6 +11,7 @@ pub mod pool;
 pub mod rest;
 mod roots;
 pub mod serve;
+pub mod status;
 mod thread;
 pub mod toolbox;
 pub mod transport;

@@ -14,6 +14,7 @@ use super::serve::{dispatch, lists};
 use super::view::Denied;
 use crate::config::snapshot::{Key, McpServer, Snapshot};
 use crate::conversation::Json;
+use crate::wire::mcp::edit;
 use crate::wire::mcp::error::{INTERNAL_ERROR, RpcError};
 use crate::wire::mcp::message::{Answer, Id, Message, Outcome, Request};
 use crate::wire::mcp::revision::NEWEST_WITH_SESSIONS;
@@ -88,8 +89,9 @@ impl Mcp {
         name: &str,
         arguments: Option<&Json>,
     ) -> Outcome {
-        let arguments = arguments.cloned().unwrap_or_else(Json::empty_object);
-        let params = Json::of(&json!({ "name": name, "arguments": arguments }));
+        let arguments = arguments.map_or("{}", Json::as_str);
+        let params = Json::of(&json!({ "name": name }));
+        let params = edit::set(&params, &["arguments"], arguments);
         let request =
             Request { id: Id::number(1), method: "tools/call".into(), params: Some(params) };
         let (outbox, mut out) = mpsc::channel(MAX_WAITING);

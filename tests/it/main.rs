@@ -21,8 +21,12 @@ mod journal;
 mod lanes;
 mod laws;
 mod losses;
+mod mcp_cli;
 mod mcp_door;
 mod mcp_judges;
+mod mcp_pins;
+mod mcp_questions;
+mod mcp_rest;
 mod provider_errors;
 #[cfg(target_os = "linux")]
 mod mcp_stdio;

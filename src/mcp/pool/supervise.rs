@@ -146,6 +146,7 @@ async fn keep(
     KINDS.into_iter().for_each(|kind| slot.mark_stale(kind));
     slot.state.send_replace(State::Up { connection: connection.clone(), since });
     slot.duties.notify_one();
+    ask_health_path(slot);
     let duties = tokio::spawn(attend(slot.clone(), connection.clone()));
     let mut probe = tokio::time::interval(PROBE_EVERY);
     probe.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -163,12 +164,7 @@ async fn keep(
                     connection.close("nobody uses it").await;
                     break None;
                 }
-                let asked = slot.clone();
-                tokio::spawn(async move {
-                    if let Err(text) = asked.ask_health_path().await {
-                        tracing::debug!(server = asked.name, error = text, "health path");
-                    }
-                });
+                ask_health_path(slot);
                 if connection.running() == 0 {
                     tokio::spawn(ask_whether_it_lives(slot.clone(), connection.clone()));
                 }
@@ -183,6 +179,16 @@ async fn keep(
     }
     let _retired_is_not_down = slot.changes.send(Change::of(slot, Changed::Health));
     ended
+}
+
+/// Asks the path of the entry, beside the connection: what it says is shown and decides nothing.
+fn ask_health_path(slot: &Arc<Slot>) {
+    let slot = slot.clone();
+    tokio::spawn(async move {
+        if let Err(text) = slot.ask_health_path().await {
+            tracing::debug!(server = slot.name, error = text, "health path");
+        }
+    });
 }
 
 /// Lets what runs end, and closes the connection.
