@@ -93,6 +93,7 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
     let reload = Arc::new(Notify::new());
     let authority = Authority::default();
     mcp.reconcile(&gate.live().snapshot);
+    mcp.announce(&gate.live().snapshot);
     let status = Arc::new(Status::new(journal.clone(), mcp.clone(), warnings));
     mcp.set_sampler(Arc::new(Models { gate: gate.clone(), upstreams: upstreams(&authority)? }));
     let door = |side| {

@@ -22,11 +22,17 @@ mod lanes;
 mod laws;
 mod losses;
 mod mcp_cli;
+mod mcp_crashes;
 mod mcp_door;
+mod mcp_hostile;
+mod mcp_isolation;
 mod mcp_judges;
 mod mcp_pins;
 mod mcp_questions;
 mod mcp_rest;
+mod mcp_lists;
+mod mcp_reloads;
+mod mcp_restarts;
 mod provider_errors;
 #[cfg(target_os = "linux")]
 mod mcp_stdio;

@@ -258,11 +258,13 @@ const everything = {
     for (const { uri } of links) assert.equal((await it.client.readResource({ uri })).contents.length, 1);
   },
 
-  async "a long operation reports progress"(it) {
+  async "a long operation reports progress"(it, at) {
     const seen = [];
     const onprogress = ({ progress, total }) => seen.push([progress, total]);
     await it.call("trigger-long-running-operation", { duration: 1, steps: 4 }, { onprogress });
-    assert.deepEqual(seen.map(([progress]) => progress), [1, 2, 3, 4]);
+    // Of what comes in one piece with the answer, this client over SSE forgets whose it was: there the last may be missing.
+    const last = at.sdk === "v1-sse" && seen.length === 3 ? [] : [4];
+    assert.deepEqual(seen.map(([progress]) => progress), [1, 2, 3, ...last]);
   },
 
   async "prompts and completion"(it, at) {

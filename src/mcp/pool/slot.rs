@@ -112,8 +112,12 @@ pub struct Health {
 struct List {
     listing: ArcSwapOption<Listing>,
     is_stale: AtomicBool,
+    /// The server said that it changed.
+    is_told: AtomicBool,
     /// Why it could not be fetched the last time.
     failure: Mutex<Option<String>>,
+    /// Since when somebody waits for it to be fetched.
+    wanted: Mutex<Option<Instant>>,
 }
 
 /// A list as far as it is known.
@@ -187,6 +191,11 @@ impl Slot {
         self.session.as_ref()?.upgrade()
     }
 
+    /// The server is no longer configured like this: another slot has taken over, or none.
+    pub fn is_retired(&self) -> bool {
+        self.retired.is_cancelled()
+    }
+
     /// Whose connection it is, where several clients do not share it.
     pub fn is_private(&self) -> bool {
         !matches!(self.share, Share::All { credential: 0 })
@@ -204,7 +213,8 @@ impl Slot {
         self.began.elapsed().saturating_sub(used)
     }
 
-    /// A connection to make a call on: waits for one that is coming up, but not where that failed again and again.
+    /// A connection to make a call on: waits for one that is coming up, but not where that failed again and again, and the
+    /// next start has not shown that it is better.
     ///
     /// # Errors
     /// There is none; surely nothing was processed.
@@ -213,9 +223,11 @@ impl Slot {
         let mut state = self.state.subscribe();
         let ready = state.wait_for(|state| match state {
             State::Up { connection, .. } => !connection.is_closed(),
-            State::Down { failures, .. } => *failures >= BREAKER,
+            State::Down { failures, .. } | State::Connecting { failures, .. } => {
+                *failures >= BREAKER
+            }
             State::Retired => true,
-            State::Idle | State::Connecting { .. } => false,
+            State::Idle => false,
         });
         let unreachable = |text: String| Err(Failure::new(FailureKind::Unreachable, text));
         match tokio::time::timeout(CALL_PATIENCE, ready).await {
@@ -223,6 +235,13 @@ impl Slot {
                 State::Up { connection, .. } => Ok(connection.clone()),
                 State::Down { failure, .. } => {
                     Err(Failure { kind: FailureKind::Unreachable, ..failure.clone() })
+                }
+                State::Connecting { failures, .. } => {
+                    let last =
+                        self.health.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+                    let last = last.as_ref().map(|(_, text)| format!(": {text}"));
+                    let last = last.unwrap_or_default();
+                    unreachable(format!("the server did not come up {failures} times{last}"))
                 }
                 _ => unreachable("the server is no longer configured".into()),
             },
@@ -266,7 +285,7 @@ impl Slot {
                     }
                     list.is_stale.store(true, Ordering::Relaxed);
                     self.duties.notify_one();
-                    PATIENCE.saturating_sub(asked.elapsed())
+                    PATIENCE.saturating_sub(list.waited())
                 }
                 State::Idle => PATIENCE.saturating_sub(asked.elapsed()),
                 State::Connecting { since, failures } => {
@@ -315,11 +334,20 @@ impl Slot {
         }
     }
 
-    /// Before a list is fetched: what changes from now on makes it stale again.
-    pub(super) fn mark_fresh(&self, kind: Kind) {
+    /// The server says that a list changed.
+    pub(super) fn mark_told(&self, kind: Kind) {
         if let Some(list) = self.lists.get(kind.index()) {
-            list.is_stale.store(false, Ordering::Relaxed);
+            list.is_told.store(true, Ordering::Relaxed);
+            list.is_stale.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Before a list is fetched: what changes from now on makes it stale again. Whether the server said that it changed.
+    pub(super) fn mark_fresh(&self, kind: Kind) -> bool {
+        self.lists.get(kind.index()).is_some_and(|list| {
+            list.is_stale.store(false, Ordering::Relaxed);
+            list.is_told.swap(false, Ordering::Relaxed)
+        })
     }
 
     pub(super) fn publish(&self, kind: Kind, fetched: Result<Listing, Failure>) {
@@ -332,6 +360,7 @@ impl Slot {
                 Err(failure) => Some(failure.text),
             };
             *list.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+            *list.wanted.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
         self.published.send_modify(|count| *count += 1);
     }
@@ -412,6 +441,12 @@ impl Slot {
 }
 
 impl List {
+    /// How long it has been waited for.
+    fn waited(&self) -> Duration {
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        wanted.get_or_insert_with(Instant::now).elapsed()
+    }
+
     fn failure(&self) -> Option<String> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -72,7 +72,10 @@ impl Fixture {
 /// `git`, `time` (PyPI).
 pub(crate) fn official(name: &str, arguments: &[&str]) -> Option<CommandLine> {
     let mut parts = match name {
-        "git" | "time" => vec![text(cached(&format!("mcp-venv/bin/mcp-server-{name}"))?)],
+        "git" | "time" => {
+            let module = format!("mcp_server_{name}");
+            vec![text(cached("mcp-venv/bin/python")?), "-m".to_owned(), module]
+        }
         _ => {
             let main =
                 format!("mcp/node_modules/@modelcontextprotocol/server-{name}/dist/index.js");
@@ -93,6 +96,29 @@ pub(crate) struct Listening {
     child: Child,
     // Closed, it tells the server to end, even when this process was killed.
     _input: ChildStdin,
+}
+
+/// `tests/mcp/rogue.py`, which fails and misbehaves on demand: `transport`, and what it is told. `None` where Python may be
+/// missing.
+pub(crate) fn rogue(transport: &str, options: &[&str]) -> Option<CommandLine> {
+    // Without its packages it starts at once.
+    let mut parts = vec![text(cached("mcp-venv/bin/python")?)];
+    parts.extend(["-E", "-S"].map(str::to_owned));
+    parts.extend([text(tests("mcp/rogue.py")), transport.to_owned()]);
+    parts.extend(options.iter().map(ToString::to_string));
+    CommandLine::new(Some(parts))
+}
+
+impl CommandLine {
+    /// The entry of a child, but for its name: `command: …, args: […]`.
+    pub(crate) fn entry(&self) -> String {
+        format!("command: {:?}, args: {:?}", self.program, self.args)
+    }
+
+    /// Starts it, where it listens.
+    pub(crate) fn listen(&self) -> Listening {
+        Listening::start(self)
+    }
 }
 
 impl Listening {

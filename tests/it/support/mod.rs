@@ -7,5 +7,6 @@ pub(crate) mod mcp;
 pub(crate) mod postgres;
 pub(crate) mod programs;
 pub(crate) mod providers;
+pub(crate) mod session;
 pub(crate) mod upstream;
 pub(crate) mod websocket;
