@@ -35,7 +35,9 @@ mod mcp_reloads;
 mod mcp_restarts;
 mod provider_errors;
 #[cfg(target_os = "linux")]
+mod mcp_scope;
 mod mcp_stdio;
+mod mcp_wire;
 mod models;
 mod reload;
 mod responses;

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import sys
+import time
 import warnings
 
 import clients
@@ -90,9 +91,10 @@ async def judge(lines, asked, room, failed):
     async with room:
         for label, run in lines:
             if asked.only in label:
-                said = [f"--- {label}"]
+                said, began = [], time.monotonic()
                 if await run(asked.checks, said.append):
                     failed.append(label)
+                said.insert(0, f"--- {label} ({time.monotonic() - began:.1f} s)")
                 print("\n".join(said), flush=True)
 
 

@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http::HeaderMap;
 use serde_json::json;
+use tokio::sync::oneshot;
 
 use super::catalogue::{self, KINDS, Kind};
 use super::slot::Slot;
@@ -27,6 +28,8 @@ const FETCH_EVERY: Duration = Duration::from_millis(250);
 const FETCH_SELDOM: Duration = Duration::from_secs(5);
 /// How long a server may take for what is told it by the way.
 const TELLING: Duration = Duration::from_secs(10);
+/// How long a new stream of changes may take to open before the one before it is closed.
+const OPENING: Duration = Duration::from_secs(1);
 /// Tools whose hidden characters are told of, of one list.
 const MAX_WARNINGS: usize = 10;
 /// Characters of a server's own words in the log.
@@ -42,7 +45,9 @@ pub(super) async fn run(slot: Arc<Slot>, connection: Arc<Connection>) {
         tokio::select! {
             () = slot.duties.notified() => {
                 tokio::time::sleep(GATHER).await;
+                let wished = slot.wished();
                 told.tell(&slot, &connection).await;
+                slot.told.send_replace(wished);
             }
             Some((kind, is_new)) = fetching.next(), if !fetching.is_empty() => {
                 paces.entry(kind).or_default().fetched(is_new);
@@ -143,14 +148,15 @@ struct Told {
     subscriptions: Vec<String>,
     log_level: Option<String>,
     /// The stream of changes, in the newest era.
-    listening: Option<tokio::task::JoinHandle<()>>,
+    listening: Option<Listening>,
 }
 
-impl Drop for Told {
+/// The task that keeps the stream of changes open; it ends with this.
+struct Listening(tokio::task::JoinHandle<()>);
+
+impl Drop for Listening {
     fn drop(&mut self) {
-        if let Some(listening) = self.listening.take() {
-            listening.abort();
-        }
+        self.0.abort();
     }
 }
 
@@ -163,7 +169,7 @@ impl Told {
         };
         if connection.is_modern() {
             if self.listening.is_none() || subscriptions != self.subscriptions {
-                self.listen(slot, connection, &subscriptions);
+                self.listen(slot, connection, &subscriptions).await;
             }
             self.subscriptions = subscriptions;
             return;
@@ -184,8 +190,9 @@ impl Told {
         self.subscriptions = subscriptions;
     }
 
-    /// Opens the stream of changes anew. <https://modelcontextprotocol.io/specification/2026-07-28/basic/utilities/subscriptions>
-    fn listen(&mut self, slot: &Arc<Slot>, connection: &Arc<Connection>, uris: &[String]) {
+    /// Opens the stream of changes anew; the one before stays until this one is open, so that nothing is missed.
+    /// <https://modelcontextprotocol.io/specification/2026-07-28/basic/utilities/subscriptions>
+    async fn listen(&mut self, slot: &Arc<Slot>, connection: &Arc<Connection>, uris: &[String]) {
         let peer = connection.peer();
         let mut filter = serde_json::Map::new();
         for (capability, name) in [
@@ -200,9 +207,7 @@ impl Told {
         if !uris.is_empty() && peer.has(&["resources", "subscribe"]) {
             filter.insert("resourceSubscriptions".into(), json!(uris));
         }
-        if let Some(before) = self.listening.take() {
-            before.abort();
-        }
+        let before = self.listening.take();
         if filter.is_empty() {
             slot.hears.send_replace(true);
             return;
@@ -210,7 +215,9 @@ impl Told {
         let params = Json::of(&json!({ "notifications": filter }));
         let params = era::modern(Some(params), &slot.identity, peer.revision);
         let (slot, connection) = (slot.clone(), connection.clone());
-        self.listening = Some(tokio::spawn(async move {
+        let (open, opened) = oneshot::channel::<()>();
+        let mut open = Some(open);
+        self.listening = Some(Listening(tokio::spawn(async move {
             loop {
                 let method = "subscriptions/listen";
                 let asked =
@@ -221,6 +228,7 @@ impl Told {
                     match exchange.next().await {
                         Event::Notification(_) => {
                             slot.hears.send_replace(true);
+                            drop(open.take());
                         }
                         Event::Request { .. } => {}
                         Event::Answer(outcome) => break outcome.err(),
@@ -241,7 +249,9 @@ impl Told {
                 KINDS.into_iter().for_each(|kind| slot.mark_stale(kind));
                 slot.duties.notify_one();
             }
-        }));
+        })));
+        let _open_or_late = tokio::time::timeout(OPENING, opened).await;
+        drop(before);
     }
 }
 

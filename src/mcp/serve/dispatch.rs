@@ -1,6 +1,7 @@
 //! One request of a client, answered: by the gateway itself, by one server, or by all that the caller sees.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::ask::{Ask, Asker, Out};
 use super::session::Session;
@@ -15,6 +16,9 @@ use crate::wire::mcp::edit;
 use crate::wire::mcp::error::{INVALID_PARAMS, METHOD_NOT_FOUND, RpcError};
 use crate::wire::mcp::message::{Id, Notification, Outcome, answer};
 use crate::wire::mcp::revision::{META_CLIENT, Revision};
+
+/// How long a server may take to be told of a subscription before it is answered.
+const TELLING: Duration = Duration::from_secs(2);
 
 /// Answers a request. Everything goes through the outbox, the answer last. Dropping this cancels what runs behind it.
 pub async fn answer_request(mcp: &Arc<Mcp>, ask: Ask) {
@@ -64,6 +68,8 @@ async fn answer_in(mcp: &Arc<Mcp>, ask: &Ask, view: &View) -> Outcome {
             let target = resolve::resources(asker, view, &params).await?;
             let target = target.into_iter().next().ok_or_else(|| resolve::no_resource(&uri))?;
             session.subscribe(uri, &target.slot, target.own);
+            // What changes from the answer on is to be heard of.
+            let _late = tokio::time::timeout(TELLING, target.slot.tells_wishes()).await;
             Ok(empty())
         }
         ("resources/unsubscribe", Some(session)) if !is_modern => {
