@@ -90,10 +90,11 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
     let live = Live::build(snapshot, None);
     let gate = Gate::new(live, journal.recorder(), journal.responses(), mcp.clone());
     let gate = Arc::new(gate);
-    let status = Arc::new(Status::new(journal.clone(), warnings));
     let reload = Arc::new(Notify::new());
     let authority = Authority::default();
     mcp.reconcile(&gate.live().snapshot);
+    mcp.announce(&gate.live().snapshot);
+    let status = Arc::new(Status::new(journal.clone(), mcp.clone(), warnings));
     mcp.set_sampler(Arc::new(Models { gate: gate.clone(), upstreams: upstreams(&authority)? }));
     let door = |side| {
         let upstreams = upstreams(&authority)?;

@@ -71,8 +71,9 @@ impl Corridor {
         self.warn_of_what_needs_a_restart(&old.snapshot, &snapshot);
         let diff = config::diff(&old.snapshot, &snapshot).to_string();
         let live = Arc::new(Live::build(snapshot, Some(&old)));
-        self.gate.swap(live.clone());
         self.mcp.reconcile(&live.snapshot);
+        self.gate.swap(live.clone());
+        self.mcp.announce(&live.snapshot);
         crate::cli::log::adjust(&live.snapshot.diagnostics);
         self.note(|status| {
             status.reloads += 1;

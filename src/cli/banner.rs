@@ -29,12 +29,22 @@ fn banner(address: SocketAddr, snapshot: &Snapshot) -> String {
     let everyone = if snapshot.keys.is_open() { "none: every local caller is let in" } else { "" };
     format!(
         "tidegate {version} listening on http://{address}\n  models: {models}\n  keys:   \
-         {keys}{everyone}\n  try:    {curl}\n",
+         {keys}{everyone}\n{mcp}  try:    {curl}\n",
         version = env!("CARGO_PKG_VERSION"),
         models = listed(models.iter().chain(&wild).copied()),
         keys = listed(keys.into_iter()),
+        mcp = servers(address, snapshot),
         curl = curl(address, snapshot, models.first().copied()),
     )
+}
+
+/// A line for MCP clients, where there is something for them.
+fn servers(address: SocketAddr, snapshot: &Snapshot) -> String {
+    if snapshot.mcp_servers.is_empty() {
+        return String::new();
+    }
+    let names = snapshot.mcp_servers.values().map(|server| server.display_name());
+    format!("  mcp:    {} at http://{address}/mcp\n", listed(names))
 }
 
 fn listed<'n>(names: impl Iterator<Item = &'n str>) -> String {

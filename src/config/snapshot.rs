@@ -256,6 +256,8 @@ pub struct McpServer {
     pub access_groups: Vec<String>,
     /// Digests of the keys its own `api_keys` lists; `None`: the entry has no such list.
     pub api_keys: Option<HashSet<KeyHash>>,
+    /// As if `api_keys` listed every key.
+    pub allow_all_keys: bool,
     /// SHA-256 of the entry's resolved text: changes exactly when the entry does.
     pub fingerprint: String,
     /// What stands before the names of its tools, with the separator: `db-`. No server's begins with another's.
@@ -400,6 +402,7 @@ impl McpServer {
             aliases: Vec::new(),
             access_groups: Vec::new(),
             api_keys: None,
+            allow_all_keys: false,
             fingerprint: String::new(),
             prefix: format!("{name}-"),
             server_id: None,
@@ -431,14 +434,15 @@ impl McpServer {
 
 impl Snapshot {
     /// Whether a key may use an MCP server: its own `mcp_servers`, where it has such a list, names the server (by name,
-    /// alias or access group, or `*`), and the server's `api_keys`, where it has such a list, holds the key. Where neither
-    /// has a list, the key may not.
+    /// alias or access group, or `*`), and the server's `api_keys`, where it has such a list, holds the key; `allow_all_keys`
+    /// is a list of all keys. Where neither has a list, the key may not.
     pub fn allows_mcp_server(key: &Key, server: &McpServer) -> bool {
         let named = key
             .mcp_servers
             .as_ref()
             .map(|names| names.iter().any(|name| name == "*" || server.answers_to(name)));
         let listed = server.api_keys.as_ref().map(|keys| keys.contains(&key.hash));
+        let listed = if server.allow_all_keys { Some(true) } else { listed };
         (named.is_some() || listed.is_some()) && named.unwrap_or(true) && listed.unwrap_or(true)
     }
 }

@@ -54,6 +54,8 @@ pub enum Delta {
     /// The seal of a reasoning block or a call; it comes whole.
     Seal(Seal),
     Annotation(Annotation),
+    /// All arguments of a call that the gateway runs are there: it runs now.
+    Called,
     /// What a tool that the gateway ran has answered; it comes whole.
     Outcome(Box<ServedOutcome>),
     /// More log probabilities of a text block: a JSON list of OpenAI's entries.

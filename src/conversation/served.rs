@@ -96,7 +96,7 @@ impl Served {
         let arguments = Some(std::mem::take(&mut call.arguments));
         let arguments = arguments.filter(|text| !text.is_empty()).map(Delta::Arguments);
         let outcome = call.outcome.take().map(|outcome| Delta::Outcome(Box::new(outcome)));
-        arguments.into_iter().chain(outcome).collect()
+        arguments.into_iter().chain([Delta::Called]).chain(outcome).collect()
     }
 }
 

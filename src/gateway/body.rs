@@ -28,7 +28,7 @@ const MAX_PREALLOCATED: usize = 1024 * 1024;
 ///
 /// # Errors
 /// `UnsupportedMedia` for another content type, or for a compressed body.
-pub(super) fn check_json(headers: &HeaderMap) -> Result<(), Fault> {
+pub fn check_json(headers: &HeaderMap) -> Result<(), Fault> {
     check_encoding(headers)?;
     let Some(kind) = content_type(headers) else { return Ok(()) };
     if kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json")) {

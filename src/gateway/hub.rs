@@ -85,7 +85,9 @@ pub(super) fn write(
         body = drop_params::without(&body, dropped).into_owned();
     }
     let body = envelope::overlay(&Bytes::from(body), &deployment.extra_body);
-    let context = ReplyContext { ids: Ids::new(seed), json_tool, model: candidate.model.clone() };
+    let before = asked.served.turns.iter().flat_map(|turn| &turn.parts);
+    let ids = Ids::after(seed, before.filter(|part| part.as_call().is_some()).count());
+    let context = ReplyContext { ids, json_tool, model: candidate.model.clone() };
     Ok(Written { provider, path, headers, body, context, names, losses, echo })
 }
 

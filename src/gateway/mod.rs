@@ -299,7 +299,7 @@ impl Gate {
         let begun = attempt::run(live, &mut asked, &candidates, record).await?;
         // 8. Usage that only we asked for is taken out again on the way.
         let strip_usage = endpoint.stream_usage && !asked.envelope.asks_for_stream_usage();
-        let Some((set, client)) = set.clone().zip(endpoint.client()) else {
+        let Some((set, client)) = set.clone().zip(endpoint.runs_tools()) else {
             return Ok((begun, strip_usage));
         };
         // 9. Run what the model calls of them, until it has said all.

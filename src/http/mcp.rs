@@ -138,7 +138,7 @@ where
 }
 
 /// Which servers a request is about.
-fn scope(named: Named<'_>, headers: &HeaderMap) -> Scope {
+pub(super) fn scope(named: Named<'_>, headers: &HeaderMap) -> Scope {
     let names = |list: &str| -> Vec<String> {
         list.split(',').map(str::trim).filter(|name| !name.is_empty()).map(Into::into).collect()
     };

@@ -4,6 +4,7 @@
 
 mod cors;
 mod mcp;
+mod mcp_rest;
 mod router;
 pub mod server;
 pub mod status;

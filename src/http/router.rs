@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use super::cors;
 use super::mcp::{self, McpPath, Named};
+use super::mcp_rest::{self, RestPath};
 use super::status::{self, Status};
 use super::websocket;
 use crate::gateway::endpoint::{ENDPOINTS, Endpoint};
@@ -38,6 +39,7 @@ enum Route {
     Models,
     OneModel,
     Mcp(McpPath),
+    McpRest(RestPath),
     Front,
     Health,
     Alive,
@@ -165,8 +167,11 @@ impl Door {
         };
         let route = *matched.value;
         let reads = matches!(request.method, Method::GET | Method::HEAD);
-        let posts =
-            matches!(route, Route::Model(_) | Route::AdminReload | Route::Stored(Question::Cancel));
+        let posts = match route {
+            Route::Model(_) | Route::AdminReload | Route::Stored(Question::Cancel) => true,
+            Route::McpRest(path) => path.posts(),
+            _ => false,
+        };
         let fits = match route {
             Route::Stored(Question::Retrieve) => reads || request.method == Method::DELETE,
             // It refuses methods in its own words.
@@ -221,6 +226,10 @@ impl Door {
                 let servers = matched.params.get("servers").map(Named::Servers);
                 let named = server.or(servers).unwrap_or(Named::All);
                 Box::pin(mcp::answer(&self.gate, &self.mcp, path, named, request, body)).await
+            }
+            Route::McpRest(path) => {
+                let params = &matched.params;
+                Box::pin(mcp_rest::answer(&self.gate, &self.mcp, path, params, request, body)).await
             }
             Route::Front => text(status::front_page()),
             Route::Health => reply(200, &self.status.health(&self.gate)),
@@ -336,6 +345,9 @@ fn table(side: Side) -> matchit::Router<Route> {
         for (path, route) in mcp::PATHS {
             add(path, Route::Mcp(*route));
         }
+        for (path, route) in mcp_rest::PATHS {
+            add(path, Route::McpRest(*route));
+        }
         add("/", Route::Front);
     }
     if side != Side::Clients {
@@ -429,7 +441,12 @@ fn upgrade_refused(request: &Parts, has_websocket: bool) -> Response<Outgoing> {
 }
 
 fn reply(status: u16, body: &Value) -> Response<Outgoing> {
-    let mut response = json_reply(Bytes::from(body.to_string()));
+    reply_with(status, body.to_string())
+}
+
+/// A status and JSON.
+pub(super) fn reply_with(status: u16, json: String) -> Response<Outgoing> {
+    let mut response = json_reply(Bytes::from(json));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
     response
 }

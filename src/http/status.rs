@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::gateway::Gate;
 use crate::journal::Journal;
+use crate::mcp::{Mcp, status as servers};
 
 /// What came of the latest edit of the configuration.
 #[derive(Clone, Debug, Default)]
@@ -35,12 +36,13 @@ pub struct Status {
     pub reload: ArcSwap<ReloadStatus>,
     pub started_at: Timestamp,
     journal: Arc<Journal>,
+    mcp: Arc<Mcp>,
 }
 
 impl Status {
-    pub fn new(journal: Arc<Journal>, warnings: Vec<String>) -> Self {
+    pub fn new(journal: Arc<Journal>, mcp: Arc<Mcp>, warnings: Vec<String>) -> Self {
         let reload = ReloadStatus { warnings, ..ReloadStatus::default() };
-        Self { reload: ArcSwap::from_pointee(reload), started_at: Timestamp::now(), journal }
+        Self { reload: ArcSwap::from_pointee(reload), started_at: Timestamp::now(), journal, mcp }
     }
 
     /// `GET /health`: the state of each part, without names of models or keys.
@@ -61,6 +63,7 @@ impl Status {
             },
             "in_flight": gate.load().in_flight(),
             "request_log": self.journal.status(),
+            "mcp_servers": servers::health(&self.mcp, &live.snapshot),
         })
     }
 
@@ -125,7 +128,7 @@ impl Status {
             "warnings": reload.warnings,
             "model_list": models,
             "virtual_keys": keys,
-            "mcp_servers": snapshot.mcp_servers.keys().collect::<Vec<_>>(),
+            "mcp_servers": servers::connections(&self.mcp, snapshot),
         })
     }
 }
@@ -141,7 +144,11 @@ pub(super) fn front_page() -> &'static str {
          \x20 POST /v1/chat/completions\n\
          \x20 POST /v1/responses\n\
          \x20 POST /v1/embeddings\n\n\
-         Point an MCP client at /mcp, or at /SERVER/mcp for one server alone.\n\n\
+         Point an MCP client at /mcp, or at /SERVER/mcp for one server alone. Without MCP:\n\n\
+         \x20 GET  /v1/mcp/server, /v1/mcp/tools\n\
+         \x20 GET  /mcp-rest/tools/list\n\
+         \x20 POST /mcp-rest/tools/call\n\
+         \x20 GET  /mcp-openapi/SERVER/openapi.json\n\n\
          State: GET /health, /health/live, /health/ready. Configuration in force: GET /admin/config\n\
          with the master key.\n"
     )

@@ -33,28 +33,37 @@ impl Identity {
     }
 }
 
+// `_meta` is taken out, changed and put back: it is short, and what stands beside it may be long.
+
 /// The params of a request to a server of the newest era.
 pub fn modern(params: Option<Json>, identity: &Identity, revision: Revision) -> Json {
     let params = params.unwrap_or_else(Json::empty_object);
-    let version = format!("\"{revision}\"");
-    let params = edit::set(&params, &["_meta", META_VERSION], &version);
-    let params = edit::set(&params, &["_meta", META_CAPABILITIES], identity.capabilities.as_str());
-    if edit::get(&params, &["_meta", META_CLIENT]).is_some() {
-        return params;
-    }
-    edit::set(&params, &["_meta", META_CLIENT], identity.client_info.as_str())
+    let meta = edit::get(&params, &["_meta"]).map_or_else(Json::empty_object, Json::of_raw);
+    let meta = edit::set(&meta, &[META_VERSION], &format!("\"{revision}\""));
+    let meta = edit::set(&meta, &[META_CAPABILITIES], identity.capabilities.as_str());
+    let meta = match edit::get(&meta, &[META_CLIENT]) {
+        Some(_) => meta,
+        None => edit::set(&meta, &[META_CLIENT], identity.client_info.as_str()),
+    };
+    edit::set(&params, &["_meta"], meta.as_str())
 }
 
 /// The params of a request to a server of an older era: without what that does not know.
 pub fn older(params: Json) -> Json {
     let named = [META_VERSION, META_CAPABILITIES, META_CLIENT, META_LOG_LEVEL];
-    let params = named.iter().fold(params, |params, name| edit::remove(&params, &["_meta", name]));
+    let meta = edit::get(&params, &["_meta"]).map(Json::of_raw);
+    let params = match meta {
+        None => params,
+        Some(meta) => {
+            let left = named.iter().fold(meta, |meta, name| edit::remove(&meta, &[name]));
+            match left.as_str() {
+                "{}" => edit::remove(&params, &["_meta"]),
+                left => edit::set(&params, &["_meta"], left),
+            }
+        }
+    };
     let params = edit::remove(&params, &["inputResponses"]);
-    let params = edit::remove(&params, &["requestState"]);
-    match edit::get(&params, &["_meta"]).map(serde_json::value::RawValue::get) {
-        Some("{}") => edit::remove(&params, &["_meta"]),
-        _ => params,
-    }
+    edit::remove(&params, &["requestState"])
 }
 
 /// A result for a client of the newest era.
@@ -74,12 +83,26 @@ pub fn without_type(result: Json) -> Json {
 mod tests {
     use super::*;
 
+    #[track_caller]
+    fn check_older(params: &str, expected: &str) {
+        assert_eq!(older(Json::parse(params).expect("JSON")).as_str(), expected);
+    }
+
     #[test]
     fn what_was_added_is_taken_out_again() {
         let params = Json::parse(r#"{"name":"x","arguments":{"n":1.0}}"#).expect("JSON");
         let there = modern(Some(params.clone()), &Identity::gateway(), Revision::V2026_07_28);
         assert_eq!(edit::text(&there, &["_meta", META_VERSION]).as_deref(), Some("2026-07-28"));
         assert_eq!(older(there).as_str(), params.as_str());
+        check_older(
+            r#"{"name":"x", "_meta": { "a" : 1.0 }}"#,
+            r#"{"name":"x", "_meta": { "a" : 1.0 }}"#,
+        );
+        let kept = format!(r#"{{"_meta":{{"{META_VERSION}":"v", "a" : 1.0}},"requestState":"s"}}"#);
+        check_older(&kept, r#"{"_meta":{"a" : 1.0}}"#);
+        let nothing_left = format!(r#"{{"_meta":{{"{META_LOG_LEVEL}":null}},"name":"x"}}"#);
+        check_older(&nothing_left, r#"{"name":"x"}"#);
+        check_older(r#"{"_meta":"no object"}"#, r#"{"_meta":"no object"}"#);
         let result = Json::parse(r#"{"content":[]}"#).expect("JSON");
         assert_eq!(without_type(complete(result.clone())), result);
     }

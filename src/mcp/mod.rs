@@ -11,6 +11,7 @@ pub mod pool;
 pub mod rest;
 mod roots;
 pub mod serve;
+pub mod status;
 mod thread;
 pub mod toolbox;
 pub mod transport;
@@ -59,9 +60,14 @@ impl Mcp {
         mcp
     }
 
-    /// A new configuration is in force: connections are brought in line with it, in the background.
-    pub fn reconcile(&self, snapshot: &Arc<Snapshot>) {
+    /// A new configuration comes into force: connections are brought in line with it, in the background. Before requests see
+    /// it, so that none of them finds what it replaces.
+    pub fn reconcile(&self, snapshot: &Snapshot) {
         self.pool.reconcile(snapshot);
+    }
+
+    /// The configuration is in force: sessions are told of what changed for them.
+    pub fn announce(&self, snapshot: &Arc<Snapshot>) {
         self.configured.send_replace(Some(snapshot.clone()));
     }
 

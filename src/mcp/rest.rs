@@ -4,15 +4,17 @@
 
 use std::sync::Arc;
 
-use serde::Deserialize;
-use serde_json::{Value, json};
+use futures_util::future::join_all;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
 use super::Mcp;
-use super::pool::slot::{Slot, State};
+use super::pool::slot::State;
 use super::serve::ask::{Asker, Scope};
+use super::status;
 use super::toolbox::{Tool, Tools};
 use super::view::{self, Denied};
-use crate::config::snapshot::{McpServer, McpTransport};
+use crate::config::snapshot::McpServer;
 use crate::conversation::Json;
 use crate::wire::mcp::error::{
     INVALID_PARAMS, METHOD_NOT_FOUND, RpcError, SERVER_BUSY, SERVER_TIMEOUT, SERVER_UNAVAILABLE,
@@ -20,7 +22,7 @@ use crate::wire::mcp::error::{
 use crate::wire::mcp::{edit, openapi};
 
 /// A status and a body.
-pub type RestAnswer = (u16, Value);
+pub type RestAnswer = (u16, Json);
 
 /// The body of `POST /mcp-rest/tools/call`.
 #[derive(Deserialize)]
@@ -32,45 +34,58 @@ struct ToolCall {
     server_id: Option<String>,
 }
 
-/// `GET /mcp-rest/tools/list`: LiteLLM's shape, names without a prefix. `server`: the only one that is meant.
+/// The answer to `GET /mcp-rest/tools/list`.
+#[derive(Serialize)]
+struct ToolList {
+    tools: Vec<Json>,
+    error: Option<&'static str>,
+    message: &'static str,
+    /// Servers whose tools may be missing.
+    server_outcomes: Map<String, Value>,
+}
+
+/// `GET /mcp-rest/tools/list`: LiteLLM's shape, each tool under the name that a call with its `server_id` wants, which has
+/// no prefix. `server`: the only one that is meant.
 pub async fn list_tools(mcp: &Mcp, asker: &Asker, server: Option<&str>) -> RestAnswer {
-    let tools = match scoped(asker, server) {
-        Ok(asker) => mcp.tools(&asker).await,
-        Err(denied) => Err(denied),
+    let asked = scoped(asker, server).and_then(|asker| {
+        let servers = view::servers(&asker.snapshot, asker.key.as_deref(), &asker.scope)?;
+        Ok(servers.into_iter().map(|server| alone(&asker, &server)).collect::<Vec<_>>())
+    });
+    let askers = match asked {
+        Ok(askers) => askers,
+        Err(denied) => return refused(&denied),
     };
-    match tools {
-        Err(denied) => refused(&denied),
-        Ok(Tools { tools, unavailable }) => {
-            let tools: Vec<Value> = tools.iter().map(rest_tool).collect();
-            let outcomes: serde_json::Map<String, Value> = unavailable
-                .iter()
-                .map(|(server, error)| (server.name.clone(), json!({ "error": error })))
-                .collect();
-            let error = (!outcomes.is_empty() && tools.is_empty()).then_some("unavailable");
-            let message = match outcomes.is_empty() {
-                true => "Successfully retrieved tools",
-                false => "Some servers did not answer; see server_outcomes",
-            };
-            let body = json!({
-                "tools": tools, "error": error, "message": message, "server_outcomes": outcomes,
-            });
-            (200, body)
-        }
+    let listed = join_all(askers.iter().map(|asker| mcp.tools(asker))).await;
+    let (mut tools, mut server_outcomes) = (Vec::new(), Map::new());
+    for Tools { tools: own, unavailable } in listed.into_iter().flatten() {
+        tools.extend(own.iter().map(rest_tool));
+        server_outcomes.extend(
+            unavailable
+                .into_iter()
+                .map(|(server, error)| (server.name.clone(), json!({ "error": error }))),
+        );
     }
+    let is_whole = server_outcomes.is_empty();
+    let message = match is_whole {
+        true => "Successfully retrieved tools",
+        false => "Some servers did not answer; see server_outcomes",
+    };
+    let error = (!is_whole && tools.is_empty()).then_some("server_error");
+    (200, Json::of(&ToolList { tools, error, message, server_outcomes }))
 }
 
 /// `POST /mcp-rest/tools/call`: gives the result of `tools/call`.
 pub async fn call_tool(mcp: &Arc<Mcp>, asker: &Asker, body: &[u8]) -> RestAnswer {
     let Ok(call) = serde_json::from_slice::<ToolCall>(body) else {
         let text = "Send {\"server_id\": \"…\", \"name\": \"…\", \"arguments\": {…}} as JSON.";
-        return (400, json!({ "error": "missing_parameter", "message": text }));
+        return (400, detailed("missing_parameter", text));
     };
     let scoped = match scoped(asker, call.server_id.as_deref()) {
         Ok(scoped) => scoped,
         Err(denied) => return refused(&denied),
     };
     match mcp.call_tool(&scoped, &call.name, call.arguments.as_ref()).await {
-        Ok(result) => (200, result.to_value()),
+        Ok(result) => (200, result),
         Err(error) => failed(&error),
     }
 }
@@ -86,7 +101,7 @@ pub fn servers(mcp: &Mcp, asker: &Asker) -> RestAnswer {
         let state = seen.slot.state();
         let mut shown = described(server);
         if let Some(shown) = shown.as_object_mut() {
-            shown.insert("status".into(), word(&state).into());
+            shown.insert("status".into(), status::word(&state).into());
             if let State::Up { connection, .. } = &state {
                 let peer = connection.peer();
                 shown.insert("protocol_version".into(), peer.revision.as_str().into());
@@ -95,7 +110,7 @@ pub fn servers(mcp: &Mcp, asker: &Asker) -> RestAnswer {
         }
         shown
     });
-    (200, Value::Array(servers.collect()))
+    (200, Json::from(Value::Array(servers.collect())))
 }
 
 /// `GET /v1/mcp/tools`: every tool under the name that it has on `/mcp`.
@@ -103,34 +118,37 @@ pub async fn tools(mcp: &Mcp, asker: &Asker) -> RestAnswer {
     match mcp.tools(asker).await {
         Err(denied) => refused(&denied),
         Ok(Tools { tools, .. }) => {
-            let tools: Vec<Value> = tools.iter().map(|tool| tool.definition.to_value()).collect();
-            (200, json!({ "tools": tools }))
+            let tools: Vec<Json> = tools.into_iter().map(|tool| tool.definition).collect();
+            (200, Json::of(&std::collections::BTreeMap::from([("tools", tools)])))
         }
     }
 }
 
-/// `GET /mcp-openapi/{server}/openapi.json`.
+/// `GET /mcp-openapi/{server}/openapi.json`. The asker's scope is that one server.
 pub async fn document(mcp: &Mcp, asker: &Asker) -> RestAnswer {
-    match mcp.tools(asker).await {
-        Err(denied) => refused(&denied),
-        Ok(Tools { tools, unavailable }) => {
-            if let (true, Some((_, error))) = (tools.is_empty(), unavailable.first()) {
-                return (
-                    503,
-                    json!({ "detail": format!("The MCP server did not answer: {error}") }),
-                );
-            }
-            let first = tools.first().map(|tool| tool.server.clone());
-            let title = first.as_ref().map_or("MCP", |server| server.display_name());
-            let description = first.as_ref().and_then(|server| server.description.as_deref());
-            let listed: Vec<(String, Json)> =
-                tools.iter().map(|tool| (tool.name.clone(), tool.definition.clone())).collect();
-            let version = env!("CARGO_PKG_VERSION");
-            let document =
-                openapi::document(title, version, description.unwrap_or_default(), &listed);
-            (200, document.to_value())
-        }
+    let servers = view::servers(&asker.snapshot, asker.key.as_deref(), &asker.scope);
+    let server = match servers {
+        Ok(servers) => servers.into_iter().next(),
+        Err(denied) => return refused(&denied),
+    };
+    let listed = mcp.tools(asker).await;
+    let (Some(server), Ok(Tools { tools, unavailable })) = (server, listed) else {
+        let name = asker.scope.single.clone().unwrap_or_default();
+        return refused(&Denied(name));
+    };
+    if let (true, Some((_, error))) = (tools.is_empty(), unavailable.first()) {
+        let message = format!("The MCP server did not answer: {error}");
+        return (503, failure(message));
     }
+    let tools: Vec<(String, Json)> =
+        tools.into_iter().map(|tool| (tool.name, tool.definition)).collect();
+    let about = openapi::About {
+        title: server.display_name(),
+        version: env!("CARGO_PKG_VERSION"),
+        description: server.description.as_deref().unwrap_or_default(),
+        base: &format!("/mcp-openapi/{}", server.display_name()),
+    };
+    (200, openapi::document(&about, &tools))
 }
 
 /// `POST /mcp-openapi/{server}/{tool}`: the body is the arguments; the answer is what the tool said, as mcpo gives it.
@@ -138,79 +156,72 @@ pub async fn call_by_path(mcp: &Arc<Mcp>, asker: &Asker, tool: &str, body: &[u8]
     let text = std::str::from_utf8(body).unwrap_or_default();
     let text = if text.trim().is_empty() { "{}" } else { text };
     let Some(arguments) = Json::parse(text).filter(Json::is_object) else {
-        return (
-            422,
-            json!({ "detail": "The body is to be a JSON object: the tool's arguments." }),
-        );
+        return (422, failure("The body is to be a JSON object: the tool's arguments."));
     };
     let result = match mcp.call_tool(asker, tool, Some(&arguments)).await {
         Ok(result) => result,
         Err(error) => {
-            let (status, _) = failed(&error);
-            return (status, json!({ "detail": { "message": error.message() } }));
+            // As FastAPI, and so mcpo, says it.
+            let status = if error.code() == INVALID_PARAMS { 422 } else { status_of(&error) };
+            let mut detail = json!({ "message": error.message() });
+            if let (Some(detail), data @ (Value::Object(_) | Value::Array(_))) =
+                (detail.as_object_mut(), error.data())
+            {
+                detail.insert("data".into(), data);
+            }
+            return (status, Json::from(json!({ "detail": detail })));
         }
     };
-    let said = said(&result);
+    let content: Vec<Json> = edit::read(&result, &["content"]).unwrap_or_default();
     if edit::read::<bool>(&result, &["isError"]) == Some(true) {
-        return (500, json!({ "detail": { "message": said } }));
+        let texts: Vec<String> =
+            content.iter().filter_map(|part| edit::text(part, &["text"])).collect();
+        return (500, failure(texts.join("\n")));
     }
-    (200, said)
+    let structured = edit::get(&result, &["structuredContent"]).map(Json::of_raw);
+    (200, structured.unwrap_or_else(|| said(&content)))
 }
 
-/// What a result says, without its wrapping: structured content as it is, one text as the value it spells.
-fn said(result: &Json) -> Value {
-    if let Some(structured) = edit::get(result, &["structuredContent"]) {
-        return Json::of_raw(structured).to_value();
+/// What contents say, without their wrapping: one as it is, several as a list.
+fn said(content: &[Json]) -> Json {
+    match content {
+        [one] => part(one),
+        all => Json::of(&all.iter().map(part).collect::<Vec<_>>()),
     }
-    let content: Vec<Value> = edit::read(result, &["content"]).unwrap_or_default();
-    let mut said: Vec<Value> = content.iter().map(part).collect();
-    if said.len() == 1 { said.remove(0) } else { Value::Array(said) }
 }
 
-fn part(part: &Value) -> Value {
-    let text = |name: &str| part.get(name).and_then(Value::as_str);
-    match text("type") {
-        Some("text") => {
-            let text = text("text").unwrap_or_default();
-            serde_json::from_str(text).unwrap_or_else(|_| text.into())
+/// A text as the value that it spells, if it spells one.
+fn part(part: &Json) -> Json {
+    let text = |name: &str| edit::text(part, &[name]).unwrap_or_default();
+    match text("type").as_str() {
+        "text" => {
+            let text = text("text");
+            Json::parse(text.trim()).unwrap_or_else(|| Json::of(&text))
         }
-        Some("image" | "audio") => {
-            let (kind, data) =
-                (text("mimeType").unwrap_or_default(), text("data").unwrap_or_default());
-            format!("data:{kind};base64,{data}").into()
+        "image" | "audio" => {
+            Json::of(&format!("data:{};base64,{}", text("mimeType"), text("data")))
         }
         _ => part.clone(),
     }
 }
 
-fn rest_tool(tool: &Tool) -> Value {
-    let definition = tool.definition.to_value();
+fn rest_tool(tool: &Tool) -> Json {
     let server = &tool.server;
     let mut info = server.info.clone();
     info.insert("server_name".into(), server.name.clone().into());
     info.insert("server_id".into(), id(server).into());
     info.insert("alias".into(), server.display_name().into());
-    let mut shown = definition;
-    if let Some(shown) = shown.as_object_mut() {
-        shown.insert("name".into(), tool.own.clone().into());
-        shown.insert("mcp_info".into(), info.into());
-    }
-    shown
+    edit::set(&tool.definition, &["mcp_info"], Json::of(&info).as_str())
 }
 
 fn described(server: &McpServer) -> Value {
-    let transport = match server.transport {
-        McpTransport::Stdio(_) => "stdio",
-        McpTransport::Sse(_) => "sse",
-        McpTransport::Http(_) => "http",
-    };
     json!({
         "server_id": id(server),
         "server_name": server.name,
         "alias": server.display_name(),
         "aliases": server.aliases,
         "description": server.description,
-        "transport": transport,
+        "transport": status::transport(server),
         "mcp_access_groups": server.access_groups,
         "mcp_info": server.info,
     })
@@ -223,8 +234,7 @@ fn id(server: &McpServer) -> &str {
 
 /// The asker, narrowed to one server with plain names.
 fn scoped(asker: &Asker, server: Option<&str>) -> Result<Asker, Denied> {
-    let mut asker = asker.clone();
-    let Some(wanted) = server else { return Ok(asker) };
+    let Some(wanted) = server else { return Ok(asker.clone()) };
     let seen = view::servers(&asker.snapshot, asker.key.as_deref(), &asker.scope)?;
     let named = seen.iter().find(|server| {
         server.server_id.as_deref() == Some(wanted)
@@ -232,70 +242,50 @@ fn scoped(asker: &Asker, server: Option<&str>) -> Result<Asker, Denied> {
             || server.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(wanted))
     });
     let named = named.ok_or_else(|| Denied(wanted.to_owned()))?;
-    asker.scope = Scope { single: Some(named.name.clone()), ..Scope::default() };
-    Ok(asker)
+    Ok(alone(asker, named))
+}
+
+/// The asker with one of its servers alone, whose names then have no prefix.
+fn alone(asker: &Asker, server: &McpServer) -> Asker {
+    let scope = Scope { single: Some(server.name.clone()), ..Scope::default() };
+    Asker { scope, ..asker.clone() }
+}
+
+/// An error as LiteLLM's paths have it.
+fn detailed(error: &str, message: impl AsRef<str>) -> Json {
+    Json::from(json!({ "detail": { "error": error, "message": message.as_ref() } }))
+}
+
+/// An error as mcpo has it.
+fn failure(message: impl AsRef<str>) -> Json {
+    Json::from(json!({ "detail": { "message": message.as_ref() } }))
 }
 
 fn refused(denied: &Denied) -> RestAnswer {
-    (403, json!({ "error": "access_denied", "message": denied.message() }))
+    (403, detailed("access_denied", denied.message()))
 }
 
 fn failed(error: &RpcError) -> RestAnswer {
-    let status = match error.code() {
+    let word = match error.code() {
+        INVALID_PARAMS => "invalid_parameters",
+        METHOD_NOT_FOUND => "not_found",
+        SERVER_UNAVAILABLE => "server_unavailable",
+        SERVER_TIMEOUT => "server_timeout",
+        SERVER_BUSY => "server_busy",
+        _ => "server_error",
+    };
+    let body = detailed(word, error.message());
+    let body = edit::set(&body, &["detail", "rpc_error"], error.as_json().as_str());
+    (status_of(error), body)
+}
+
+fn status_of(error: &RpcError) -> u16 {
+    match error.code() {
         INVALID_PARAMS => 400,
         METHOD_NOT_FOUND => 404,
         SERVER_UNAVAILABLE => 502,
         SERVER_TIMEOUT => 504,
         SERVER_BUSY => 503,
         _ => 500,
-    };
-    (status, json!({ "error": error.as_json(), "message": error.message() }))
-}
-
-/// A word for a state, for people and programs.
-pub fn word(state: &State) -> &'static str {
-    match state {
-        State::Idle => "idle",
-        State::Connecting { .. } => "connecting",
-        State::Up { .. } => "healthy",
-        State::Down { .. } => "unhealthy",
-        State::Retired => "retired",
     }
-}
-
-/// One slot for the operator's pages: no secrets, the key as its short digest.
-pub fn slot_status(slot: &Slot) -> Value {
-    use std::sync::atomic::Ordering::Relaxed;
-    let health = &slot.health;
-    let state = slot.state();
-    let last_error = health.last_error.lock().ok().and_then(|last| last.clone());
-    let path = health.path.lock().ok().and_then(|path| path.clone());
-    let mut shown = json!({
-        "server": slot.name,
-        "shared_by": slot.share.word(),
-        "status": word(&state),
-        "restarts": health.restarts.load(Relaxed),
-        "calls": health.calls.load(Relaxed),
-        "failed_calls": health.failed_calls.load(Relaxed),
-        "last_error": last_error.map(|(at, text)| json!({ "at": at, "text": text })),
-        "ping_ms": match health.ping_us.load(Relaxed) {
-            0 => Value::Null,
-            micros => json!(std::time::Duration::from_micros(micros).as_secs_f64() * 1e3),
-        },
-    });
-    let Some(map) = shown.as_object_mut() else { return shown };
-    if let Some(path) = path {
-        let answered = match path {
-            Ok(status) => json!({ "status": status }),
-            Err(error) => json!({ "error": error }),
-        };
-        map.insert("health_check".into(), answered);
-    }
-    if let State::Up { connection, since } = &state {
-        map.insert("protocol_version".into(), connection.peer().revision.as_str().into());
-        map.insert("pid".into(), connection.pid().into());
-        map.insert("up_seconds".into(), since.elapsed().as_secs().into());
-        map.insert("running".into(), connection.running().into());
-    }
-    shown
 }

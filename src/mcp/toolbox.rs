@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use http::HeaderMap;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -14,6 +15,7 @@ use super::serve::{dispatch, lists};
 use super::view::Denied;
 use crate::config::snapshot::{Key, McpServer, Snapshot};
 use crate::conversation::Json;
+use crate::wire::mcp::edit;
 use crate::wire::mcp::error::{INTERNAL_ERROR, RpcError};
 use crate::wire::mcp::message::{Answer, Id, Message, Outcome, Request};
 use crate::wire::mcp::revision::NEWEST_WITH_SESSIONS;
@@ -81,6 +83,23 @@ impl Mcp {
         Ok(all)
     }
 
+    /// The same, but a server that is just coming up is waited for as long as a call would wait.
+    ///
+    /// # Errors
+    /// The scope names a server that the asker does not see.
+    pub async fn tools_awaited(&self, asker: &Asker) -> Result<Tools, Denied> {
+        let found = self.tools(asker).await?;
+        if found.unavailable.is_empty() {
+            return Ok(found);
+        }
+        let view = self.view(asker)?;
+        let is_missing = |name: &str| found.unavailable.iter().any(|(it, _)| it.name == name);
+        let coming = view.seen.iter().filter(|seen| is_missing(&seen.server.name));
+        let up = join_all(coming.map(|seen| seen.slot.connection())).await;
+        // One that did not come up is missing again.
+        if up.iter().all(Result::is_err) { Ok(found) } else { self.tools(asker).await }
+    }
+
     /// Calls a tool by its name in the asker's scope. Dropped, it cancels the call. The result is that of `tools/call`.
     pub async fn call_tool(
         self: &Arc<Self>,
@@ -88,8 +107,9 @@ impl Mcp {
         name: &str,
         arguments: Option<&Json>,
     ) -> Outcome {
-        let arguments = arguments.cloned().unwrap_or_else(Json::empty_object);
-        let params = Json::of(&json!({ "name": name, "arguments": arguments }));
+        let arguments = arguments.map_or("{}", Json::as_str);
+        let params = Json::of(&json!({ "name": name }));
+        let params = edit::set(&params, &["arguments"], arguments);
         let request =
             Request { id: Id::number(1), method: "tools/call".into(), params: Some(params) };
         let (outbox, mut out) = mpsc::channel(MAX_WAITING);

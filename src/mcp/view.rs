@@ -102,6 +102,11 @@ impl Mcp {
 }
 
 impl View {
+    /// An entry was changed or removed since.
+    pub fn is_outdated(&self) -> bool {
+        self.seen.iter().any(|seen| seen.slot.is_retired())
+    }
+
     /// Of a single-server view, the server.
     pub fn single(&self) -> Option<&Seen> {
         self.seen.first().filter(|_| self.is_plain)

@@ -31,28 +31,38 @@ pub(crate) fn closed(
     duration: Duration,
     at_least: usize,
 ) -> Outcome<Closed> {
+    closed_each(address, &vec![request.clone(); connections], duration, at_least)
+}
+
+/// The same, where each connection has a request of its own.
+pub(crate) fn closed_each(
+    address: SocketAddr,
+    requests: &[Rendered],
+    duration: Duration,
+    at_least: usize,
+) -> Outcome<Closed> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut sockets = Vec::with_capacity(connections);
-        for _ in 0..connections {
+        let mut sockets = Vec::with_capacity(requests.len());
+        for _ in requests {
             let socket = tokio::net::TcpStream::connect(address).await?;
             socket.set_nodelay(true)?;
             sockets.push(socket);
         }
         let started = Instant::now();
         let mut tasks = tokio::task::JoinSet::new();
-        for socket in sockets {
+        for (socket, request) in sockets.into_iter().zip(requests) {
             tasks.spawn(turns(socket, request.clone(), started + duration, at_least));
         }
-        let mut requests = 0;
+        let mut answered = 0;
         let all = async {
             while let Some(done) = tasks.join_next().await {
-                requests += done??;
+                answered += done??;
             }
             Outcome::Ok(())
         };
         tokio::time::timeout(duration + PATIENCE, all).await.map_err(|_| "the target hangs")??;
-        Ok(Closed { requests, elapsed: started.elapsed() })
+        Ok(Closed { requests: answered, elapsed: started.elapsed() })
     })
 }
 
@@ -172,32 +182,32 @@ pub(crate) fn percentile(mut times: Vec<Duration>, share: f64) -> Outcome<Durati
 }
 
 /// One blocking connection.
-struct Line {
+pub(crate) struct Line {
     socket: TcpStream,
     buffer: Vec<u8>,
-    reply: Reply,
+    pub(crate) reply: Reply,
 }
 
 impl Line {
-    fn connect(address: SocketAddr) -> Outcome<Self> {
+    pub(crate) fn connect(address: SocketAddr) -> Outcome<Self> {
         let socket = TcpStream::connect_timeout(&address, PATIENCE)?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         Ok(Self { socket, buffer: vec![0; 64 * 1024], reply: Reply::new() })
     }
 
-    fn send(&mut self, request: &Rendered) -> Outcome<()> {
+    pub(crate) fn send(&mut self, request: &Rendered) -> Outcome<()> {
         self.reply.clear();
         Ok(self.socket.write_all(request)?)
     }
 
     /// One read; true once the reply is whole.
-    fn receive(&mut self) -> Outcome<bool> {
+    pub(crate) fn receive(&mut self) -> Outcome<bool> {
         let length = self.socket.read(&mut self.buffer)?;
         self.reply.feed(received(&self.buffer, length)?)
     }
 
-    fn exchange(&mut self, request: &Rendered) -> Outcome<()> {
+    pub(crate) fn exchange(&mut self, request: &Rendered) -> Outcome<()> {
         self.send(request)?;
         while !self.receive()? {}
         Ok(())
@@ -226,7 +236,7 @@ fn waited(start: &[u8]) -> Option<Duration> {
 
 /// Asks Linux for exact sleeps in this thread (the default slack is 50 µs). Where it is refused, the
 /// lateness is the same for every target and cancels out in the differences.
-fn sharpen_sleep() {
+pub(crate) fn sharpen_sleep() {
     if let Ok(thread) = std::fs::read_link("/proc/thread-self")
         && let Some(id) = thread.file_name().and_then(|name| name.to_str())
     {

@@ -11,6 +11,7 @@ mod conversation;
 mod hub;
 mod load;
 mod machine;
+mod mcp;
 mod measure;
 mod report;
 mod target;
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 
 use crate::hub::Translated;
+use crate::mcp::McpResults;
 use crate::measure::{Measure, PHASES};
 use crate::report::Results;
 use crate::target::{Kind, Target};
@@ -39,6 +41,10 @@ const STARTS: usize = 7;
 /// The marker comments between which `--write` puts its table.
 const BEGIN: &str = "<!-- bench: begin -->";
 const END: &str = "<!-- bench: end -->";
+/// The same for MCP, which has a run of its own.
+const MCP_BEGIN: &str = "<!-- bench: mcp begin -->";
+const MCP_END: &str = "<!-- bench: mcp end -->";
+const MCP_PHASE: &str = "mcp";
 
 /// Measures Tidegate beside nginx and the direct upstream.
 #[derive(Parser)]
@@ -47,7 +53,7 @@ struct Arguments {
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Only these phases (throughput, body8, body128, answer128, latency, first-token, burst, paced,
-    /// translated).
+    /// translated, mcp).
     #[arg(long, value_delimiter = ',')]
     phases: Vec<String>,
     /// Seconds of load per phase, target and round.
@@ -72,6 +78,9 @@ struct Arguments {
     /// How often.
     #[arg(long, default_value_t = 1)]
     times: usize,
+    /// Be an MCP server on standard input and output, as the gateway's child.
+    #[arg(long, hide = true)]
+    mcp_stdio: bool,
     /// Passed by Cargo.
     #[arg(long, hide = true)]
     bench: bool,
@@ -79,43 +88,70 @@ struct Arguments {
 
 fn main() -> Outcome<()> {
     let arguments = Arguments::parse();
+    if arguments.mcp_stdio {
+        return mcp::child();
+    }
     if let [client, lane, work] = &*arguments.repeat {
         return hub::repeat(client, lane, work, arguments.times);
     }
-    let mut translated = Translated::default();
     if arguments.codec {
+        let mut translated = Translated::default();
         for _ in 0..arguments.rounds {
             translated.round(None)?;
         }
         println!("{}", translated.markdown());
         return Ok(());
     }
+    let mut json = serde_json::Map::new();
+    let mut reports = Vec::new();
+    if arguments.phases.iter().any(|phase| phase != MCP_PHASE) || arguments.phases.is_empty() {
+        reports.push((BEGIN, END, proxies(&arguments, &mut json)?));
+    }
+    if wanted(&arguments.phases, MCP_PHASE) && wanted(&arguments.only, Kind::Tidegate.name()) {
+        let results = mcp::run(arguments.rounds, arguments.seconds)?;
+        json.insert("mcp".into(), results.json());
+        reports.push((MCP_BEGIN, MCP_END, mcp_report(&arguments, &results)));
+    }
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&json)?);
+    } else {
+        for (_, _, report) in &reports {
+            println!("{report}");
+        }
+    }
+    if let Some(path) = &arguments.write {
+        for (begin, end, report) in &reports {
+            write_between(begin, end, path, report)?;
+        }
+        eprintln!("wrote the tables into {}", path.display());
+    }
+    Ok(())
+}
+
+/// Everything but MCP: the report, and its figures.
+fn proxies(
+    arguments: &Arguments,
+    json: &mut serde_json::Map<String, serde_json::Value>,
+) -> Outcome<String> {
+    let mut translated = Translated::default();
     let upstream = Upstream::start()?;
     let mut results = Results::default();
-    let targets = start(&arguments, &upstream, &mut results);
-    let rounds = run(&arguments, &targets, &mut results, &mut translated)?;
+    let targets = start(arguments, &upstream, &mut results);
+    let rounds = run(arguments, &targets, &mut results, &mut translated)?;
     for target in &targets {
         if let Some(peak) = target.memory("VmHWM") {
             results.add(target.kind, Measure::Peak, peak);
         }
     }
-    let report = format!(
-        "{}\n\n{}\n{}",
-        conditions(&arguments, rounds),
-        results.markdown(),
-        translated.markdown()
-    );
-    if arguments.json {
-        let all = serde_json::json!({ "proxies": results.json(), "translated": translated.json() });
-        println!("{}", serde_json::to_string_pretty(&all)?);
-    } else {
-        println!("{report}");
-    }
-    if let Some(path) = &arguments.write {
-        write_between_markers(path, &report)?;
-        eprintln!("wrote the table into {}", path.display());
-    }
-    Ok(())
+    json.insert("proxies".into(), results.json());
+    json.insert("translated".into(), translated.json());
+    let conditions = conditions(arguments, rounds);
+    Ok(format!("{conditions}\n\n{}\n{}", results.markdown(), translated.markdown()))
+}
+
+fn mcp_report(arguments: &Arguments, results: &McpResults) -> String {
+    let rounds = results.completed();
+    format!("{}\n\n{}", conditions_of_mcp(arguments, rounds), results.markdown())
 }
 
 /// Starts what was asked for; a target that cannot run is left out with a word why.
@@ -209,11 +245,22 @@ fn conditions(arguments: &Arguments, rounds: usize) -> String {
     )
 }
 
-fn write_between_markers(path: &Path, report: &str) -> Outcome<()> {
+fn conditions_of_mcp(arguments: &Arguments, rounds: usize) -> String {
+    let tidegate = machine::version(env!("CARGO_BIN_EXE_tidegate"), "--version");
+    format!(
+        "Measured on {}: {}.\n{}. Medians of {rounds} interleaved rounds, {} s of calls for each line and client.",
+        jiff::Timestamp::now().strftime("%-d %B %Y"),
+        machine::describe(),
+        tidegate.unwrap_or_else(|| "tidegate absent".to_owned()),
+        arguments.seconds * mcp::SHARE,
+    )
+}
+
+fn write_between(begin: &str, end: &str, path: &Path, report: &str) -> Outcome<()> {
     let page = std::fs::read_to_string(path)?;
     let parts =
-        page.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
+        page.split_once(begin).and_then(|(before, rest)| Some((before, rest.split_once(end)?.1)));
     let (before, after) = parts.ok_or("the page lacks the marker comments")?;
-    std::fs::write(path, format!("{before}{BEGIN}\n{}\n{END}{after}", report.trim_end()))?;
+    std::fs::write(path, format!("{before}{begin}\n{}\n{end}{after}", report.trim_end()))?;
     Ok(())
 }

@@ -68,11 +68,26 @@ impl Target {
         if kind == Kind::Direct {
             return Ok(Self { kind, address: upstream, process: None });
         }
+        Self::started(kind, |folder, address| match kind {
+            Kind::Nginx => nginx(folder, upstream, address),
+            Kind::Direct | Kind::Tidegate => tidegate(folder, &models(upstream), address),
+        })
+    }
+
+    /// Starts Tidegate with another configuration.
+    pub(crate) fn with_config(config: &str) -> Outcome<Self> {
+        Self::started(Kind::Tidegate, |folder, address| tidegate(folder, config, address))
+    }
+
+    fn started(
+        kind: Kind,
+        command: impl Fn(&Path, SocketAddr) -> Outcome<Command>,
+    ) -> Outcome<Self> {
         let mut failure = "not started".into();
         // The free port is found by binding and letting go; someone may take it in between.
         for _ in 0..3 {
             let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-            match Process::start(kind, upstream, address) {
+            match Process::start(&command, address) {
                 Ok(process) => return Ok(Self { kind, address, process: Some(process) }),
                 Err(error) => failure = error,
             }
@@ -149,13 +164,13 @@ impl Target {
 }
 
 impl Process {
-    fn start(kind: Kind, upstream: SocketAddr, address: SocketAddr) -> Outcome<Self> {
+    fn start(
+        command: impl Fn(&Path, SocketAddr) -> Outcome<Command>,
+        address: SocketAddr,
+    ) -> Outcome<Self> {
         let folder = tempfile::tempdir()?;
         let log = File::create(folder.path().join("output.log"))?;
-        let mut command = match kind {
-            Kind::Nginx => nginx(folder.path(), upstream, address)?,
-            Kind::Direct | Kind::Tidegate => tidegate(folder.path(), upstream, address)?,
-        };
+        let mut command = command(folder.path(), address)?;
         command.current_dir(folder.path()).stdin(Stdio::null());
         command.stdout(log.try_clone()?).stderr(log);
         let started = Instant::now();
@@ -248,8 +263,8 @@ pub(crate) fn nginx_path() -> Option<&'static str> {
         .find(|path| Command::new(path).arg("-v").stderr(Stdio::null()).status().is_ok())
 }
 
-/// Tidegate as it is used: a virtual key, models to rewrite, the journal on SQLite in its folder.
-fn tidegate(folder: &Path, upstream: SocketAddr, address: SocketAddr) -> Outcome<Command> {
+/// Tidegate's configuration as it is used: a virtual key, models to rewrite.
+fn models(upstream: SocketAddr) -> String {
     let models: String = ROUTES
         .iter()
         .map(|route| {
@@ -275,10 +290,14 @@ fn tidegate(folder: &Path, upstream: SocketAddr, address: SocketAddr) -> Outcome
             )
         })
         .collect();
-    let config = format!(
+    format!(
         "model_list:\n{models}{translated}virtual_keys:\n  - api_key: {CLIENT_KEY}\n    key_alias: bench\n\
          \x20   models: [\"bench-*\"]\n"
-    );
+    )
+}
+
+/// Tidegate, with the journal on SQLite in its folder.
+fn tidegate(folder: &Path, config: &str, address: SocketAddr) -> Outcome<Command> {
     let path = folder.join("config.yaml");
     fs::write(&path, config)?;
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));

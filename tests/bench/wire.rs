@@ -16,11 +16,16 @@ const KEPT: usize = 1024;
 
 /// Renders a `POST` with a JSON body.
 pub(crate) fn post(path: &str, host: &str, key: &str, body: &str) -> Rendered {
-    let head = format!(
-        "POST {path} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {key}\r\n\
-         content-type: application/json\r\naccept: */*\r\ncontent-length: {}\r\n\r\n",
-        body.len()
+    let headers = format!(
+        "host: {host}\r\nauthorization: Bearer {key}\r\ncontent-type: application/json\r\naccept: */*\r\n"
     );
+    request("POST", path, &headers, body)
+}
+
+/// Renders a request; each of the headers with its line's end.
+pub(crate) fn request(method: &str, path: &str, headers: &str, body: &str) -> Rendered {
+    let head =
+        format!("{method} {path} HTTP/1.1\r\n{headers}content-length: {}\r\n\r\n", body.len());
     Arc::from([head.as_bytes(), body.as_bytes()].concat())
 }
 
@@ -84,7 +89,7 @@ impl Reply {
         &self.start
     }
 
-    /// Takes the next bytes; true once the reply is whole. Any status but 200 is an error.
+    /// Takes the next bytes; true once the reply is whole. Any status but one of success is an error.
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> Outcome<bool> {
         if !matches!(self.framing, Framing::Head) {
             return Ok(self.body(bytes));
@@ -131,7 +136,7 @@ fn framing(head: &[u8]) -> Outcome<Framing> {
     let text = std::str::from_utf8(head)?;
     let mut lines = text.split("\r\n");
     let status = lines.next().and_then(|line| line.split(' ').nth(1)).unwrap_or_default();
-    if status != "200" {
+    if !status.starts_with('2') {
         return Err(format!("the target answered {status}").into());
     }
     for line in lines {

@@ -113,8 +113,7 @@ async fn a_session_belongs_to_its_key_and_survives_an_edit() {
         }
     }
 
-    let edited =
-        config() + "mcp_servers:\n  late: {transport: http, url: 'http://127.0.0.1:9/mcp'}\n";
+    let edited = config() + "  late: {transport: http, url: 'http://127.0.0.1:9/mcp'}\n";
     std::fs::write(gateway.path("config.yaml"), edited).unwrap();
     gateway.health_until(|health| health["config"]["generation"] == 2).await;
     let answer = in_session(&gateway, Method::POST, KEY, &session, ping()).await;

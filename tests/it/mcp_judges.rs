@@ -1,5 +1,6 @@
-//! The outside judges of MCP, before they judge the gateway: the fixture servers pass the official conformance suites
-//! themselves, and every server that tests put behind a gateway starts and answers. What is asked stands in `tests/mcp`.
+//! The outside judges of MCP: the official conformance suites and the official clients, each against the gateway with
+//! every kind of server behind it. Before that the fixture servers pass the suites themselves, and every server starts and
+//! answers. What is asked stands in `tests/mcp`.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
@@ -15,6 +16,25 @@ fn the_fixtures_pass_the_conformance_suites() {
         return eprintln!("left out: tests/run installs the suites");
     };
     succeeds(Command::new(python).arg("-B").arg(tests("mcp/conformance.py")).arg("--direct"));
+}
+
+#[test]
+fn the_gateway_passes_the_conformance_suites() {
+    let (Some(python), Some(_)) = (cached("venv/bin/python"), cached("mcp/node_modules")) else {
+        return eprintln!("left out: tests/run installs the suites");
+    };
+    let script = tests("mcp/conformance.py");
+    succeeds(Command::new(python).arg("-B").arg(script).arg(env!("CARGO_BIN_EXE_tidegate")));
+}
+
+#[test]
+fn official_clients_use_every_server_through_the_gateway() {
+    let (Some(python), Some(_)) = (cached("mcp-venv/bin/python"), cached("mcp/node_modules"))
+    else {
+        return eprintln!("left out: tests/run installs the clients");
+    };
+    let script = tests("mcp/gateway.py");
+    succeeds(Command::new(python).arg("-B").arg(script).arg(env!("CARGO_BIN_EXE_tidegate")));
 }
 
 #[test]

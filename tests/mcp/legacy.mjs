@@ -98,6 +98,11 @@ const asking = {
     const { content: more } = await ask(extra, "Which color do you like?", form({ color: { type: "string" } }));
     return says(`${content?.name} likes ${more?.color}.`);
   },
+  // Whoever is asked says itself what it cannot do.
+  capabilities: async (_, extra) => {
+    const asked = ask(extra, "A value?", form({ value: { type: "string" } }));
+    return asked.then(answered, () => asking.sampling(_, extra));
+  },
 };
 for (const [name, call] of Object.entries(asking))
   tools[`test_input_required_result_${name}`] = { about: "Asks through its client.", call };

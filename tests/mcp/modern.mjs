@@ -102,11 +102,6 @@ const tools = {
     about: "Tells listeners that the watched resource has changed.",
     call: () => (changed("resource"), says("Told.")),
   },
-  test_custom_header: {
-    about: "Has an argument that is repeated in a header.",
-    schema: form({ region: { type: "string", "x-mcp-header": "Region" } }, []),
-    call: ({ region }) => says(`Region ${region}.`),
-  },
   test_input_required_result_elicitation: {
     about: "Asks for a name.",
     call(_, context) {

@@ -102,6 +102,11 @@ export const tools = {
     },
     call: (args) => says(`Got ${Object.keys(args).join(", ") || "nothing"}.`),
   },
+  test_custom_header: {
+    about: "Has an argument that is repeated in a header.",
+    schema: form({ region: { type: "string", "x-mcp-header": "Region" } }, []),
+    call: ({ region }) => says(`Region ${region}.`),
+  },
 };
 
 export const toolList = (table) =>

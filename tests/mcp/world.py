@@ -11,6 +11,7 @@ import pathlib
 import queue
 import re
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -29,6 +30,16 @@ FIXTURES = {
     "modern": (("http", "stdio"), [NODE, str(FOLDER / "modern.mjs")]),
     "python": (("http", "sse", "stdio"), [PYTHON, "-B", str(FOLDER / "fixture.py")]),
     "python1": (("http", "sse", "stdio"), [PYTHON_1, "-B", str(FOLDER / "fixture_1.py")]),
+}
+
+
+# Official servers → their command lines for stdio, and whether they want a folder.
+OFFICIAL = {
+    "everything": ([NODE, str(PACKAGES / "@modelcontextprotocol/server-everything/dist/index.js"), "stdio"], False),
+    "filesystem": ([NODE, str(PACKAGES / "@modelcontextprotocol/server-filesystem/dist/index.js")], True),
+    "memory": ([NODE, str(PACKAGES / "@modelcontextprotocol/server-memory/dist/index.js")], False),
+    "git": ([PYTHON, "-m", "mcp_server_git", "--repository"], True),
+    "time": ([PYTHON, "-m", "mcp_server_time"], False),
 }
 
 
@@ -66,6 +77,26 @@ def command(fixture, transport):
 def start(fixture, transport):
     """A fixture that listens: a `Program`."""
     return Program(command(fixture, transport))
+
+
+@contextlib.contextmanager
+def everything(transport):
+    """The official server of that name, listening: its URL. It takes a port and no zero: one that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    kind, path = {"http": ("streamableHttp", "/mcp"), "sse": ("sse", "/sse")}[transport]
+    process = subprocess.Popen(
+        [*OFFICIAL["everything"][0][:-1], kind], env={**os.environ, "PORT": str(port)}, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        while str(port) not in (line := process.stderr.readline()):
+            if not line:
+                raise SystemExit("server-everything did not start")
+        threading.Thread(target=process.stderr.read, daemon=True).start()
+        yield f"http://127.0.0.1:{port}{path}"
+    finally:
+        process.kill()
+        process.wait()
 
 
 def shim(target, key=KEY):

@@ -9,7 +9,7 @@ use crate::mcp::view::Seen;
 use crate::wire::mcp::lock::{Lock, Verdict};
 use crate::wire::mcp::{edit, hidden, pin};
 
-/// One server and its tools as it lists them now.
+/// One server and its tools as it lists them now, but for those that its entry hides.
 struct Now {
     seen: Seen,
     tools: Vec<Json>,
@@ -29,6 +29,7 @@ async fn now(bench: &Bench, servers: &[String]) -> Result<Vec<Now>, Failed> {
             return Err(fail(failure));
         }
         let entries = listed.listing.iter().flat_map(|listing| &listing.entries);
+        let entries = entries.filter(|entry| seen.server.allows_tool(&entry.name));
         let tools = entries.map(|entry| entry.definition.clone()).collect();
         all.push(Now { seen: seen.clone(), tools });
     }

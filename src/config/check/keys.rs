@@ -242,14 +242,12 @@ fn may_name_a_model(
     }
 }
 
+/// The MCP servers a key may use, by name, alias or access group; LiteLLM's words for all and none are understood.
 fn servers(names: &[At<String>], scope: &Scope<'_>, checker: &mut Checker<'_, '_>) -> Vec<String> {
-    for name in names {
-        let answers = |server: &Arc<McpServer>| {
-            server.name == name.value
-                || server.aliases.contains(&name.value)
-                || server.access_groups.contains(&name.value)
-        };
-        let wild = name.value == "*";
+    let is_none = |name: &&At<String>| name.value == "no_mcp_servers";
+    for name in names.iter().filter(|name| !is_none(name)) {
+        let answers = |server: &Arc<McpServer>| server.answers_to(&name.value);
+        let wild = is_word_for_all(&name.value);
         if !wild && !scope.servers.values().any(answers) {
             let known: Vec<&str> = scope
                 .servers
@@ -264,5 +262,10 @@ fn servers(names: &[At<String>], scope: &Scope<'_>, checker: &mut Checker<'_, '_
             checker.dangling(name, what, suggestion);
         }
     }
-    names.iter().map(|name| name.value.clone()).collect()
+    let meant = names.iter().filter(|name| !is_none(name)).map(|name| &name.value);
+    meant.map(|name| if is_word_for_all(name) { "*".to_owned() } else { name.clone() }).collect()
+}
+
+fn is_word_for_all(name: &str) -> bool {
+    matches!(name, "*" | "all-proxy-mcpservers")
 }

@@ -56,6 +56,11 @@ pub(super) fn check(
     let general = file.general_settings.unwrap_or_else(|| absent(root));
     let router = file.router_settings.unwrap_or_else(|| absent(root));
 
+    let serves_nothing = file.model_list.as_ref().is_none_or(Vec::is_empty)
+        && file.mcp_servers.as_ref().is_none_or(|servers| servers.value.is_empty());
+    if serves_nothing && !damaged.contains(&root.place) {
+        checker.warning(root.place, "`model_list` is empty: no model can be asked for");
+    }
     let (models, access_groups) = models::models(
         file.model_list.unwrap_or_default(),
         file.credential_list.unwrap_or_default(),
@@ -68,7 +73,6 @@ pub(super) fn check(
                 .as_ref()
                 .is_some_and(|at| at.value == OnLoss::Refuse),
         },
-        root.place,
         &mut checker,
     );
     let models = routing::aliases(models, router.value.model_group_alias.as_ref(), &mut checker);

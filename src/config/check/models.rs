@@ -43,12 +43,8 @@ pub(super) fn models(
     list: Vec<At<ModelEntry>>,
     credentials: Vec<At<Credential>>,
     general: General,
-    root: Place,
     checker: &mut Checker<'_, '_>,
 ) -> (Models, AccessGroups) {
-    if list.is_empty() && !checker.damaged.contains(&root) {
-        checker.warning(root, "`model_list` is empty: no model can be asked for");
-    }
     let credentials = by_name(credentials, checker);
     let mut access_groups = AccessGroups::new();
     let mut drafts: BTreeMap<String, Vec<Draft>> = BTreeMap::new();

@@ -57,6 +57,7 @@ pub(super) fn servers(
                 api_keys: value.api_keys.as_ref().map(|list| {
                     list.iter().filter_map(|key| listed_key(key, keys, checker)).collect()
                 }),
+                allow_all_keys: value.allow_all_keys.as_ref().is_some_and(|all| all.value),
                 fingerprint: tree
                     .and_then(|tree| tree.get(name))
                     .map(Node::fingerprint)
@@ -225,8 +226,15 @@ fn aliases_by_server(
     checker: &mut Checker<'_, '_>,
 ) -> HashMap<String, Vec<String>> {
     let mut by_server: HashMap<String, Vec<String>> = HashMap::new();
-    let mut taken: HashMap<&str, &str> =
-        listed.keys().map(|name| (name.as_str(), name.as_str())).collect();
+    // Clients and keys may write names in upper or lower case.
+    let mut taken: HashMap<String, &str> = HashMap::new();
+    for (name, entry) in listed {
+        if taken.insert(name.to_ascii_lowercase(), name).is_some() {
+            let message =
+                "another MCP server has this name but for upper and lower case, which count as one";
+            checker.error(entry.place, message);
+        }
+    }
     let own = listed.iter().filter_map(|(name, entry)| {
         let alias = entry.value.alias.as_ref()?;
         Some((alias.value.as_str(), name.as_str(), alias.place))
@@ -241,7 +249,7 @@ fn aliases_by_server(
         }
     }
     for (alias, name, place) in wanted {
-        match taken.insert(alias, name) {
+        match taken.insert(alias.to_ascii_lowercase(), name) {
             None => {
                 server_name(alias, place, checker);
                 by_server.entry(name.to_owned()).or_default().push(alias.to_owned());
@@ -357,6 +365,11 @@ fn access(entry: &At<Entry>, models: &Models, checker: &mut Checker<'_, '_>) {
         value.allowed_paths.iter().flatten().find(|path| path.value.is_relative())
     {
         checker.error(relative.place, "`allowed_paths` are absolute paths");
+    }
+    if let Some(all) = value.allow_all_keys.as_ref().filter(|all| all.value)
+        && value.api_keys.is_some()
+    {
+        checker.error(all.place, "`allow_all_keys` and `api_keys` say two things; keep one");
     }
     if let Some(model) = &value.sampling_model {
         must_exist(model, models, checker);

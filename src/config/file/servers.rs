@@ -95,6 +95,8 @@ pub(in crate::config) struct McpServer {
     /// The virtual keys that may use the server: the keys, their `sha256:` or their `key_alias`.
     /// Where the list is absent, a key's own `mcp_servers` decides.
     pub(in crate::config) api_keys: Option<Vec<At<Secret>>>,
+    /// Every key may use the server whose own `mcp_servers` does not say otherwise. Default: `false`.
+    pub(in crate::config) allow_all_keys: Option<At<bool>>,
     /// Names that a key's `mcp_servers` may use for all servers that carry them.
     pub(in crate::config) access_groups: Option<Vec<At<String>>>,
     /// How the credential is shown. Default: `none`.
@@ -114,8 +116,10 @@ pub(in crate::config) struct McpServer {
     /// Parameters that may be given, for each tool. Default: all.
     pub(in crate::config) allowed_params: Option<BTreeMap<String, Vec<String>>>,
     /// Other names for tools: tool → name.
+    #[serde(alias = "tool_name_to_display_name")]
     pub(in crate::config) tool_names: Option<BTreeMap<String, String>>,
     /// Other descriptions for tools: tool → text.
+    #[serde(alias = "tool_name_to_description")]
     pub(in crate::config) tool_descriptions: Option<BTreeMap<String, String>>,
     /// How long a call may be silent; progress begins the time anew. Default: 300 s.
     pub(in crate::config) timeout: Option<At<Length>>,

@@ -43,7 +43,6 @@ pub(super) const VIRTUAL_KEY: &[&str] = &[
 ];
 
 pub(super) const MCP_SERVER: &[&str] = &[
-    "allow_all_keys",
     "allow_elicitation",
     "allow_sampling",
     "authorization_url",
@@ -76,8 +75,6 @@ pub(super) const MCP_SERVER: &[&str] = &[
     "token_exchange_profile",
     "token_url",
     "token_validation",
-    "tool_name_to_description",
-    "tool_name_to_display_name",
     "upstream_token_header",
     "audience",
 ];

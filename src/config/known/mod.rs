@@ -64,6 +64,15 @@ const HOMES: &[(&str, &[&str])] = &[
 
 const HINTS: &[(&str, &str)] = &[
     ("environment_variables", "set the variables in the environment of the process"),
+    (
+        "allow_elicitation",
+        "what a server asks goes to the client that caused it, where that can answer",
+    ),
+    (
+        "allow_sampling",
+        "what a server asks goes to the client that caused it, or to the entry's `sampling_model`",
+    ),
+    ("spec_version", "the revision is negotiated; `protocol_version` fixes it"),
     ("allowed_fails", "a deployment is passed over after one failure, while its group has others"),
     ("no_docs", "there is no documentation page to switch off"),
     ("store_model_in_db", "models come from this file alone, which is reloaded when it changes"),

@@ -3,6 +3,7 @@
 
 mod dialect;
 mod problems;
+mod servers;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -21,7 +21,7 @@ use crate::gateway::notes::Notes;
 use crate::gateway::rounds::Rounds;
 use crate::gateway::translated::Round;
 use crate::ground::fault::Fault;
-use crate::journal::entry::{CallStatus, Status};
+use crate::journal::entry::Status;
 use crate::wire::codec::broke_off;
 
 /// Calls of one turn that run at once.
@@ -46,10 +46,21 @@ pub(in crate::gateway) struct Run {
 /// Nobody listens any more, or the answer has been ended.
 struct Over;
 
-/// A call that the gateway runs.
+/// A call that is not the client's.
 struct Captured {
     block: u32,
     call: ToolCall,
+    fate: Fate,
+}
+
+/// What becomes of a call that is not the client's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Run,
+    /// The client is asked first.
+    Ask,
+    /// There is no such tool: the model is told so, and nobody else.
+    Invented,
 }
 
 /// What became of a block of a round.
@@ -133,16 +144,16 @@ impl Run {
             if let Some(why) = over {
                 return telling.stop(&set, captured, &why).await;
             }
-            let (asked, ready): (Vec<_>, Vec<_>) = captured.into_iter().partition(|captured| {
-                set.find(&captured.call.name).is_some_and(|tool| tool.needs_approval)
-            });
+            let own: Vec<String> = captured.iter().map(|it| it.call.id.clone()).collect();
+            let is_clients =
+                |part: &&Part| part.as_call().is_some_and(|call| !own.contains(&call.id));
+            let (asked, ready): (Vec<_>, Vec<_>) =
+                captured.into_iter().partition(|captured| captured.fate == Fate::Ask);
             let results = telling.run(&set, ready, deadline).await?;
             let has_approvals = !asked.is_empty();
             for captured in asked {
                 telling.ask_for_approval(&set, captured).await?;
             }
-            let is_clients =
-                |part: &&Part| part.as_call().is_some_and(|call| set.find(&call.name).is_none());
             if said.iter().any(|part| is_clients(&part)) {
                 let ids = said.iter().filter(is_clients).filter_map(Part::as_call);
                 let ids: Vec<String> = ids.map(|call| call.id.clone()).collect();
@@ -203,20 +214,9 @@ impl Telling {
     }
 
     /// The budget is used up: what was called is not run, and the answer says why it ends.
-    async fn stop(
-        &mut self,
-        set: &Toolset,
-        captured: Vec<Captured>,
-        why: &str,
-    ) -> Result<(), Over> {
-        for Captured { call, .. } in &captured {
-            if let Some(tool) = set.find(&call.name) {
-                let call =
-                    self.notes.begin_call(&tool.server, &tool.own, &call.name, &call.arguments);
-                call.end(CallStatus::NotRun, None);
-            }
-        }
-        for Captured { block, .. } in captured {
+    async fn stop(&mut self, set: &Toolset, calls: Vec<Captured>, why: &str) -> Result<(), Over> {
+        calls.iter().for_each(|captured| run::pass_over(set, &captured.call));
+        for Captured { block, .. } in calls.into_iter().filter(|it| it.fate == Fate::Run) {
             let outcome = run::failed(&format!("not run; {why}"));
             self.settle(block, outcome).await?;
         }
@@ -309,18 +309,17 @@ impl Telling {
             }
             Event::Open { block, part, .. } => {
                 let new = self.block();
-                let Some((call, tool)) =
-                    part.as_call().and_then(|call| Some((call, set.find(&call.name)?)))
-                else {
+                let call = part.as_call();
+                let Some((call, fate)) = call.and_then(|call| Some((call, set.fate(call)?))) else {
                     blocks.insert(block, Block::Passed(new));
                     return self.say(Event::Open { choice: 0, block: new, part }).await;
                 };
                 blocks.insert(block, Block::Captured(captured.len()));
-                captured.push(Captured { block: new, call: call.clone() });
+                captured.push(Captured { block: new, call: call.clone(), fate });
                 // One that needs approval is told as what is asked.
-                if tool.needs_approval {
+                let Some(tool) = set.find(&call.name).filter(|_| fate == Fate::Run) else {
                     return Ok(());
-                }
+                };
                 let served = ServedCall {
                     id: self.id("mcp"),
                     call_id: call.id.clone(),
@@ -344,8 +343,7 @@ impl Telling {
                 }
                 Some(Block::Captured(index)) => {
                     let Some(captured) = captured.get(*index) else { return Ok(()) };
-                    let asks = set.find(&captured.call.name).is_some_and(|it| it.needs_approval);
-                    if asks || !matches!(delta, Delta::Arguments(_)) {
+                    if captured.fate != Fate::Run || !matches!(delta, Delta::Arguments(_)) {
                         return Ok(());
                     }
                     self.say(Event::Delta { choice: 0, block: captured.block, delta }).await
@@ -357,7 +355,15 @@ impl Telling {
                     self.say(Event::Close { choice: 0, block: *block }).await
                 }
                 // It is closed with its outcome.
-                Some(Block::Captured(_)) | None => Ok(()),
+                Some(Block::Captured(index)) => {
+                    let Some(captured) = captured.get(*index) else { return Ok(()) };
+                    if captured.fate != Fate::Run {
+                        return Ok(());
+                    }
+                    let delta = Delta::Called;
+                    self.say(Event::Delta { choice: 0, block: captured.block, delta }).await
+                }
+                None => Ok(()),
             },
             Event::Finish { finish: reason, .. } => {
                 *finish = Some(reason);
@@ -397,7 +403,7 @@ impl Telling {
                 let ended = ended.clone();
                 async move {
                     for (index, captured) in row {
-                        let outcome = one(set, &captured.call, deadline).await;
+                        let outcome = run::one(set, &captured.call, deadline).await;
                         let _nobody_waits = ended.send((index, captured, outcome)).await;
                     }
                 }
@@ -418,7 +424,9 @@ impl Telling {
                     ..ToolResult::default()
                 };
                 results.push((index, Part::new(Content::ToolResult(result))));
-                self.settle(captured.block, outcome).await?;
+                if captured.fate == Fate::Run {
+                    self.settle(captured.block, outcome).await?;
+                }
             }
             Ok(())
         };
@@ -443,10 +451,16 @@ impl Telling {
     }
 }
 
-async fn one(set: &Toolset, call: &ToolCall, deadline: Instant) -> ServedOutcome {
-    let Some(tool) = set.find(&call.name) else { return run::failed("There is no such tool.") };
-    let left = deadline.saturating_duration_since(Instant::now());
-    run::run(set, tool, &call.arguments, left).await
+impl Toolset {
+    /// What becomes of a call; `None`: it is the client's.
+    fn fate(&self, call: &ToolCall) -> Option<Fate> {
+        match self.find(&call.name) {
+            Some(tool) if tool.needs_approval => Some(Fate::Ask),
+            Some(_) => Some(Fate::Run),
+            None if self.is_invented(call) => Some(Fate::Invented),
+            None => None,
+        }
+    }
 }
 
 /// The next events of a round; `None` at its end.

@@ -63,7 +63,7 @@ pub(super) struct Asking<'a> {
 /// # Errors
 /// It names a server that the key may not use, or a block of tools is wrong.
 pub(super) async fn gather(asking: Asking<'_>) -> Result<Option<Toolset>, Fault> {
-    let Some(client) = asking.endpoint.client() else { return Ok(None) };
+    let Some(client) = asking.endpoint.runs_tools() else { return Ok(None) };
     let wanted = wanted::read(client, &asking)?;
     if wanted.sources.is_empty() {
         return Ok(None);

@@ -6,6 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::conversation::served::Served;
 use crate::conversation::{Ask, Part, Role, Turn};
 
 /// How long a client may take.
@@ -77,15 +78,8 @@ impl Pending {
         if state.turns.is_empty() {
             return;
         }
-        let known: Vec<String> = ask
-            .turns
-            .iter()
-            .flat_map(|turn| &turn.parts)
-            .filter_map(|part| match part.as_served() {
-                Some(crate::conversation::served::Served::Call(call)) => Some(call.call_id.clone()),
-                _ => part.as_call().map(|call| call.id.clone()),
-            })
-            .collect();
+        let calls = ask.turns.iter().flat_map(|turn| &turn.parts).filter_map(Part::as_call);
+        let known: Vec<String> = calls.map(|call| call.id.clone()).collect();
         let mut at = 0;
         while let Some(turn) = ask.turns.get_mut(at) {
             at += 1;
@@ -96,7 +90,10 @@ impl Pending {
             let Some(kept) = found.filter(|_| turn.role == Role::Assistant) else { continue };
             let is_there =
                 |part: &Part| part.as_call().is_some_and(|call| known.contains(&call.id));
-            if kept.calls.iter().any(is_there) {
+            // A client that echoes all of the answer has them in its own words.
+            let is_told =
+                turn.parts.iter().any(|part| matches!(part.as_served(), Some(Served::Call(_))));
+            if is_told || kept.calls.iter().any(is_there) {
                 continue;
             }
             turn.parts.extend(kept.calls.iter().cloned());

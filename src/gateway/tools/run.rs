@@ -1,13 +1,14 @@
 //! One call of a tool, made for the model: checked against the tool's schema, made, and turned into what the model is told.
 //! Whatever goes wrong is told to the model; it is no failure of the request.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::toolset::{GatewayTool, Toolset};
 use crate::conversation::served::ServedOutcome;
-use crate::conversation::{Content, Json, Media, MediaKind, Part, Source};
+use crate::conversation::{Content, Json, Media, MediaKind, Part, Source, ToolCall};
+use crate::ground::names;
 use crate::journal::entry::CallStatus;
 use crate::wire::mcp::error::SERVER_TIMEOUT;
 use crate::wire::mcp::{arguments, edit};
@@ -23,6 +24,24 @@ struct Ran {
     status: CallStatus,
     /// Of the result as the server sent it.
     bytes: Option<u64>,
+}
+
+/// Makes a call of the model.
+pub(super) async fn one(set: &Toolset, call: &ToolCall, deadline: Instant) -> ServedOutcome {
+    let Some(tool) = set.find(&call.name) else {
+        let text = format!("There is no tool `{}`.", names::shown(&call.name));
+        return failed(&text);
+    };
+    let left = deadline.saturating_duration_since(Instant::now());
+    run(set, tool, &call.arguments, left).await
+}
+
+/// Notes a call that is not made.
+pub(super) fn pass_over(set: &Toolset, call: &ToolCall) {
+    if let Some(tool) = set.find(&call.name) {
+        let noted = set.notes.begin_call(&tool.server, &tool.own, &call.name, &call.arguments);
+        noted.end(CallStatus::NotRun, None);
+    }
 }
 
 /// Makes a call that may take so long, and notes it. Dropped, it cancels it.

@@ -1,7 +1,7 @@
 //! The gateway's tools of one request: under which name the model calls each, which server runs it, whether the client has
 //! to approve.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use super::wanted::{Approval, Source, Wanted};
 use super::{Asking, Budget, run};
 use crate::config::snapshot::{Key, Snapshot};
 use crate::conversation::served::{self, Served, ServedCall, ServedTools};
-use crate::conversation::{Json, Part};
+use crate::conversation::{CallKind, Json, Part, ToolCall};
 use crate::gateway::admit::Caller;
 use crate::gateway::notes::Notes;
 use crate::ground::fault::{Fault, Kind};
@@ -33,6 +33,8 @@ pub(in crate::gateway) struct Toolset {
     /// What is told of lists: one for each label that the client named.
     pub(super) lists: Vec<ServedTools>,
     pub(super) budget: Budget,
+    /// The names of the client's own tools.
+    own: HashSet<String>,
     /// Calls that the client has decided on, with what came of them.
     pub(super) decided: Vec<Decided>,
 }
@@ -84,10 +86,11 @@ impl Toolset {
             by_function: HashMap::new(),
             lists: Vec::new(),
             budget: budget(asking.snapshot, key.as_deref()),
+            own: own_tools(&asking),
             decided: Vec::new(),
         };
         for source in &wanted.sources {
-            let found = asking.mcp.tools(&asker(source.scope.clone())).await;
+            let found = asking.mcp.tools_awaited(&asker(source.scope.clone())).await;
             let found = found.map_err(|denied| Fault::new(Kind::ToolDenied, denied.message()))?;
             let missing = found
                 .unavailable
@@ -96,7 +99,7 @@ impl Toolset {
             let missing: Vec<String> = missing.collect();
             set.add(source, &found.tools, &missing);
         }
-        set.decide(asking.endpoint.client(), asking.body).await?;
+        set.decide(asking.endpoint.runs_tools(), asking.body).await?;
         Ok(set)
     }
 
@@ -216,11 +219,26 @@ impl Toolset {
         self.tools.get(*self.by_function.get(function)?)
     }
 
+    /// Whether a call is of a tool that nobody offered.
+    pub(super) fn is_invented(&self, call: &ToolCall) -> bool {
+        // Tools of other kinds are the client's, and have names of their own.
+        call.kind == CallKind::Function
+            && call.namespace.is_none()
+            && !self.own.contains(&call.name)
+    }
+
     /// The name under which the model knows a tool of a label.
     pub(super) fn function(&self, label: &str, own: &str) -> String {
         let known = self.tools.iter().find(|tool| tool.label == label && tool.own == own);
         known.map_or_else(|| format!("{label}-{own}"), |tool| tool.function.clone())
     }
+}
+
+/// The names of the client's own tools; of blocks and tools that a provider runs there are none.
+fn own_tools(asking: &Asking<'_>) -> HashSet<String> {
+    let read = asking.endpoint.runs_tools().and_then(|client| (client.request)(asking.body).ok());
+    let tools = read.map(|(ask, _)| ask.tools).unwrap_or_default();
+    tools.into_iter().map(|tool| tool.name).collect()
 }
 
 fn is_allowed(source: &Source, tool: &Tool) -> bool {

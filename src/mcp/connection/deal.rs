@@ -3,6 +3,7 @@
 //! that has anything running. What is left is news, and a question that is left is refused.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -15,7 +16,7 @@ use crate::wire::mcp::error::{INTERNAL_ERROR, METHOD_NOT_FOUND, RpcError};
 use crate::wire::mcp::message::{Answer, Id, Message, Notification, Request};
 use crate::wire::mcp::revision::META_SUBSCRIPTION;
 
-/// Messages that are none, from one server, until its connection is closed.
+/// Messages that are none, one after the other, until the connection is closed.
 const MAX_GARBAGE: u32 = 1000;
 
 /// Deals everything that comes, until the connection is over.
@@ -59,7 +60,11 @@ impl Connection {
         garbage: &mut u32,
     ) -> Result<(), Failure> {
         match Message::read(text) {
-            Ok(message) => self.deal_message(of, message),
+            // Some servers log in JSON on the same pipe: only nothing but garbage is too much of it.
+            Ok(message) => {
+                *garbage = 0;
+                self.deal_message(of, message);
+            }
             // A batch of revision 2025-03-26.
             Err(_) => match Message::read_batch(text) {
                 Some(messages) if !messages.is_empty() => {
@@ -86,6 +91,9 @@ impl Connection {
                 let Some(id) = id.or(of) else { return };
                 let running = self.state().running.remove(&id);
                 if let Some(running) = running {
+                    if running.owner != Owner::Gateway {
+                        self.has_served.store(true, Ordering::Relaxed);
+                    }
                     let _nobody_waits = running.done.send(Ok(outcome));
                 }
             }
@@ -126,15 +134,16 @@ impl Connection {
         if request.method == "ping" {
             return self.respond_later(request.id, Ok(Json::empty_object()));
         }
+        let is_its_own = of.is_some();
         match of.or_else(|| self.only_client()) {
             Some(id) => {
                 let note = self.state().running.get(&id).map(|running| running.notes.clone());
                 let refused = match note {
-                    Some(notes) => notes.try_send(Event::Request(request)).err(),
+                    Some(notes) => notes.try_send(Event::Request { request, is_its_own }).err(),
                     None => return self.refuse(request.id, "the request it is about is over"),
                 };
                 if let Some(error) = refused
-                    && let Event::Request(request) = error.into_inner()
+                    && let Event::Request { request, .. } = error.into_inner()
                 {
                     self.refuse(request.id, "too much is asked of the client at once");
                 }
@@ -162,13 +171,18 @@ impl Connection {
         self.respond_later(id, Err(RpcError::new(INTERNAL_ERROR, why)));
     }
 
-    /// Answers without holding up what comes.
+    /// Answers without holding up what comes. A server that asks and asks and does not read the answers gets no more of
+    /// them.
     pub fn respond_later(self: &Arc<Self>, id: Id, outcome: crate::wire::mcp::message::Outcome) {
+        let Ok(owed) = self.owed.clone().try_acquire_owned() else {
+            return tracing::debug!("an answer to the server was dropped: it reads none");
+        };
         let connection = self.clone();
         self.handle.spawn(async move {
             if let Err(failure) = connection.respond(&id, &outcome).await {
                 tracing::debug!(%failure, "an answer to the server did not arrive");
             }
+            drop(owed);
         });
     }
 

@@ -2,6 +2,7 @@
 //! the end, it cancels the request.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -15,12 +16,19 @@ pub enum Event {
     /// About the request: progress, with the client's own token, or a log message.
     Notification(Notification),
     /// The server asks the client something; `Connection::respond` answers.
-    Request(Request),
+    Request {
+        request: Request,
+        /// It came on this request's own stream; else another request of the same client may have caused it.
+        is_its_own: bool,
+    },
     /// The answer. Nothing comes after it.
     Answer(Outcome),
     /// There will be none. Nothing comes after it.
     Lost(Failure),
 }
+
+/// A question that may be any request's on the connection: until it is answered, none of them is taken for silent.
+pub struct OpenQuestion(Arc<Connection>);
 
 /// A request in progress.
 pub struct Exchange {
@@ -53,6 +61,12 @@ impl Exchange {
         }
     }
 
+    /// A question that may be another request's begins to be open.
+    pub fn ask_for_another(&self) -> OpenQuestion {
+        self.connection.open_questions.fetch_add(1, Ordering::Relaxed);
+        OpenQuestion(self.connection.clone())
+    }
+
     /// The next thing that comes. Safe to be dropped while it waits.
     pub async fn next(&mut self) -> Event {
         // What was said before the end is told before it; with the end, no more can be said.
@@ -75,7 +89,7 @@ impl Exchange {
             match self.next().await {
                 Event::Answer(outcome) => return Ok(outcome),
                 Event::Lost(failure) => return Err(failure),
-                Event::Notification(_) | Event::Request(_) => {}
+                Event::Notification(_) | Event::Request { .. } => {}
             }
         }
     }
@@ -86,5 +100,11 @@ impl Drop for Exchange {
         if !self.is_over {
             self.connection.cancel(&self.id);
         }
+    }
+}
+
+impl Drop for OpenQuestion {
+    fn drop(&mut self) {
+        self.0.open_questions.fetch_sub(1, Ordering::Relaxed);
     }
 }

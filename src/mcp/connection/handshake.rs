@@ -23,6 +23,9 @@ use crate::wire::mcp::revision::{
 /// How long a child may leave `server/discover` unanswered before it is taken for one of the older era.
 const PROBE: Duration = Duration::from_secs(3);
 
+/// The longest introduction: what stands in it is told to every client.
+const MAX_INTRODUCTION: usize = 1024 * 1024;
+
 /// What a server is told of whom it talks to.
 #[derive(Clone, Debug)]
 pub struct Introduction {
@@ -60,7 +63,7 @@ pub async fn establish(
             }
             // The same connection can go on, unless the server took the question for its end.
             Ok(None) if !connection.is_closed() => {
-                return connection.initialize(introduction, NEWEST_WITH_SESSIONS).await;
+                return connection.initialize_or_discover(server, introduction).await;
             }
             Ok(None) => {}
             Err(failure) => {
@@ -120,7 +123,7 @@ impl Connection {
             Err(_) => return Ok(None),
         };
         match answer {
-            Ok(Ok(result)) => Ok(introduced(&result)),
+            Ok(Ok(result)) => short(result).map(|result| introduced(&result)),
             Ok(Err(_)) => Ok(None),
             // Neither a missing key nor a missing server says anything of eras.
             Err(failure) => match failure.kind {
@@ -136,6 +139,26 @@ impl Connection {
                 _ => Ok(None),
             },
         }
+    }
+
+    /// Opens a session with a server that did not say that it is of the newest era; one that refuses may have been too slow
+    /// to say so.
+    async fn initialize_or_discover(
+        self: Arc<Self>,
+        server: &McpServer,
+        introduction: &Introduction,
+    ) -> Result<Arc<Self>, Failure> {
+        let Err(failure) = self.try_initialize(introduction, NEWEST_WITH_SESSIONS).await else {
+            return Ok(self);
+        };
+        if !self.is_closed()
+            && let Ok(Some(peer)) = self.discover(server, introduction).await
+        {
+            self.agree(peer);
+            return Ok(self);
+        }
+        self.close(&failure.text).await;
+        Err(failure)
     }
 
     /// Opens a session.
@@ -166,6 +189,7 @@ impl Connection {
             let text = format!("the server refused `initialize`: {}", error.message());
             Failure::new(FailureKind::Garbage, text)
         })?;
+        let result = short(result)?;
         let named = edit::text(&result, &["protocolVersion"]).unwrap_or_default();
         let Some(revision) = Revision::of(&named).filter(|revision| !revision.is_modern()) else {
             let text = format!(
@@ -176,6 +200,14 @@ impl Connection {
         self.agree(Peer { revision, ..peer(&result) });
         self.notify("notifications/initialized", None).await
     }
+}
+
+fn short(introduction: Json) -> Result<Json, Failure> {
+    if introduction.as_str().len() <= MAX_INTRODUCTION {
+        return Ok(introduction);
+    }
+    let text = "the server introduces itself at too great a length";
+    Err(Failure::new(FailureKind::Garbage, text))
 }
 
 /// What a server of the newest era said of itself; `None` where it does not speak that revision.

@@ -7,13 +7,14 @@ mod exchange;
 mod handshake;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-pub use self::exchange::{Event, Exchange};
+pub use self::exchange::{Event, Exchange, OpenQuestion};
 pub use self::handshake::{Introduction, establish};
 use super::transport::{Failure, FailureKind, Outgoing, Pid, Transport};
 use crate::conversation::Json;
@@ -26,6 +27,8 @@ use crate::wire::mcp::{edit, header};
 const MAX_NOTES: usize = 256;
 /// Requests to one server at once, whatever its entry says.
 const MAX_RUNNING: usize = 4096;
+/// Answers that a server may owe us the reading of; further ones are dropped.
+const MAX_OWED: usize = 256;
 
 /// One live session with one server.
 pub struct Connection {
@@ -36,6 +39,12 @@ pub struct Connection {
     closed: watch::Sender<Option<Failure>>,
     /// What is about no request.
     news: mpsc::Sender<News>,
+    /// Answers to the server that are on their way.
+    owed: Arc<Semaphore>,
+    /// A client got an answer.
+    has_served: AtomicBool,
+    /// Questions that may be any request's.
+    open_questions: AtomicUsize,
     handle: Handle,
 }
 
@@ -111,7 +120,10 @@ impl Connection {
     fn new(transport: Transport, news: mpsc::Sender<News>) -> Self {
         let (closed, _) = watch::channel(None);
         let (state, handle) = (Mutex::default(), Handle::current());
-        Self { transport, peer: OnceLock::new(), state, closed, news, handle }
+        let owed = Arc::new(Semaphore::new(MAX_OWED));
+        let (peer, has_served) = (OnceLock::new(), AtomicBool::new(false));
+        let open_questions = AtomicUsize::new(0);
+        Self { transport, peer, state, closed, news, owed, has_served, open_questions, handle }
     }
 
     /// What the server said of itself.
@@ -209,9 +221,21 @@ impl Connection {
         self.closed.borrow().is_some()
     }
 
-    /// How many requests have not been answered.
+    /// How many requests of clients have not been answered. The gateway's own do not count: one of them, the stream of
+    /// changes, runs for as long as the connection.
     pub fn running(&self) -> usize {
-        self.state().running.len()
+        let state = self.state();
+        state.running.values().filter(|running| running.owner != Owner::Gateway).count()
+    }
+
+    /// Whether a client has got an answer.
+    pub fn has_served(&self) -> bool {
+        self.has_served.load(Ordering::Relaxed)
+    }
+
+    /// Somebody is asked something that may be about any request.
+    pub fn has_open_questions(&self) -> bool {
+        self.open_questions.load(Ordering::Relaxed) > 0
     }
 
     /// Ends the connection: what runs fails, and the transport is closed properly.

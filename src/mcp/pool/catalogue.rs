@@ -17,6 +17,10 @@ use crate::wire::mcp::edit;
 /// Entries of one list; further ones are left out.
 const MAX_ENTRIES: usize = 20_000;
 const MAX_PAGES: usize = 1_000;
+/// Bytes of one list; entries beyond are left out.
+const MAX_BYTES: usize = 16 * 1024 * 1024;
+/// The longest cursor that is sent back.
+const MAX_CURSOR: usize = 64 * 1024;
 /// How long a list holds that the server does not say changes of.
 const HOLDS: Duration = Duration::from_secs(60);
 
@@ -115,7 +119,8 @@ pub async fn fetch(
     let mut holds = HOLDS;
     let mut cursor: Option<String> = None;
     let mut seen = HashSet::new();
-    for _ in 0..MAX_PAGES {
+    let mut bytes = 0;
+    'pages: for _ in 0..MAX_PAGES {
         let params = cursor
             .as_ref()
             .map(|cursor| edit::set(&Json::empty_object(), &["cursor"], Json::of(cursor).as_str()));
@@ -139,18 +144,25 @@ pub async fn fetch(
         }
         let items = edit::get(&page, &[kind.member()]).and_then(fields::listed);
         for item in items.unwrap_or_default() {
+            bytes += item.get().len();
+            if bytes > MAX_BYTES || listing.entries.len() >= MAX_ENTRIES {
+                tracing::warn!(
+                    list = kind.method(),
+                    "an MCP server's list is too long, and was cut"
+                );
+                break 'pages;
+            }
             let definition = Json::of_raw(item);
             if let Some(name) = edit::text(&definition, &[kind.key()]) {
                 listing.entries.push(Entry { name, definition });
             }
         }
-        cursor = edit::text(&page, &["nextCursor"]);
+        cursor = edit::text(&page, &["nextCursor"]).filter(|cursor| cursor.len() <= MAX_CURSOR);
         let goes_on = cursor.as_ref().is_some_and(|cursor| seen.insert(cursor.clone()));
-        if !goes_on || listing.entries.len() >= MAX_ENTRIES {
+        if !goes_on {
             break;
         }
     }
-    listing.entries.truncate(MAX_ENTRIES);
     listing.until = (!tells_changes).then(|| Instant::now() + holds);
     Ok(listing)
 }

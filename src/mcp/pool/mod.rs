@@ -1,6 +1,7 @@
 //! All connections to MCP servers: one slot for each server and each group of clients that may share one. An edit of the
 //! configuration is reconciled here: what is unchanged is not touched, whatever it is doing.
 
+mod attend;
 pub mod catalogue;
 pub mod slot;
 mod supervise;
@@ -29,11 +30,18 @@ const MAX_CHANGES: usize = 256;
 
 /// All slots.
 pub struct Pool {
-    slots: Mutex<HashMap<SlotKey, Arc<Slot>>>,
+    state: Mutex<Slots>,
     /// How many calls may run on a server, with the number it was made for.
     rooms: Mutex<HashMap<String, (usize, Arc<Semaphore>)>>,
     changes: broadcast::Sender<Change>,
     handle: Handle,
+}
+
+#[derive(Default)]
+struct Slots {
+    slots: HashMap<SlotKey, Arc<Slot>>,
+    /// The entries in force; `None`: nothing was reconciled yet.
+    configured: Option<BTreeMap<String, Arc<McpServer>>>,
 }
 
 /// What makes a slot.
@@ -114,7 +122,7 @@ impl Pool {
     /// A pool whose tasks run on the runtime of the handle.
     pub fn new(handle: Handle) -> Self {
         let changes = broadcast::channel(MAX_CHANGES).0;
-        Self { slots: Mutex::default(), rooms: Mutex::default(), changes, handle }
+        Self { state: Mutex::default(), rooms: Mutex::default(), changes, handle }
     }
 
     /// What changes at servers, from now on.
@@ -122,16 +130,28 @@ impl Pool {
         self.changes.subscribe()
     }
 
-    /// The slot that an asker reaches a server through, made where there is none. Nothing is dialled by it.
+    /// The slot that an asker reaches a server through, made where there is none. Nothing is dialled by it. An asker who came
+    /// under an older configuration gets the entry in force: what was changed or removed does not come back.
     pub fn slot(&self, server: &Arc<McpServer>, asker: &Asker) -> Option<Arc<Slot>> {
-        let headers = effective_headers(server, &asker.headers);
+        let mut state = self.state();
+        let Slots { slots, configured } = &mut *state;
+        let server = match configured {
+            Some(configured) => configured.get(&server.name)?,
+            None => server,
+        };
         let key = slot_key(server, asker);
-        let mut slots = self.slots();
         if let Some(slot) = slots.get(&key) {
             return Some(slot.clone());
         }
+        let headers = effective_headers(server, &asker.headers);
         if slots.len() >= MAX_SLOTS {
-            slots.retain(|_, slot| !(slot.is_private() && matches!(slot.state(), State::Idle)));
+            slots.retain(|_, slot| {
+                let goes = slot.is_private() && matches!(slot.state(), State::Idle);
+                if goes {
+                    slot.retired.cancel();
+                }
+                !goes
+            });
             if slots.len() >= MAX_SLOTS {
                 tracing::warn!(most = MAX_SLOTS, "too many connections to MCP servers");
                 return None;
@@ -162,13 +182,15 @@ impl Pool {
 
     /// A session is over: its own connections end.
     pub fn end_session(&self, id: &str) {
-        self.retire(|key, _| matches!(&key.share, Share::Session(own) if &**own == id));
+        self.state().retire(|key, _| matches!(&key.share, Share::Session(own) if &**own == id));
     }
 
     /// Brings the slots in line with a configuration: what is not configured like that any more is retired, the rest is not
     /// touched.
     pub fn reconcile(&self, snapshot: &Snapshot) {
-        self.retire(|key, slot| {
+        let mut state = self.state();
+        state.configured = Some(snapshot.mcp_servers.clone().into_iter().collect());
+        state.retire(|key, slot| {
             let Some(server) = snapshot.mcp_servers.get(&key.server) else { return true };
             let is_same = slot.server().connects_like(server)
                 && slot.server().max_concurrent_requests == server.max_concurrent_requests;
@@ -177,6 +199,7 @@ impl Pool {
             }
             !is_same
         });
+        drop(state);
         let names: Vec<String> = snapshot.mcp_servers.keys().cloned().collect();
         self.rooms
             .lock()
@@ -186,12 +209,12 @@ impl Pool {
 
     /// Every slot, by its key.
     pub fn all(&self) -> Vec<Arc<Slot>> {
-        self.slots().values().cloned().collect()
+        self.state().slots.values().cloned().collect()
     }
 
     /// Ends every connection, and returns when they are.
     pub async fn close(&self, patience: Duration) {
-        let slots: Vec<Arc<Slot>> = self.slots().drain().map(|(_, slot)| slot).collect();
+        let slots: Vec<Arc<Slot>> = self.state().slots.drain().map(|(_, slot)| slot).collect();
         let ended = slots.iter().map(|slot| async {
             slot.retired.cancel();
             let mut state = slot.state.subscribe();
@@ -201,16 +224,6 @@ impl Pool {
         if tokio::time::timeout(patience, all).await.is_err() {
             tracing::warn!("some MCP servers did not end in time");
         }
-    }
-
-    fn retire(&self, goes: impl Fn(&SlotKey, &Arc<Slot>) -> bool) {
-        self.slots().retain(|key, slot| {
-            let goes = goes(key, slot);
-            if goes {
-                slot.retired.cancel();
-            }
-            !goes
-        });
     }
 
     fn room(&self, server: &McpServer) -> Option<Arc<Semaphore>> {
@@ -224,8 +237,20 @@ impl Pool {
         Some(room.1.clone())
     }
 
-    fn slots(&self) -> MutexGuard<'_, HashMap<SlotKey, Arc<Slot>>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, Slots> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slots {
+    fn retire(&mut self, goes: impl Fn(&SlotKey, &Arc<Slot>) -> bool) {
+        self.slots.retain(|key, slot| {
+            let goes = goes(key, slot);
+            if goes {
+                slot.retired.cancel();
+            }
+            !goes
+        });
     }
 }
 

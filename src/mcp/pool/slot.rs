@@ -23,6 +23,8 @@ use crate::wire::mcp::revision::Revision;
 
 /// How long the first who ask wait for a server that is just coming up; later ones do not.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long whoever asks for a list that has changed waits for the new one to come.
+const FETCHING: Duration = Duration::from_secs(1);
 /// Starts that failed one after the other, until calls no longer wait for the next.
 pub(super) const BREAKER: u32 = 4;
 /// How long a call waits for a server that is coming up.
@@ -51,6 +53,8 @@ pub struct Slot {
     /// Rings when lists are to be fetched, subscriptions or the log level to be told.
     pub(super) duties: Notify,
     pub(super) wishes: Mutex<Wishes>,
+    /// The number of wishes that the server has been told.
+    pub(super) told: watch::Sender<u64>,
     /// How many calls may run on the server at once, over all its slots.
     pub(super) room: Option<Arc<Semaphore>>,
     /// Milliseconds since `began` of the last use.
@@ -89,6 +93,8 @@ pub enum State {
 /// What clients want of a server beside answers.
 #[derive(Default)]
 pub(super) struct Wishes {
+    /// Counts what was wished.
+    count: u64,
     /// URI → how many want to hear of it.
     pub subscriptions: BTreeMap<String, usize>,
     /// The most verbose level that anyone asked for.
@@ -112,8 +118,14 @@ pub struct Health {
 struct List {
     listing: ArcSwapOption<Listing>,
     is_stale: AtomicBool,
+    /// The server said that it changed.
+    is_told: AtomicBool,
+    /// Since when it is being fetched: what is known may be what was before.
+    fetching: Mutex<Option<Instant>>,
     /// Why it could not be fetched the last time.
     failure: Mutex<Option<String>>,
+    /// Since when somebody waits for it to be fetched.
+    wanted: Mutex<Option<Instant>>,
 }
 
 /// A list as far as it is known.
@@ -150,6 +162,7 @@ impl Slot {
             changes,
             duties: Notify::new(),
             wishes: Mutex::default(),
+            told: watch::channel(0).0,
             room,
             used: AtomicU64::new(0),
             began: Instant::now(),
@@ -187,6 +200,11 @@ impl Slot {
         self.session.as_ref()?.upgrade()
     }
 
+    /// The server is no longer configured like this: another slot has taken over, or none.
+    pub fn is_retired(&self) -> bool {
+        self.retired.is_cancelled()
+    }
+
     /// Whose connection it is, where several clients do not share it.
     pub fn is_private(&self) -> bool {
         !matches!(self.share, Share::All { credential: 0 })
@@ -204,7 +222,8 @@ impl Slot {
         self.began.elapsed().saturating_sub(used)
     }
 
-    /// A connection to make a call on: waits for one that is coming up, but not where that failed again and again.
+    /// A connection to make a call on: waits for one that is coming up, but not where that failed again and again, and the
+    /// next start has not shown that it is better.
     ///
     /// # Errors
     /// There is none; surely nothing was processed.
@@ -213,9 +232,11 @@ impl Slot {
         let mut state = self.state.subscribe();
         let ready = state.wait_for(|state| match state {
             State::Up { connection, .. } => !connection.is_closed(),
-            State::Down { failures, .. } => *failures >= BREAKER,
+            State::Down { failures, .. } | State::Connecting { failures, .. } => {
+                *failures >= BREAKER
+            }
             State::Retired => true,
-            State::Idle | State::Connecting { .. } => false,
+            State::Idle => false,
         });
         let unreachable = |text: String| Err(Failure::new(FailureKind::Unreachable, text));
         match tokio::time::timeout(CALL_PATIENCE, ready).await {
@@ -223,6 +244,13 @@ impl Slot {
                 State::Up { connection, .. } => Ok(connection.clone()),
                 State::Down { failure, .. } => {
                     Err(Failure { kind: FailureKind::Unreachable, ..failure.clone() })
+                }
+                State::Connecting { failures, .. } => {
+                    let last =
+                        self.health.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+                    let last = last.as_ref().map(|(_, text)| format!(": {text}"));
+                    let last = last.unwrap_or_default();
+                    unreachable(format!("the server did not come up {failures} times{last}"))
                 }
                 _ => unreachable("the server is no longer configured".into()),
             },
@@ -251,22 +279,29 @@ impl Slot {
             let state = self.state();
             let known = list.listing.load_full();
             let is_stale = list.is_stale.load(Ordering::Relaxed);
+            let fetching = list
+                .fetching()
+                .map_or(Duration::ZERO, |since| FETCHING.saturating_sub(since.elapsed()));
             let give = |failure: Option<String>| Listed { listing: known.clone(), failure };
             let patience = match &state {
                 State::Up { .. } => {
                     let is_fresh = known.as_ref().is_some_and(|known| known.is_fresh());
-                    if is_fresh && !is_stale {
+                    if is_fresh && !is_stale && fetching.is_zero() {
                         return give(None);
                     }
                     let failure = list.failure();
-                    if failure.is_some() && !is_stale {
+                    if failure.is_some() && !is_stale && fetching.is_zero() {
                         list.is_stale.store(true, Ordering::Relaxed);
                         self.duties.notify_one();
                         return give(failure);
                     }
-                    list.is_stale.store(true, Ordering::Relaxed);
-                    self.duties.notify_one();
-                    PATIENCE.saturating_sub(asked.elapsed())
+                    if is_fresh && !is_stale {
+                        fetching
+                    } else {
+                        list.is_stale.store(true, Ordering::Relaxed);
+                        self.duties.notify_one();
+                        PATIENCE.saturating_sub(list.waited())
+                    }
                 }
                 State::Idle => PATIENCE.saturating_sub(asked.elapsed()),
                 State::Connecting { since, failures } => {
@@ -315,11 +350,21 @@ impl Slot {
         }
     }
 
-    /// Before a list is fetched: what changes from now on makes it stale again.
-    pub(super) fn mark_fresh(&self, kind: Kind) {
+    /// The server says that a list changed.
+    pub(super) fn mark_told(&self, kind: Kind) {
         if let Some(list) = self.lists.get(kind.index()) {
-            list.is_stale.store(false, Ordering::Relaxed);
+            list.is_told.store(true, Ordering::Relaxed);
+            list.is_stale.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Before a list is fetched: what changes from now on makes it stale again. Whether the server said that it changed.
+    pub(super) fn mark_fresh(&self, kind: Kind) -> bool {
+        self.lists.get(kind.index()).is_some_and(|list| {
+            *list.fetching.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            list.is_stale.store(false, Ordering::Relaxed);
+            list.is_told.swap(false, Ordering::Relaxed)
+        })
     }
 
     pub(super) fn publish(&self, kind: Kind, fetched: Result<Listing, Failure>) {
@@ -331,15 +376,34 @@ impl Slot {
                 }
                 Err(failure) => Some(failure.text),
             };
+            *list.fetching.lock().unwrap_or_else(PoisonError::into_inner) = None;
             *list.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+            *list.wanted.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
         self.published.send_modify(|count| *count += 1);
     }
 
     /// A client wants to hear of a resource; whether it is the first.
     pub fn subscribe(&self, uri: &str) {
-        *self.wishes().subscriptions.entry(uri.to_owned()).or_default() += 1;
+        let mut wishes = self.wishes();
+        wishes.count += 1;
+        *wishes.subscriptions.entry(uri.to_owned()).or_default() += 1;
+        drop(wishes);
         self.duties.notify_one();
+    }
+
+    /// How much was wished so far.
+    pub(super) fn wished(&self) -> u64 {
+        self.wishes().count
+    }
+
+    /// Returns when the server, if it is up, has been told all that was wished.
+    pub async fn tells_wishes(&self) {
+        let wished = self.wished();
+        if self.current().is_some() {
+            let mut told = self.told.subscribe();
+            let _ended = told.wait_for(|told| *told >= wished).await;
+        }
     }
 
     pub fn unsubscribe(&self, uri: &str) {
@@ -412,6 +476,16 @@ impl Slot {
 }
 
 impl List {
+    /// How long it has been waited for.
+    fn waited(&self) -> Duration {
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        wanted.get_or_insert_with(Instant::now).elapsed()
+    }
+
+    fn fetching(&self) -> Option<Instant> {
+        *self.fetching.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn failure(&self) -> Option<String> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

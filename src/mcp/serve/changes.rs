@@ -108,6 +108,8 @@ async fn gather(
 pub(super) fn follow(mcp: &Arc<Mcp>, asker: &Asker, session: &Arc<Session>) {
     let mut changes = mcp.pool.changes();
     let mut configured = mcp.configured();
+    // The session may have been opened under the one before.
+    configured.mark_changed();
     let mut asker = asker.clone();
     asker.session = None;
     let (id, ended) = (session.id.clone(), session.ended.clone());

@@ -1,6 +1,7 @@
 //! One request of a client, answered: by the gateway itself, by one server, or by all that the caller sees.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::ask::{Ask, Asker, Out};
 use super::session::Session;
@@ -13,8 +14,11 @@ use crate::mcp::pool::slot::severity;
 use crate::mcp::view::View;
 use crate::wire::mcp::edit;
 use crate::wire::mcp::error::{INVALID_PARAMS, METHOD_NOT_FOUND, RpcError};
-use crate::wire::mcp::message::{Notification, Outcome, answer};
+use crate::wire::mcp::message::{Id, Notification, Outcome, answer};
 use crate::wire::mcp::revision::{META_CLIENT, Revision};
+
+/// How long a server may take to be told of a subscription before it is answered.
+const TELLING: Duration = Duration::from_secs(2);
 
 /// Answers a request. Everything goes through the outbox, the answer last. Dropping this cancels what runs behind it.
 pub async fn answer_request(mcp: &Arc<Mcp>, ask: Ask) {
@@ -49,12 +53,8 @@ async fn answer_in(mcp: &Arc<Mcp>, ask: &Ask, view: &View) -> Outcome {
         ("prompts/list", _) => lists::list(asker, view, Kind::Prompts, &params).await,
         ("resources/list", _) => lists::list(asker, view, Kind::Resources, &params).await,
         ("resources/templates/list", _) => lists::list(asker, view, Kind::Templates, &params).await,
-        ("tools/call", _) => {
-            let target = resolve::tool(asker, view, params).await?;
-            relay::relay(mcp, asker, outbox, target).await
-        }
-        ("prompts/get", _) => {
-            let target = resolve::prompt(asker, view, "prompts/get", &["name"], params).await?;
+        ("tools/call" | "prompts/get", _) => {
+            let target = resolved(mcp, ask, view, &params).await?;
             relay::relay(mcp, asker, outbox, target).await
         }
         ("resources/read", _) => read(mcp, ask, view, params).await,
@@ -68,6 +68,8 @@ async fn answer_in(mcp: &Arc<Mcp>, ask: &Ask, view: &View) -> Outcome {
             let target = resolve::resources(asker, view, &params).await?;
             let target = target.into_iter().next().ok_or_else(|| resolve::no_resource(&uri))?;
             session.subscribe(uri, &target.slot, target.own);
+            // What changes from the answer on is to be heard of.
+            let _late = tokio::time::timeout(TELLING, target.slot.tells_wishes()).await;
             Ok(empty())
         }
         ("resources/unsubscribe", Some(session)) if !is_modern => {
@@ -89,11 +91,36 @@ async fn answer_in(mcp: &Arc<Mcp>, ask: &Ask, view: &View) -> Outcome {
     }
 }
 
+/// Finds what is called, and once more for every edit of the servers' entries that comes between.
+async fn resolved(
+    mcp: &Arc<Mcp>,
+    ask: &Ask,
+    view: &View,
+    params: &Json,
+) -> Result<relay::Target, RpcError> {
+    let Ask { request, asker, .. } = ask;
+    let mut newer = None;
+    loop {
+        let view = newer.as_ref().unwrap_or(view);
+        let found = match request.method.as_str() {
+            "tools/call" => resolve::tool(asker, view, params).await,
+            method => resolve::prompt(asker, view, method, &["name"], params).await,
+        };
+        if found.is_ok() || !view.is_outdated() {
+            return found;
+        }
+        let view = mcp.view(asker);
+        newer = Some(view.map_err(|denied| RpcError::new(INVALID_PARAMS, denied.message()))?);
+    }
+}
+
 /// A notification of a client with a session, beside those that the HTTP side sees to.
 pub async fn notified(mcp: &Arc<Mcp>, asker: Asker, notification: Notification) {
-    // Only a connection that is the session's own may be told of it.
-    if notification.method != "notifications/roots/list_changed" {
-        return;
+    match notification.method.as_str() {
+        "notifications/progress" => return progressed(&asker, &notification).await,
+        // Only a connection that is the session's own may be told of it.
+        "notifications/roots/list_changed" => {}
+        _ => return,
     }
     let Ok(view) = mcp.view(&asker) else { return };
     for seen in &view.seen {
@@ -103,6 +130,15 @@ pub async fn notified(mcp: &Arc<Mcp>, asker: Asker, notification: Notification) 
             let _gone = connection.notify(&notification.method, notification.params.as_ref()).await;
         }
     }
+}
+
+/// The client gets on with what a server asked it: that server hears of it, under the token it gave.
+async fn progressed(asker: &Asker, notification: &Notification) {
+    let (Some(session), Some(params)) = (&asker.session, &notification.params) else { return };
+    let token = edit::get(params, &["progressToken"]).and_then(|token| Id::of_json(token.get()));
+    let Some(progress) = token.and_then(|token| session.progress(&token)) else { return };
+    let params = edit::set(params, &["progressToken"], progress.token.as_str());
+    let _gone = progress.connection.notify(&notification.method, Some(&params)).await;
 }
 
 /// Reads a resource. Where nobody lists it, those that have resources are asked in turn: links in the results of tools

@@ -5,11 +5,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use super::ask::{Asker, Out, Outbox};
 use super::session::Session;
 use crate::config::snapshot::{Key, McpServer};
 use crate::conversation::Json;
 use crate::ground::names;
+use crate::mcp::connection::Connection;
 use crate::mcp::{Mcp, roots};
 use crate::wire::mcp::edit;
 use crate::wire::mcp::error::{INTERNAL_ERROR, METHOD_NOT_FOUND, RpcError};
@@ -72,14 +75,23 @@ fn can(asker: &Asker, capability: &str) -> bool {
     edit::get(&asker.capabilities, &[capability]).is_some()
 }
 
-/// Asks a client with a session, on the stream of the request that caused it. Dropped, it tells the client that nobody
-/// waits any more.
-pub(super) async fn ask(session: &Arc<Session>, request: &Request, outbox: &Outbox) -> Outcome {
-    let asked = session.ask(&request.method, request.params.as_ref(), Some(outbox)).await;
-    let Some((id, answered)) = asked else { return Err(gone()) };
-    let mut asking = Asking { session, id, outbox, is_over: false };
-    let outcome = tokio::time::timeout(PATIENCE, answered).await;
-    match outcome {
+/// Asks a client with a session, on the stream of the request that caused it. `of`: the connection of the server that asks,
+/// where that can hear of progress.
+pub(super) async fn ask(
+    session: &Arc<Session>,
+    request: &Request,
+    of: Option<&Arc<Connection>>,
+    outbox: &Outbox,
+) -> Option<Asking> {
+    let asked = session.ask(&request.method, request.params.as_ref(), of, Some(outbox)).await;
+    let (id, answered) = asked?;
+    Some(Asking { session: session.clone(), id, outbox: outbox.clone(), answered, is_over: false })
+}
+
+/// The answer to a question, where it could be asked.
+pub(super) async fn answered(asking: Option<Asking>) -> Outcome {
+    let Some(mut asking) = asking else { return Err(gone()) };
+    match tokio::time::timeout(PATIENCE, &mut asking.answered).await {
         Ok(Ok(outcome)) => {
             asking.is_over = true;
             outcome
@@ -90,18 +102,19 @@ pub(super) async fn ask(session: &Arc<Session>, request: &Request, outbox: &Outb
 }
 
 fn gone() -> RpcError {
-    RpcError::new(INTERNAL_ERROR, "The client is gone.")
+    RpcError::new(INTERNAL_ERROR, "The client is gone, or is asked too much already.")
 }
 
-/// A question that is open.
-struct Asking<'a> {
-    session: &'a Arc<Session>,
+/// A question that is open. Dropped, it tells the client that nobody waits any more.
+pub(super) struct Asking {
+    session: Arc<Session>,
     id: Id,
-    outbox: &'a Outbox,
+    outbox: Outbox,
+    answered: oneshot::Receiver<Outcome>,
     is_over: bool,
 }
 
-impl Drop for Asking<'_> {
+impl Drop for Asking {
     fn drop(&mut self) {
         if self.is_over {
             return;

@@ -25,7 +25,8 @@ use crate::mcp::transport::{Failure, FailureKind};
 use crate::mcp::view::Seen;
 use crate::wire::mcp::edit;
 use crate::wire::mcp::error::{
-    INVALID_PARAMS, RESOURCE_NOT_FOUND, RpcError, SERVER_TIMEOUT, SERVER_UNAVAILABLE,
+    INTERNAL_ERROR, INVALID_PARAMS, RESOURCE_NOT_FOUND, RpcError, SERVER_TIMEOUT,
+    SERVER_UNAVAILABLE,
 };
 use crate::wire::mcp::message::{Notification, Outcome, Request, notification};
 use crate::wire::mcp::revision::META_LOG_LEVEL;
@@ -36,8 +37,13 @@ const MAX_TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often a server may ask for more input in one call.
 const MAX_ROUNDS: u32 = 10;
+/// Questions that a server may have open in one call.
+const MAX_QUESTIONS: usize = 64;
 /// A call that goes on being told of lasts this many times its timeout at most.
 const LONGEST: u32 = 12;
+
+/// The least severe log messages that a session gets of a server of the newest era while it has set no level.
+const DEFAULT_LOG_LEVEL: &str = "info";
 
 /// A call, resolved.
 pub struct Target {
@@ -190,7 +196,7 @@ impl Call<'_> {
 
     /// Sends the request. The outer error is final, the inner one may be tried again.
     async fn start(&self, params: &Json) -> Result<Result<Exchange, Failure>, Trouble> {
-        let connection = self.target.slot.connection().await?;
+        let connection = self.connection().await?;
         let is_stale = !connection.is_modern() && edit::get(params, &["requestState"]).is_some();
         if is_stale && self.asker.revision.is_modern() {
             let text = "`requestState` is unknown: the server waited too long for the answer. Call again without it.";
@@ -202,7 +208,27 @@ impl Call<'_> {
             None => Owner::Key(self.asker.key.as_ref().map(|key| key.hash)),
         };
         let headers = self.target.headers.clone();
-        Ok(connection.call(&self.target.method, Some(params), owner, headers).await)
+        let called = connection.call(&self.target.method, Some(params), owner, headers);
+        // A child that reads nothing takes no call.
+        let called = tokio::time::timeout(self.target.server.timeout, called).await;
+        called.map_err(|_| {
+            let text = "the server did not take the call in time";
+            Failure::new(FailureKind::Timeout, text).into()
+        })
+    }
+
+    /// A connection to the server; if its entry was changed meanwhile, one as it is configured now.
+    async fn connection(&self) -> Result<Arc<Connection>, Failure> {
+        let mut slot = self.target.slot.clone();
+        loop {
+            match slot.connection().await {
+                Err(failure) if slot.is_retired() => {
+                    let next = self.mcp.pool.slot(&self.target.server, self.asker);
+                    slot = next.filter(|next| !Arc::ptr_eq(next, &slot)).ok_or(failure)?;
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     /// The params in the words of the server's era.
@@ -226,18 +252,17 @@ impl Call<'_> {
         let capabilities = roots::declared(&asker.capabilities, &self.target.server);
         let identity = Identity { capabilities, client_info };
         let params = era::modern(Some(params.clone()), &identity, connection.peer().revision);
-        match asker.session.as_ref().and_then(|session| session.log_level()) {
-            Some(level) => {
-                edit::set(&params, &["_meta", META_LOG_LEVEL], Json::of(&level).as_str())
-            }
-            None => params,
-        }
+        let Some(session) = &asker.session else { return params };
+        // A session hears of logs without asking for them; of this era nobody does.
+        let level = session.log_level().unwrap_or_else(|| DEFAULT_LOG_LEVEL.to_owned());
+        edit::set(&params, &["_meta", META_LOG_LEVEL], Json::of(&level).as_str())
     }
 
     /// Sees a request through until it is answered, or the client has to be asked by an answer.
     async fn follow(&self, mut exchange: Exchange) -> Result<Step, Failure> {
         let silence = self.target.server.timeout;
         let longest = Instant::now() + silence.saturating_mul(LONGEST);
+        let mut asked = Instant::now();
         let mut questions = JoinSet::new();
         loop {
             // While the client is asked, the server has reason to be silent.
@@ -252,13 +277,23 @@ impl Call<'_> {
                     return Err(Failure::new(FailureKind::Closed, "the client is gone"));
                 }
             };
+            if exchange.connection().has_open_questions() {
+                asked = Instant::now();
+            }
             let Ok(event) = next else {
+                if asked.elapsed() < silence && Instant::now() < longest {
+                    continue;
+                }
                 let text = format!("no answer within {} s", patience.as_secs_f64());
                 return Err(Failure::new(FailureKind::Timeout, text));
             };
             match event {
                 Event::Notification(notification) => self.pass_on(notification).await,
-                Event::Request(request) => {
+                Event::Request { request, .. } if questions.len() >= MAX_QUESTIONS => {
+                    let error = RpcError::new(INTERNAL_ERROR, "Too much is asked at once.");
+                    exchange.connection().respond_later(request.id, Err(error));
+                }
+                Event::Request { request, is_its_own } => {
                     let connection = exchange.connection().clone();
                     let server = &self.target.server;
                     let own = questions::by_gateway(self.mcp, self.asker, server, &request);
@@ -270,11 +305,19 @@ impl Call<'_> {
                     } else if let Err(error) = questions::may_be_asked(self.asker, &request) {
                         connection.respond_later(request.id, Err(error));
                     } else if let Some(session) = self.asker.session.clone() {
-                        let outbox = self.outbox.clone();
-                        questions.spawn(async move {
-                            let outcome = questions::ask(&session, &request, &outbox).await;
+                        // Another of the client's calls may be the one that waits for it; then it outlives this one.
+                        let open = (!is_its_own).then(|| exchange.ask_for_another());
+                        let of = Some(&connection);
+                        let asking = questions::ask(&session, &request, of, self.outbox).await;
+                        let answering = async move {
+                            let outcome = questions::answered(asking).await;
                             connection.respond_later(request.id, outcome);
-                        });
+                            drop(open);
+                        };
+                        match is_its_own {
+                            true => _ = questions.spawn(answering),
+                            false => _ = self.mcp.handle().spawn(answering),
+                        }
                     } else {
                         return Ok(Step::Asked(exchange, request));
                     }
@@ -355,7 +398,8 @@ impl Call<'_> {
                 (Some(answer), _) => answer.await,
                 (None, Some(session)) => {
                     questions::may_be_asked(self.asker, &request).map_err(Trouble::Server)?;
-                    questions::ask(session, &request, self.outbox).await
+                    let asking = questions::ask(session, &request, None, self.outbox).await;
+                    questions::answered(asking).await
                 }
                 (None, None) => {
                     left.insert(key, question);

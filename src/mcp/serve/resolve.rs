@@ -16,6 +16,7 @@ use crate::ground::names;
 use crate::mcp::offers::Offer;
 use crate::mcp::pool::catalogue::Kind;
 use crate::mcp::pool::slot::Slot;
+use crate::mcp::transport::{Failure, FailureKind};
 use crate::mcp::view::{Seen, View};
 use crate::wire::mcp::error::{HEADER_MISMATCH, INVALID_PARAMS, RESOURCE_NOT_FOUND, RpcError};
 use crate::wire::mcp::param_header::ParamHeaders;
@@ -32,8 +33,8 @@ pub(super) struct Found {
 }
 
 /// The tool that is called.
-pub(super) async fn tool(asker: &Asker, view: &View, params: Json) -> Result<Target, RpcError> {
-    let name = required(&params, &["name"], "name")?;
+pub(super) async fn tool(asker: &Asker, view: &View, params: &Json) -> Result<Target, RpcError> {
+    let name = required(params, &["name"], "name")?;
     let found = find(asker, view, Kind::Tools, &name).await?;
     let (seen, offer) = match found {
         Some(found) => found,
@@ -46,7 +47,7 @@ pub(super) async fn tool(asker: &Asker, view: &View, params: Json) -> Result<Tar
             None => return Err(unknown("tool", &name)),
         },
     };
-    let arguments = edit::get(&params, &["arguments"]).map(Json::of_raw);
+    let arguments = edit::get(params, &["arguments"]).map(Json::of_raw);
     let arguments = arguments.unwrap_or_else(Json::empty_object);
     refuse_params(&seen.server, &offer.own, &arguments)?;
     let flag = |hint: &str| edit::read::<bool>(&offer.definition, &["annotations", hint]);
@@ -62,7 +63,7 @@ pub(super) async fn tool(asker: &Asker, view: &View, params: Json) -> Result<Tar
         }
     }
     let headers = param_headers(&marked, &arguments);
-    let params = edit::set(&params, &["name"], Json::of(&offer.own).as_str());
+    let params = edit::set(params, &["name"], Json::of(&offer.own).as_str());
     let params = translated_task(asker, params);
     Ok(Target {
         slot: seen.slot,
@@ -81,16 +82,16 @@ pub(super) async fn prompt(
     view: &View,
     method: &str,
     path: &[&str],
-    params: Json,
+    params: &Json,
 ) -> Result<Target, RpcError> {
-    let name = required(&params, path, "name")?;
+    let name = required(params, path, "name")?;
     let found = find(asker, view, Kind::Prompts, &name).await?;
     let (seen, own) = match (found, view.single()) {
         (Some((seen, offer)), _) => (seen, offer.own),
         (None, Some(seen)) => (seen.clone(), name.clone()),
         (None, None) => return Err(unknown("prompt", &name)),
     };
-    let params = edit::set(&params, path, Json::of(&own).as_str());
+    let params = edit::set(params, path, Json::of(&own).as_str());
     Ok(Target {
         slot: seen.slot,
         server: seen.server,
@@ -110,7 +111,7 @@ pub(super) async fn completion(
 ) -> Result<Target, RpcError> {
     let method = "completion/complete";
     if edit::text(&params, &["ref", "type"]).as_deref() != Some("ref/resource") {
-        return prompt(asker, view, method, &["ref", "name"], params).await;
+        return prompt(asker, view, method, &["ref", "name"], &params).await;
     }
     let uri = required(&params, &["ref", "uri"], "ref.uri")?;
     let found = owners(asker, view, &uri).await;
@@ -198,7 +199,15 @@ async fn find(
     // The list is not there yet: the server is waited for as long as a call would wait.
     seen.slot.connection().await.map_err(|failure| super::relay::unavailable(seen, &failure))?;
     let offered = offered_by(asker, seen, kind, view.is_plain).await;
-    Ok(offered.offers.find(name).map(|offer| (seen.clone(), offer.clone())))
+    match (offered.offers.find(name), offered.failure) {
+        (Some(offer), _) => Ok(Some((seen.clone(), offer.clone()))),
+        // It came up, and fell again: nobody can say that it has no such tool.
+        (None, Some(text)) if !view.is_plain => {
+            let failure = Failure::new(FailureKind::Unreachable, text);
+            Err(super::relay::unavailable(seen, &failure))
+        }
+        (None, _) => Ok(None),
+    }
 }
 
 fn hides_nothing(server: &McpServer) -> bool {

@@ -10,11 +10,18 @@ use tokio_util::sync::CancellationToken;
 use super::ask::{Out, Outbox};
 use crate::conversation::Json;
 use crate::ground::secret::KeyHash;
+use crate::mcp::connection::Connection;
 use crate::mcp::pool::SlotKey;
 use crate::mcp::pool::slot::{Slot, severity};
 use crate::wire::mcp::edit;
 use crate::wire::mcp::message::{Id, Outcome, notification, request};
 use crate::wire::mcp::revision::Revision;
+
+/// Questions that a client may have open.
+const MAX_QUESTIONS: usize = 256;
+
+/// Where the params of a request say under which token its progress is told.
+const TOKEN: [&str; 2] = ["_meta", "progressToken"];
 
 /// One session.
 pub struct Session {
@@ -39,11 +46,24 @@ struct State {
     /// Counts the requests to the client.
     asked: u64,
     /// Requests to the client that it has not answered.
-    waiting: HashMap<Id, oneshot::Sender<Outcome>>,
+    waiting: HashMap<Id, Waiting>,
     /// The least severe log messages that the client wants: `logging/setLevel`.
     log_level: Option<String>,
     /// Resources that the client subscribed to, by the URI it knows, with the server's.
     subscriptions: HashMap<String, (Arc<Slot>, String)>,
+}
+
+/// A request to the client that it has not answered.
+struct Waiting {
+    answer: oneshot::Sender<Outcome>,
+    progress: Option<Progress>,
+}
+
+/// Who wants to hear how an answer of the client gets on, and the token it gave for that.
+#[derive(Clone)]
+pub struct Progress {
+    pub connection: Arc<Connection>,
+    pub token: Json,
 }
 
 impl Session {
@@ -60,22 +80,34 @@ impl Session {
     }
 
     /// Asks the client something, on the stream of the request that it is about where there is one. Gives where the answer
-    /// will come; `None` where the client is gone.
+    /// will come; `None` where the client is gone, or has too many to answer. `of`: the connection of the server that asks, which hears of progress
+    /// if it gave a token: two servers may give the same one, so the client gets the request's id instead.
     pub async fn ask(
         &self,
         method: &str,
         params: Option<&Json>,
+        of: Option<&Arc<Connection>>,
         via: Option<&Outbox>,
     ) -> Option<(Id, oneshot::Receiver<Outcome>)> {
         let (answer, answered) = oneshot::channel();
+        let token = params.and_then(|params| edit::get(params, &TOKEN)).map(Json::of_raw);
+        let progress = of
+            .zip(token)
+            .map(|(connection, token)| Progress { connection: connection.clone(), token });
+        let has_token = progress.is_some();
         let id = {
             let mut state = self.state();
+            if state.waiting.len() >= MAX_QUESTIONS {
+                return None;
+            }
             state.asked += 1;
             let id = Id::text(&format!("tidegate-{}", state.asked));
-            state.waiting.insert(id.clone(), answer);
+            state.waiting.insert(id.clone(), Waiting { answer, progress });
             id
         };
-        let message = Out::Message(request(&id, method, params));
+        let own =
+            params.filter(|_| has_token).map(|params| edit::set(params, &TOKEN, id.as_json()));
+        let message = Out::Message(request(&id, method, own.as_ref().or(params)));
         let sent = via.unwrap_or(&self.common).send(message).await;
         if sent.is_err() {
             self.forget(&id);
@@ -88,8 +120,13 @@ impl Session {
     pub fn answered(&self, id: &Id, outcome: Outcome) {
         let waiting = self.state().waiting.remove(id);
         if let Some(waiting) = waiting {
-            let _nobody_waits = waiting.send(outcome);
+            let _nobody_waits = waiting.answer.send(outcome);
         }
+    }
+
+    /// Who hears of the progress that the client tells under a token of ours; `None` where nobody does any more.
+    pub fn progress(&self, token: &Id) -> Option<Progress> {
+        self.state().waiting.get(token)?.progress.clone()
     }
 
     /// Nobody waits for the answer any more.

@@ -7,11 +7,12 @@ use std::error::Error;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use reqwest::redirect::Policy;
 use url::Url;
 
+use super::pieces::Pieces;
 use super::{Failure, FailureKind};
 use crate::config::snapshot::McpServer;
 use crate::ground::names::{Pattern, shown};
@@ -246,16 +247,17 @@ pub(super) async fn read(response: &mut reqwest::Response, max: usize) -> Result
     let Some(second) = response.chunk().await.map_err(Unread::Broken)? else {
         return if first.len() > max { Err(Unread::TooLong) } else { Ok(first) };
     };
-    let mut body = BytesMut::from(first);
+    let mut body = Pieces::default();
+    body.extend(&first);
     let mut next = Some(second);
     while let Some(chunk) = next {
         if body.len() + chunk.len() > max {
             return Err(Unread::TooLong);
         }
-        body.extend_from_slice(&chunk);
+        body.extend(&chunk);
         next = response.chunk().await.map_err(Unread::Broken)?;
     }
-    Ok(body.freeze())
+    Ok(body.take().freeze())
 }
 
 /// The body of an answer that went ill, where it can be had quickly.

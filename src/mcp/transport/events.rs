@@ -8,6 +8,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 
+use super::pieces::Pieces;
+
 /// The longest name of an event and the longest id that are kept.
 const MAX_WORD: usize = 1024;
 
@@ -42,11 +44,11 @@ pub(super) struct Parser {
     /// The last line ended with a CR: an LF that follows belongs to it.
     after_cr: bool,
     /// The beginning of a line whose end has not come yet.
-    line: BytesMut,
+    line: Pieces,
     /// The rest of the line under the cursor is of no interest.
     skip: bool,
     /// The `data:` lines so far, with an LF between them.
-    data: Option<BytesMut>,
+    data: Option<Pieces>,
     event: Event,
     ready: VecDeque<Event>,
 }
@@ -58,7 +60,7 @@ impl Parser {
             max,
             is_begun: false,
             after_cr: false,
-            line: BytesMut::new(),
+            line: Pieces::default(),
             skip: false,
             data: None,
             event: Event::default(),
@@ -100,15 +102,15 @@ impl Parser {
         if self.skip {
             return Ok(());
         }
-        self.line.extend_from_slice(piece);
+        self.line.extend(piece);
         if self.line.first() == Some(&b':') {
             // A comment, of any length.
             self.line.clear();
             self.skip = true;
             return Ok(());
         }
-        if self.line.len() + self.data.as_ref().map_or(0, BytesMut::len) > self.max {
-            self.line = BytesMut::new();
+        if self.line.len() + self.data.as_ref().map_or(0, Pieces::len) > self.max {
+            self.line.clear();
             self.data = None;
             return Err(TooLong);
         }
@@ -116,7 +118,7 @@ impl Parser {
     }
 
     fn end_line(&mut self) {
-        let mut line = self.line.split();
+        let mut line = self.line.take();
         if std::mem::take(&mut self.skip) {
             self.is_begun = true;
             return;
@@ -140,10 +142,10 @@ impl Parser {
         match name {
             b"data" => match &mut self.data {
                 // One line of data, which is the rule, is not copied.
-                None => self.data = Some(value),
+                None => self.data = Some(Pieces::of(value)),
                 Some(data) => {
-                    data.extend_from_slice(b"\n");
-                    data.extend_from_slice(&value);
+                    data.extend(b"\n");
+                    data.extend(&value);
                 }
             },
             b"event" if value.len() <= MAX_WORD => {
@@ -165,7 +167,8 @@ impl Parser {
 
     fn end_event(&mut self) {
         let mut event = std::mem::take(&mut self.event);
-        event.data = self.data.take().filter(|data| !data.is_empty()).map(BytesMut::freeze);
+        let data = self.data.take().filter(|data| !data.is_empty());
+        event.data = data.map(|mut data| data.take().freeze());
         if event.data.is_some() || event.id.is_some() || event.retry.is_some() {
             self.ready.push_back(event);
         }
@@ -278,7 +281,7 @@ mod tests {
         for _ in 0..1000 {
             parser.push(b"x".repeat(50).as_slice()).ok();
         }
-        assert!(parser.line.capacity() < 1024);
+        assert!(parser.line.len() <= 100);
         let mut parser = Parser::new(100);
         assert_eq!(parser.push(b"data: a\n\ndata: "), Ok(()));
         assert_eq!(parser.push(&b"x".repeat(100)), Err(TooLong));

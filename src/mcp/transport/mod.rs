@@ -6,6 +6,7 @@ mod answer;
 mod client;
 mod events;
 pub mod http;
+mod pieces;
 pub mod sse;
 pub mod stdio;
 
@@ -24,6 +25,9 @@ use crate::wire::mcp::revision::Revision;
 pub const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 /// Messages from one server that may wait to be looked at; then it is not read on.
 pub const MAX_WAITING: usize = 256;
+
+/// The longest text of a failure: it is kept, and told again and again.
+const MAX_TEXT: usize = 4 * 1024;
 
 /// How long a health path may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -87,8 +91,14 @@ pub enum FailureKind {
 pub type Pid = u32;
 
 impl Failure {
+    /// A text that is too long, as a server's own words may be, is cut.
     pub fn new(kind: FailureKind, text: impl Into<String>) -> Self {
-        Self { kind, text: text.into() }
+        let mut text = text.into();
+        if text.len() > MAX_TEXT {
+            text.truncate(text.floor_char_boundary(MAX_TEXT));
+            text.push('…');
+        }
+        Self { kind, text }
     }
 
     /// The server surely did not process what it was sent.

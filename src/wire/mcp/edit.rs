@@ -30,21 +30,13 @@ pub fn set(object: &Json, path: &[&str], value: &str) -> Json {
 
 /// The object without the member at `path`.
 pub fn remove(object: &Json, path: &[&str]) -> Json {
-    if get(object, path).is_none() && !path.is_empty() {
-        // Also a member that is null.
-        let (last, before) = match path.split_last() {
-            Some(split) => split,
-            None => return object.clone(),
-        };
-        let parent = before.iter().try_fold(object.as_raw(), |at, name| Fields::of(at)?.take(name));
-        let is_there = parent
-            .and_then(Fields::of)
-            .is_some_and(|fields| fields.iter().any(|(name, _)| name == *last));
-        if !is_there {
-            return object.clone();
-        }
-    }
-    change(object, path, None)
+    let Some((last, before)) = path.split_last() else { return change(object, path, None) };
+    let parent = before.iter().try_fold(object.as_raw(), |at, name| Fields::of(at)?.take(name));
+    // A member that is null is there, too.
+    let is_there = parent
+        .and_then(Fields::of)
+        .is_some_and(|fields| fields.iter().any(|(name, _)| name == *last));
+    if is_there { change(object, path, None) } else { object.clone() }
 }
 
 fn change(object: &Json, path: &[&str], value: Option<&str>) -> Json {

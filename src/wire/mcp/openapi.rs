@@ -29,13 +29,24 @@ const WANTING: [&str; 9] = [
     "minProperties",
 ];
 
-/// The document for tools under their exposed names, in their order. An empty description is left out.
+/// What a document says of the server.
+#[derive(Clone, Copy, Debug)]
+pub struct About<'a> {
+    pub title: &'a str,
+    pub version: &'a str,
+    /// Left out where it is empty.
+    pub description: &'a str,
+    /// What stands before the paths: a path from the root of the host.
+    pub base: &'a str,
+}
+
+/// The document for tools under their exposed names, in their order.
 ///
 /// Each tool is `POST /{name}`, its operation `tool_{name}_post` as mcpo has it: with `_` for what a word has not, cut
 /// with a hash beyond 64 characters (it becomes a function's name), and different for all. The body is the `inputSchema`,
 /// the answer the `outputSchema` or anything. A tool without arguments has no body: Open WebUI refuses to call what has
 /// one and nothing to put in. Schemas are components, and local references in them lead to where they now are.
-pub fn document(title: &str, version: &str, description: &str, tools: &[(String, Json)]) -> Json {
+pub fn document(about: &About<'_>, tools: &[(String, Json)]) -> Json {
     let operations = operation_ids(tools);
     let (mut paths, mut schemas) = (Members::default(), Members::default());
     for ((name, tool), operation) in tools.iter().zip(&operations) {
@@ -65,17 +76,18 @@ pub fn document(title: &str, version: &str, description: &str, tools: &[(String,
         paths.add(&["/", name].concat(), &["{\"post\":", &post.end(), "}"].concat());
     }
     let mut info = Members::default();
-    info.text("title", title);
-    if !description.is_empty() {
-        info.text("description", description);
+    info.text("title", about.title);
+    if !about.description.is_empty() {
+        info.text("description", about.description);
     }
-    info.text("version", version);
+    info.text("version", about.version);
     let mut components = Members::default();
     components.add("schemas", &schemas.end());
     components.add("securitySchemes", r#"{"HTTPBearer":{"type":"http","scheme":"bearer"}}"#);
     let mut document = Members::default();
     document.text("openapi", "3.1.0");
     document.add("info", &info.end());
+    document.add("servers", &["[{\"url\":", &quoted(about.base), "}]"].concat());
     document.add("paths", &paths.end());
     document.add("components", &components.end());
     document.add("security", r#"[{"HTTPBearer":[]}]"#);
@@ -237,10 +249,14 @@ mod tests {
 
     use super::*;
 
+    fn about(description: &str) -> About<'_> {
+        About { title: "Time", version: "1.2", description, base: "/time" }
+    }
+
     fn of(tools: &[(&str, Value)]) -> Value {
         let tools: Vec<_> =
             tools.iter().map(|(name, tool)| ((*name).to_owned(), Json::of(tool))).collect();
-        document("Time", "1.2", "", &tools).to_value()
+        document(&about(""), &tools).to_value()
     }
 
     #[test]
@@ -254,6 +270,7 @@ mod tests {
         let expected = json!({
             "openapi": "3.1.0",
             "info": {"title": "Time", "version": "1.2"},
+            "servers": [{"url": "/time"}],
             "paths": {"/get_current_time": {"post": {
                 "summary": "Get Current Time",
                 "description": "Tells the time.",
@@ -280,7 +297,7 @@ mod tests {
 
     #[test]
     fn without_tools_it_is_still_a_document() {
-        let document = document("A", "1", "B", &[]).to_value();
+        let document = document(&about("B"), &[]).to_value();
         assert_eq!(document["paths"], json!({}));
         assert_eq!(document["components"]["schemas"], json!({}));
         assert_eq!(document["info"]["description"], "B");

@@ -40,8 +40,8 @@ fn of_choice(choice: &Choice) -> Gist {
                 gist.calls.push((call.id.clone(), call.name.clone(), arguments));
             }
             Content::Media(_)
-            | Content::Served(_)
             | Content::ToolResult(_)
+            | Content::Served(_)
             | Content::Foreign { .. } => {}
         }
     }

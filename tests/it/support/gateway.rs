@@ -125,6 +125,19 @@ impl Gateway {
         self.log.lock().unwrap().clone()
     }
 
+    /// Waits until something was logged.
+    pub(crate) async fn log_until(&self, text: &str) -> String {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let log = self.log();
+            if log.contains(text) {
+                return log;
+            }
+            assert!(Instant::now() < end, "never logged {text:?}:\n{log}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     pub(crate) fn process(&self) -> u32 {
         self.child.id()
     }

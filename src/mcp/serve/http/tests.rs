@@ -58,7 +58,7 @@ fn scripted(_mcp: Arc<Mcp>, ask: Ask) -> Work {
             }
             "ask" => {
                 let session = asker.session.clone().expect("a session");
-                let asked = session.ask("roots/list", None, Some(&outbox)).await;
+                let asked = session.ask("roots/list", None, None, Some(&outbox)).await;
                 asked.expect("asked").1.await.expect("answered")
             }
             "hang" => {

@@ -11,7 +11,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::super::Incoming;
+use super::super::pieces::Pieces;
 
+/// From here on a line is kept apart from what is read.
+const LONG: usize = 64 * 1024;
 /// What is read at once.
 const PIECE: usize = 16 * 1024;
 /// A line up to this is copied, so that it does not hold the piece it came in for as long as it lives.
@@ -52,6 +55,8 @@ struct Ignored {
 impl Reader {
     pub(super) async fn read(self, mut output: impl AsyncRead + Unpin) -> End {
         let mut buffer = BytesMut::with_capacity(PIECE);
+        // The beginning of a long line.
+        let mut begun = Pieces::default();
         // Up to here there is no line break.
         let mut searched = 0;
         let mut ignored = Ignored::default();
@@ -59,10 +64,14 @@ impl Reader {
             while let Some(at) = buffer.get(searched..).and_then(|new| memchr::memchr(b'\n', new)) {
                 let line = searched + at;
                 searched = 0;
-                if line > self.limit {
+                if begun.len() + line > self.limit {
                     return End::TooLong;
                 }
-                let line = buffer.split_to(line + 1);
+                let mut line = buffer.split_to(line + 1);
+                if !begun.is_empty() {
+                    begun.extend(&line);
+                    line = begun.take();
+                }
                 let Some(text) = message(line) else {
                     ignored.count(&self.server);
                     continue;
@@ -81,8 +90,13 @@ impl Reader {
                 }
             }
             searched = buffer.len();
-            if searched > self.limit {
+            if begun.len() + searched > self.limit {
                 return End::TooLong;
+            }
+            if searched > LONG {
+                begun.extend(&buffer);
+                buffer.clear();
+                searched = 0;
             }
             buffer.reserve(PIECE);
             let read = tokio::select! {

@@ -100,6 +100,7 @@ impl Block {
                 self.thoughts.summary(usize::try_from(*index).unwrap_or_default(), text, told);
             }
             (Content::ToolCall(call), Delta::Arguments(more)) => told.arguments(call, more),
+            (Content::Served(served), Delta::Called) => served::called(served, told),
             (Content::Served(served), Delta::Arguments(more)) => served::grown(served, more, told),
             _ => {}
         }

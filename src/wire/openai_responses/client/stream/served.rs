@@ -22,6 +22,14 @@ pub(super) fn grown(served: &Served, more: &str, told: &mut Told<'_>) {
     }
 }
 
+/// A call has all its arguments.
+pub(super) fn called(served: &Served, told: &mut Told<'_>) {
+    if let Served::Call(call) = served {
+        let kind = "response.mcp_call_arguments.done";
+        told.item(Payload { arguments: Some(&call.arguments), ..Payload::of(kind) });
+    }
+}
+
 /// Nothing more comes.
 pub(super) fn done(served: &Served, told: &mut Told<'_>) {
     match served {
@@ -30,8 +38,6 @@ pub(super) fn done(served: &Served, told: &mut Told<'_>) {
             Some(_) => "response.mcp_list_tools.failed",
         })),
         Served::Call(call) => {
-            let kind = "response.mcp_call_arguments.done";
-            told.item(Payload { arguments: Some(&call.arguments), ..Payload::of(kind) });
             let is_well = call.outcome.as_ref().is_some_and(|outcome| !outcome.is_error);
             told.item(Payload::of(match is_well {
                 true => "response.mcp_call.completed",
