@@ -85,12 +85,13 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
     let journal = Journal::open(&snapshot.request_log, &instance())
         .map_err(|error| StartError::Other(format!("the request log: {error}")))?;
     let journal = Arc::new(journal);
-    let gate =
-        Arc::new(Gate::new(Live::build(snapshot, None), journal.recorder(), journal.responses()));
-    let reload = Arc::new(Notify::new());
-    let authority = Authority::default();
     let mcp_thread = mcp::Thread::start().map_err(other)?;
     let mcp = Mcp::new(mcp_thread.handle().clone());
+    let live = Live::build(snapshot, None);
+    let gate = Gate::new(live, journal.recorder(), journal.responses(), mcp.clone());
+    let gate = Arc::new(gate);
+    let reload = Arc::new(Notify::new());
+    let authority = Authority::default();
     mcp.reconcile(&gate.live().snapshot);
     mcp.announce(&gate.live().snapshot);
     let status = Arc::new(Status::new(journal.clone(), mcp.clone(), warnings));

@@ -18,6 +18,7 @@ use crate::config::{LoadOptions, ProcessEnvironment, load};
 use crate::gateway::endpoint::ENDPOINTS;
 use crate::gateway::{Gate, Live};
 use crate::journal::Journal;
+use crate::mcp::Mcp;
 use crate::provider::auth::Authority;
 use crate::provider::client::Upstreams;
 use crate::wire::sse::{self, Cutter};
@@ -69,7 +70,9 @@ async fn chat(mut snapshot: Snapshot, arguments: &Arguments) -> Result<(), Strin
     snapshot.request_log.database_url = None;
     let journal =
         Journal::open(&snapshot.request_log, "chat").map_err(|error| error.to_string())?;
-    let gate = Gate::new(Live::build(snapshot, None), journal.recorder(), journal.responses());
+    let mcp = Mcp::new(tokio::runtime::Handle::current());
+    let live = Live::build(snapshot, None);
+    let gate = Gate::new(live, journal.recorder(), journal.responses(), mcp);
     let upstreams = Upstreams::build(Authority::default()).map_err(|error| error.to_string())?;
     let endpoint = ENDPOINTS
         .iter()

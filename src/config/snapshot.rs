@@ -35,6 +35,7 @@ pub struct Snapshot {
     pub models: Models,
     pub mcp_servers: BTreeMap<String, Arc<McpServer>>,
     pub mcp: McpSettings,
+    pub tool_limits: ToolLimits,
     pub routing: Routing,
     pub limits: Limits,
     pub request_log: RequestLog,
@@ -67,6 +68,22 @@ pub struct Key {
     pub team_id: Option<String>,
     pub tags: Vec<String>,
     pub limits: KeyLimits,
+    /// Gets the tools of its MCP servers in every request to a model.
+    pub default_tools: bool,
+    pub tool_limits: ToolLimits,
+}
+
+/// What tools that run inside an answer may cost; `None`: what holds for all, or the default.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ToolLimits {
+    /// Rounds of the model, 16 by default.
+    pub rounds: Option<u32>,
+    /// Calls of tools, 64 by default.
+    pub calls: Option<u32>,
+    /// All rounds together, 600 s by default.
+    pub time: Option<Duration>,
+    /// Tokens of all rounds together; no limit by default.
+    pub tokens: Option<u64>,
 }
 
 /// Limits of a key: parsed and checked, enforced by a later floor.
@@ -279,6 +296,8 @@ pub struct McpServer {
     /// The model group that answers its sampling requests where the client cannot.
     pub sampling_model: Option<String>,
     pub pin: Pin,
+    /// Calls that a model makes at once may run at once.
+    pub parallel: bool,
 }
 
 /// The way to an MCP server.
@@ -408,6 +427,7 @@ impl McpServer {
             revision: None,
             sampling_model: None,
             pin: Pin::Off,
+            parallel: true,
         }
     }
 }

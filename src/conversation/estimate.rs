@@ -8,6 +8,7 @@
 //! - Each turn: 4 for its frame. Each tool: its name, description and schema, and 12; any tool at all: 300 more,
 //!   for the instructions that providers add.
 
+use super::served::Served;
 use super::{Ask, Content, Json, Media, MediaKind, Part, Source, Tool, ToolKind};
 
 /// The tokens of a request; at least 1.
@@ -34,6 +35,15 @@ fn part(part: &Part) -> u64 {
         }
         Content::ToolCall(call) => 8 + text(&call.name) + text(&call.arguments),
         Content::ToolResult(result) => 8 + parts(&result.parts),
+        Content::Served(served) => match &**served {
+            Served::Call(call) => {
+                let outcome = call.outcome.as_ref();
+                16 + text(&call.name)
+                    + text(&call.arguments)
+                    + outcome.map_or(0, |outcome| parts(&outcome.parts))
+            }
+            Served::Tools(_) | Served::Approval(_) | Served::Answer(_) => 0,
+        },
         Content::Foreign { value, .. } => json(value),
     }
 }

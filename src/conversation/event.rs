@@ -2,6 +2,7 @@
 //! it, grows by deltas, and is closed. Blocks may overlap: calls that run side by side do. The law that holds
 //! this together: folding the events of a stream gives the reply that the same answer would have been whole.
 
+use super::served::ServedOutcome;
 use super::{Annotation, Choice, Content, Finish, Head, Json, Part, Reply, Seal, Usage};
 use crate::ground::fault::Fault;
 
@@ -53,6 +54,10 @@ pub enum Delta {
     /// The seal of a reasoning block or a call; it comes whole.
     Seal(Seal),
     Annotation(Annotation),
+    /// All arguments of a call that the gateway runs are there: it runs now.
+    Called,
+    /// What a tool that the gateway ran has answered; it comes whole.
+    Outcome(Box<ServedOutcome>),
     /// More log probabilities of a text block: a JSON list of OpenAI's entries.
     Logprobs(Json),
 }
@@ -152,6 +157,7 @@ impl Part {
             (Content::Reasoning(reasoning), Delta::Seal(seal)) => reasoning.seal = Some(seal),
             (Content::ToolCall(call), Delta::Arguments(more)) => call.arguments.push_str(&more),
             (Content::ToolCall(call), Delta::Seal(seal)) => call.seal = Some(seal),
+            (Content::Served(served), delta) => served.grow(delta),
             (Content::Text { annotations, .. }, Delta::Annotation(more)) => annotations.push(more),
             (Content::Text { logprobs, .. }, Delta::Logprobs(more)) => {
                 *logprobs = Some(match logprobs.take() {
@@ -221,6 +227,7 @@ impl Part {
                 deltas.extend(some_text(&mut call.arguments).map(Delta::Arguments));
                 deltas.extend(call.seal.take().map(Delta::Seal));
             }
+            Content::Served(served) => deltas.extend(served.split()),
             Content::Media(_) | Content::ToolResult(_) | Content::Foreign { .. } => {}
         }
         deltas

@@ -11,6 +11,7 @@ mod loss;
 mod part;
 pub mod repair;
 mod reply;
+pub mod served;
 pub mod stand_in;
 pub mod think;
 pub mod usage;

@@ -1,6 +1,7 @@
 //! What a turn is made of. Every part has a place for what only its own format knows, so that it comes
 //! back out where the conversation goes on in that format.
 
+use super::served::Served;
 use super::{Extras, Format, Json};
 
 /// One part of a turn.
@@ -27,6 +28,8 @@ pub enum Content {
     Reasoning(Reasoning),
     ToolCall(ToolCall),
     ToolResult(ToolResult),
+    /// What the gateway did itself; no provider's half gets to see it.
+    Served(Box<Served>),
     /// A block that only one format has (a hosted tool's call, a compaction): opaque, carried whole, written
     /// out again for that format only.
     Foreign {

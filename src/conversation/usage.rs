@@ -21,6 +21,21 @@ impl Usage {
         self.input.unwrap_or_default().saturating_add(self.output.unwrap_or_default())
     }
 
+    /// Counts of two answers together; one that neither knows stays unknown.
+    pub fn plus(self, other: Self) -> Self {
+        let add = |a: Option<u64>, b: Option<u64>| match (a, b) {
+            (None, None) => None,
+            (a, b) => Some(a.unwrap_or_default().saturating_add(b.unwrap_or_default())),
+        };
+        Self {
+            input: add(self.input, other.input),
+            output: add(self.output, other.output),
+            cache_read: add(self.cache_read, other.cache_read),
+            cache_write: add(self.cache_write, other.cache_write),
+            reasoning: add(self.reasoning, other.reasoning),
+        }
+    }
+
     /// Takes over every count that `other` knows.
     pub fn learn(&mut self, other: Self) {
         self.input = other.input.or(self.input);

@@ -60,6 +60,8 @@ pub(super) fn respond(
             }
             Outgoing::Whole(bytes)
         }
+        // It has gone on long before.
+        Content::Round(_) => Outgoing::Whole(Bytes::new()),
         Content::Flowing { first, rest, flow } => {
             if flow.is_events() {
                 headers.insert(NO_BUFFERING, HeaderValue::from_static("no"));

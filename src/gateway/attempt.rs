@@ -99,7 +99,7 @@ async fn noted(
     };
     let deployment = candidate.deployment.id.clone();
     let duration_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-    record.note_attempt(Attempt { deployment, status, error, duration_us });
+    record.note_attempt(Attempt { deployment, status, error, duration_us, round: None });
     if let Some(health) = live.ward.get(&candidate.deployment.id) {
         match &outcome {
             Ok(_) => health.recover(),

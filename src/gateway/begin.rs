@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use super::attempt::Miss;
 use super::relay::Flow;
 use super::responses::Keeper;
+use super::translated::Round;
 use crate::conversation::{self, Losses};
 use crate::provider::{Failure, Reply, ReplyBody};
 use crate::wire::fields::Fields;
@@ -53,6 +54,8 @@ pub(super) enum Content {
         rest: ReplyBody,
         flow: Flow,
     },
+    /// One round of several, to be read event by event.
+    Round(Box<Round>),
 }
 
 /// What an answer's head says it is, weighed with what was asked for.

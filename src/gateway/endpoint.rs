@@ -50,6 +50,14 @@ pub enum Work {
 }
 
 impl Endpoint {
+    /// The half that faces the client, where tools may run inside the answer: not where tokens are counted or a
+    /// conversation is made shorter, nor in the legacy completions, which know no tools.
+    pub fn runs_tools(&self) -> Option<&'static ClientHalf> {
+        let paths = ["/chat/completions", "/responses", "/messages"];
+        let has_tools = paths.iter().any(|path| self.surface.strip_prefix("/v1") == Some(path));
+        self.client().filter(|_| has_tools)
+    }
+
     /// The half that faces the clients of this endpoint, where it speaks a format of conversations.
     pub fn client(&self) -> Option<&'static ClientHalf> {
         match self.work {

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use super::Asked;
 use super::attempt::Miss;
 use super::route::Candidate;
+use super::tools;
 use crate::config::snapshot::Deployment;
 use crate::conversation::stand_in::{self, Names};
 use crate::conversation::{Ask, Format, Loss, Losses, repair};
@@ -64,6 +65,7 @@ pub(super) fn write(
     }
     let mut losses = Losses::default();
     let target = target(asked, deployment, &candidate.model);
+    tools::apply(&mut ask, format, &asked.served)?;
     repair::pair_results(&mut ask);
     let abilities = formats::abilities(format, &target);
     let names = stand_in::stand_in(&mut ask, &abilities, &mut losses);
@@ -83,7 +85,9 @@ pub(super) fn write(
         body = drop_params::without(&body, dropped).into_owned();
     }
     let body = envelope::overlay(&Bytes::from(body), &deployment.extra_body);
-    let context = ReplyContext { ids: Ids::new(seed), json_tool, model: candidate.model.clone() };
+    let before = asked.served.turns.iter().flat_map(|turn| &turn.parts);
+    let ids = Ids::after(seed, before.filter(|part| part.as_call().is_some()).count());
+    let context = ReplyContext { ids, json_tool, model: candidate.model.clone() };
     Ok(Written { provider, path, headers, body, context, names, losses, echo })
 }
 

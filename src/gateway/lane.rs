@@ -87,7 +87,8 @@ pub(super) fn choose(
     let hub = |format| Lane::Hub { client, format };
     if is_mock {
         // For what the mock does not answer itself it is a provider of chat.
-        return if asked.endpoint.mocked { Lane::Mock } else { hub(Format::OpenAiChat) };
+        let answers = asked.endpoint.mocked && asked.served.toolset.is_none();
+        return if answers { Lane::Mock } else { hub(Format::OpenAiChat) };
     }
     let same = speaks(deployment, client.format, is_chat_only);
     // Claude on Vertex AI is spoken to in Anthropic's format, but not at Anthropic's address.
@@ -123,6 +124,7 @@ fn must_look_inside(
     model: &str,
 ) -> bool {
     asked.needs_hub
+        || asked.served.toolset.is_some()
         || deployment.options.merge_reasoning_content_in_choices
         || (client.format == Format::OpenAiChat
             && (quirks::wants_mending(&hub::target(asked, deployment, model), &asked.body)

@@ -13,11 +13,14 @@ mod hub;
 mod lane;
 pub mod load;
 pub mod models;
+mod notes;
 mod record;
+mod rounds;
 pub mod relay;
 pub mod responses;
 pub mod route;
 pub mod sampling;
+mod tools;
 mod translated;
 mod translation;
 mod tries;
@@ -44,13 +47,16 @@ use self::load::Load;
 use self::record::Record;
 use self::relay::Outgoing;
 use self::responses::Thread;
+use self::rounds::Rounds;
 use self::route::{Candidate, Health, Ward};
+use self::tools::{Pending, Served};
 use crate::config::snapshot::{Deployment, Match, Snapshot};
 use crate::conversation::Format;
 use crate::ground::fault::{Fault, Kind};
 use crate::ground::names;
 use crate::journal::Recorder;
 use crate::journal::responses::Responses;
+use crate::mcp::Mcp;
 use crate::provider::client::Upstreams;
 use crate::wire::envelope::Envelope;
 
@@ -86,6 +92,9 @@ pub struct Gate {
     live: ArcSwap<Live>,
     recorder: Recorder,
     responses: Responses,
+    mcp: Arc<Mcp>,
+    /// Results that clients have to come back for.
+    pending: Arc<Pending>,
     load: Load,
     draining: AtomicBool,
     /// Rings at each swap.
@@ -103,14 +112,18 @@ pub(crate) struct Asked<'r> {
     needs_hub: bool,
     /// The thread of stored responses that the request goes on with.
     thread: Option<Thread>,
+    /// The gateway's own tools in it.
+    served: Served<'r>,
 }
 
 impl Gate {
-    pub fn new(live: Live, recorder: Recorder, responses: Responses) -> Self {
+    pub fn new(live: Live, recorder: Recorder, responses: Responses, mcp: Arc<Mcp>) -> Self {
         Self {
             live: ArcSwap::from_pointee(live),
             recorder,
             responses,
+            mcp,
+            pending: Arc::default(),
             load: Load::default(),
             draining: AtomicBool::new(false),
             swapped: Notify::new(),
@@ -205,7 +218,7 @@ impl Gate {
     #[expect(clippy::too_many_arguments, reason = "the corridor's parts, each used by name once")]
     async fn answer<B>(
         &self,
-        live: &Live,
+        live: &Arc<Live>,
         known: Option<Caller>,
         endpoint: &'static Endpoint,
         headers: &HeaderMap,
@@ -258,12 +271,55 @@ impl Gate {
         if let Some(thread) = thread.as_ref().filter(|_| candidates.is_empty()) {
             return Err(thread.kept_elsewhere());
         }
-        // 6. Try them until one begins to answer.
-        let mut asked = Asked { endpoint, headers, envelope, body, upstreams, needs_hub, thread };
+        // 6. Which of the gateway's own tools does it get?
+        let owner = responses::owner(&caller);
+        let asking = tools::Asking {
+            mcp: &self.mcp,
+            snapshot: &live.snapshot,
+            caller: &caller,
+            endpoint,
+            headers,
+            body: &body,
+            record,
+        };
+        let set = tools::gather(asking).await?.map(Arc::new);
+        // 7. Try them until one begins to answer.
+        let served = Served {
+            toolset: set.as_deref(),
+            turns: &[],
+            pending: &self.pending,
+            owner: &owner,
+            headers,
+        };
+        let mut asked =
+            Asked { endpoint, headers, envelope, body, upstreams, needs_hub, thread, served };
+        if set.is_some() {
+            record.notes().begin_round();
+        }
         let begun = attempt::run(live, &mut asked, &candidates, record).await?;
-        // 7. Usage that only we asked for is taken out again on the way.
+        // 8. Usage that only we asked for is taken out again on the way.
         let strip_usage = endpoint.stream_usage && !asked.envelope.asks_for_stream_usage();
-        Ok((begun, strip_usage))
+        let Some((set, client)) = set.clone().zip(endpoint.runs_tools()) else {
+            return Ok((begun, strip_usage));
+        };
+        // 9. Run what the model calls of them, until it has said all.
+        let rounds = Rounds {
+            live: live.clone(),
+            endpoint,
+            headers: headers.clone(),
+            body: asked.body.clone(),
+            upstreams: upstreams.clone(),
+            candidates,
+            pending: self.pending.clone(),
+            owner: owner.clone(),
+            record: record.aside(),
+        };
+        let (pending, idle) = (self.pending.clone(), live.snapshot.routing.stream_idle_timeout);
+        let seed = record.id().simple().to_string();
+        let stream = asked.envelope.stream;
+        let run = |first, told| tools::Run { set, first, told, rounds, pending, owner, idle, seed };
+        let begun = tools::begin(client, stream, begun, run).await?;
+        Ok((begun, false))
     }
 
     /// A place among the requests in progress.

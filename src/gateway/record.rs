@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::admit::Caller;
 use super::endpoint::Endpoint;
 use super::load::Permit;
+use super::notes::Notes;
 use super::route::Candidate;
 use crate::config::snapshot::{Deployment, Prices};
 use crate::conversation::Losses;
@@ -34,7 +35,10 @@ pub(super) struct Record {
     upstream_begun: Option<Instant>,
     /// The deployment that was tried last.
     tried: Option<Arc<Deployment>>,
-    recorder: Recorder,
+    /// Absent: no row is written.
+    recorder: Option<Recorder>,
+    /// Of a request with the gateway's tools.
+    notes: Option<Notes>,
     ended: bool,
     _permit: Option<Permit>,
 }
@@ -55,7 +59,7 @@ impl Record {
     ) -> Self {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let entry = Box::new(Entry {
-            request_id: request_id(since),
+            request_id: uuid_at(since),
             started_at_us: i64::try_from(since.as_micros()).unwrap_or_default(),
             surface: endpoint.surface,
             operation: endpoint.operation,
@@ -69,8 +73,30 @@ impl Record {
             begun: Instant::now(),
             upstream_begun: None,
             tried: None,
-            recorder,
+            recorder: Some(recorder),
+            notes: None,
             ended: false,
+            _permit: None,
+        }
+    }
+
+    /// What its rounds and calls are noted in.
+    pub(super) fn notes(&mut self) -> Notes {
+        let started_at_us = self.entry.started_at_us;
+        self.notes.get_or_insert_with(|| Notes::new(self.begun, started_at_us)).clone()
+    }
+
+    /// For later rounds of the same request: it has no row of its own, and what it notes of tries comes into the first one's.
+    pub(super) fn aside(&self) -> Self {
+        let entry = Entry { request_id: self.entry.request_id, ..Entry::default() };
+        Self {
+            entry: Box::new(entry),
+            begun: Instant::now(),
+            upstream_begun: None,
+            tried: None,
+            recorder: None,
+            notes: self.notes.clone(),
+            ended: true,
             _permit: None,
         }
     }
@@ -139,6 +165,9 @@ impl Record {
         self.upstream_begun.get_or_insert_with(Instant::now);
         let deployment = &candidate.deployment;
         self.tried = Some(deployment.clone());
+        if let Some(notes) = &self.notes {
+            notes.try_candidate(candidate);
+        }
         let entry = &mut self.entry;
         entry.model_group = Some(deployment.group.clone());
         entry.deployment = Some(deployment.id.clone());
@@ -164,7 +193,10 @@ impl Record {
     }
 
     pub(super) fn note_attempt(&mut self, attempt: Attempt) {
-        self.entry.attempts.push(attempt);
+        match &self.notes {
+            Some(notes) if self.recorder.is_none() => notes.note_attempt(attempt),
+            _ => self.entry.attempts.push(attempt),
+        }
     }
 
     pub(super) fn note_upstream_request(&mut self, headers: &HeaderMap) {
@@ -266,13 +298,18 @@ impl Drop for Record {
             self.entry.status = Status::Cancelled;
             self.entry.http_status = Kind::ClientClosed.row().status;
         }
-        self.recorder.record(std::mem::take(&mut *self.entry));
+        if let Some(recorder) = &self.recorder {
+            if let Some(notes) = &self.notes {
+                notes.close(&mut self.entry);
+            }
+            recorder.record(std::mem::take(&mut *self.entry));
+        }
     }
 }
 
 /// A UUID version 7: unique, sorted by time, and no secret, so the operating system is not asked for
 /// randomness.
-fn request_id(since_1970: Duration) -> Uuid {
+pub(super) fn uuid_at(since_1970: Duration) -> Uuid {
     let millis = u64::try_from(since_1970.as_millis()).unwrap_or_default();
     let random = fastrand::u128(..).to_le_bytes();
     let mut bytes = [0; 10];
@@ -281,7 +318,7 @@ fn request_id(since_1970: Duration) -> Uuid {
 }
 
 /// US dollars, where a price is configured for what was used.
-fn cost(prices: &Prices, usage: &crate::conversation::usage::Usage) -> Option<f64> {
+pub(super) fn cost(prices: &Prices, usage: &crate::conversation::usage::Usage) -> Option<f64> {
     let (input_price, output_price) = (prices.input_cost_per_token, prices.output_cost_per_token);
     if input_price.is_none() && output_price.is_none() {
         return None;
@@ -297,7 +334,7 @@ fn cost(prices: &Prices, usage: &crate::conversation::usage::Usage) -> Option<f6
     )
 }
 
-fn micros(duration: Duration) -> u64 {
+pub(super) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 

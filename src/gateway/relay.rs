@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
 use super::record::Record;
 use super::responses::Keeper;
 use super::translation::Translation;
-use crate::conversation::Reply;
+use crate::conversation::{Event, Reply};
 use crate::ground::fault::{Fault, Kind};
 use crate::provider::ReplyBody;
 use crate::wire::codec::broke_off;
@@ -56,6 +57,8 @@ impl std::error::Error for CutOff {}
 /// An answer that flows.
 pub struct Relay {
     rest: ReplyBody,
+    /// Where events come from that were read elsewhere.
+    heard: Option<mpsc::Receiver<Event>>,
     shape: Shape,
     tap: Tap,
     ready: VecDeque<Bytes>,
@@ -91,6 +94,8 @@ pub(super) enum Flow {
     Events,
     /// Events that become other events.
     Translated(Box<Translation>),
+    /// Events that a loop of tools tells, which become the client's.
+    Told(Box<Translation>, mpsc::Receiver<Event>),
     /// A reply too large to be held, whose end may hold usage.
     Json,
     Bytes,
@@ -98,7 +103,7 @@ pub(super) enum Flow {
 
 impl Flow {
     pub(super) fn is_events(&self) -> bool {
-        matches!(self, Self::Events | Self::Translated(_))
+        matches!(self, Self::Events | Self::Translated(_) | Self::Told(..))
     }
 }
 
@@ -130,11 +135,16 @@ impl Relay {
         keeper: Option<Box<Keeper>>,
         record: Record,
     ) -> Self {
+        let mut heard = None;
         let shape = match manner.flow {
             Flow::Events => {
                 Shape::Events { cutter: Cutter::default(), strip_usage: manner.strip_usage }
             }
             Flow::Translated(translation) => Shape::Translated(translation),
+            Flow::Told(translation, events) => {
+                heard = Some(events);
+                Shape::Translated(translation)
+            }
             Flow::Json => Shape::Bytes { tail: Some(Vec::new()) },
             Flow::Bytes => Shape::Bytes { tail: None },
         };
@@ -148,6 +158,7 @@ impl Relay {
         };
         let mut relay = Self {
             rest,
+            heard,
             shape,
             tap,
             ready: VecDeque::new(),
@@ -213,6 +224,22 @@ impl Relay {
                     self.keep(None);
                 }
             }
+        }
+    }
+
+    /// An event that was read elsewhere.
+    fn hear(&mut self, event: Event) {
+        let Shape::Translated(translation) = &mut self.shape else { return };
+        let had_content = self.tap.has_content;
+        translation.hear([event], &mut self.tap);
+        self.ready.extend(translation.take());
+        let failed = translation.failed().cloned();
+        if self.tap.has_content && !had_content {
+            self.record.note_content();
+        }
+        if let Some(fault) = failed {
+            self.heard = None;
+            self.break_off(&fault);
         }
     }
 
@@ -285,6 +312,20 @@ impl Relay {
     }
 
     fn poll_source(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(heard) = &mut self.heard {
+            return match heard.poll_recv(context) {
+                Poll::Ready(Some(event)) => {
+                    self.silence.heard = Instant::now();
+                    self.hear(event);
+                    Poll::Ready(())
+                }
+                Poll::Ready(None) => {
+                    self.finish();
+                    Poll::Ready(())
+                }
+                Poll::Pending => self.poll_silence(context),
+            };
+        }
         match self.rest.poll_next(context) {
             Poll::Ready(Some(Ok(bytes))) => {
                 self.silence.heard = Instant::now();
@@ -399,7 +440,7 @@ impl Relay {
         if let Some(owed) = &mut self.owed {
             *owed = owed.saturating_sub(bytes.len() as u64);
         }
-        let no_more = self.owed == Some(0) || self.rest.is_end();
+        let no_more = self.owed == Some(0) || (self.heard.is_none() && self.rest.is_end());
         if self.ready.is_empty() && !self.ended && no_more {
             self.finish();
         }

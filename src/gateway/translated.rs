@@ -13,13 +13,13 @@ use super::attempt::Miss;
 use super::begin::{Begun, Content, as_error};
 use super::hub::Written;
 use super::relay::Flow;
-use super::translation::Translation;
+use super::translation::{Reading, Translation};
 use crate::config::snapshot::Deployment;
 use crate::conversation::think::{self, Think};
 use crate::conversation::{Event, Fold, Reply};
 use crate::ground::fault::Fault;
 use crate::provider::{self, Failure, ReplyBody};
-use crate::wire::codec::{ClientHalf, Frame, Stamp};
+use crate::wire::codec::{ClientHalf, Echo, Frame, Stamp};
 use crate::wire::framing::{Frames, Framing};
 use crate::wire::tap::{Family, Tap};
 use crate::wire::{formats, provider_error};
@@ -27,7 +27,7 @@ use crate::wire::{formats, provider_error};
 /// A whole reply of a provider is held to be translated; a larger one is refused.
 pub(super) const MAX_REPLY: usize = 64 * 1024 * 1024;
 pub(super) const JSON: &str = "application/json";
-const EVENTS: &str = "text/event-stream; charset=utf-8";
+pub(super) const EVENTS: &str = "text/event-stream; charset=utf-8";
 
 /// What shapes the answer.
 pub(super) struct Shape<'a> {
@@ -179,16 +179,90 @@ async fn streamed(
 }
 
 fn translation(written: &mut Written, shape: Shape<'_>) -> Translation {
+    let reading = reading(written, &shape);
+    let encoder = (shape.client.stream)(std::mem::take(&mut written.echo), shape.stamp);
+    Translation::new(Some(reading), encoder, shape.keep)
+}
+
+fn reading(written: &mut Written, shape: &Shape<'_>) -> Reading {
     let half = written.provider;
-    Translation::new(
-        Frames::new(half.framing),
-        (half.stream)(std::mem::take(&mut written.context)),
-        written.names.restorer(),
-        shape.merges_reasoning().then(Think::default),
-        (shape.client.stream)(std::mem::take(&mut written.echo), shape.stamp),
-        shape.deployment.clone(),
-        shape.keep,
-    )
+    Reading {
+        frames: Frames::new(half.framing),
+        decoder: (half.stream)(std::mem::take(&mut written.context)),
+        restorer: written.names.restorer(),
+        think: shape.merges_reasoning().then(Think::default),
+        deployment: shape.deployment.clone(),
+    }
+}
+
+/// One round of a conversation in which the gateway runs tools: the answer as events, of which the first are here.
+pub(super) struct Round {
+    pub(super) ready: Vec<Event>,
+    pub(super) reading: Reading,
+    /// Where the rest comes from; nothing more comes of an answer that was whole.
+    pub(super) rest: Option<ReplyBody>,
+    /// How the client is told.
+    pub(super) echo: Echo,
+    pub(super) stamp: Stamp,
+    pub(super) keep: bool,
+}
+
+/// Waits until the answer is known to have begun, and leaves it to be read event by event.
+pub(super) async fn begin_round(
+    reply: provider::Reply,
+    mut written: Written,
+    shape: Shape<'_>,
+    patience: Patience,
+) -> Result<Begun, Miss> {
+    let provider::Reply { headers, mut body, .. } = reply;
+    let begun_at = Instant::now();
+    let first = tokio::time::timeout(patience.timeout, first(&mut body)).await;
+    let first = first.unwrap_or(Err(Miss::of_failure(Failure::Timeout)))?;
+    let framing = written.provider.framing;
+    let said = said(&headers, framing)?.unwrap_or_else(|| looks(&first, framing));
+    let timeout = patience.timeout.saturating_sub(begun_at.elapsed());
+    let mut ready = Vec::new();
+    let (reading, rest) = if shape.stream && said == Said::Streamed {
+        let mut reading = reading(&mut written, &shape);
+        reading.push(first, &mut ready).map_err(Miss::of_fault)?;
+        let until = Instant::now() + timeout.min(patience.ping_interval);
+        let says_something = |event: &Event| !matches!(event, Event::Begin(_) | Event::Usage(_));
+        while !ready.iter().any(says_something) {
+            let left = until.saturating_duration_since(Instant::now());
+            match tokio::time::timeout(left, body.next()).await {
+                Err(_silent) => break,
+                Ok(Some(Ok(bytes))) => {
+                    reading.push(bytes, &mut ready).map_err(Miss::of_fault)?;
+                }
+                Ok(Some(Err(failure))) => return Err(Miss::of_failure(failure)),
+                Ok(None) => {
+                    reading.end(&mut ready);
+                    body = ReplyBody::Local(VecDeque::new());
+                    break;
+                }
+            }
+        }
+        (reading, Some(body))
+    } else {
+        let wait = whole(first, body, &mut written);
+        let reply = tokio::time::timeout(timeout, wait).await;
+        let reply = reply.unwrap_or(Err(Miss::of_failure(Failure::Timeout)))?;
+        let mut reading = reading(&mut written, &shape);
+        reading.tell(reply, &mut ready);
+        (reading, None)
+    };
+    if let Some(fault) = ready.iter().find_map(|event| match event {
+        Event::Fail(fault) => Some(fault.clone()),
+        _ => None,
+    }) {
+        return Err(Miss::of_fault(fault));
+    }
+    let round =
+        Round { ready, reading, rest, echo: written.echo, stamp: shape.stamp, keep: shape.keep };
+    let mut begun =
+        Begun::new(typed(JSON), Content::Round(Box::new(round)), Tap::new(Family::Other));
+    begun.losses = written.losses;
+    Ok(begun)
 }
 
 /// A whole reply, whether it came as one or as a stream that nobody asked for.

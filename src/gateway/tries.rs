@@ -223,7 +223,10 @@ impl Asked<'_> {
             timeout: timeout.saturating_sub(began.elapsed()),
             ping_interval: live.snapshot.limits.ping_interval,
         };
-        let mut begun = translated::begin(reply, written, shape, patience).await?;
+        let mut begun = match self.served.toolset {
+            Some(_) => translated::begin_round(reply, written, shape, patience).await?,
+            None => translated::begin(reply, written, shape, patience).await?,
+        };
         if let (Some(thread), Some(echo)) = (self.take_thread(), kept_echo) {
             begun.keeper = Some(Box::new(Keeper::Whole { thread, client, echo, stamp }));
         }

@@ -26,6 +26,8 @@ pub enum Kind {
     ModelDenied,
     /// The key may not use this endpoint (an administrator's).
     RouteDenied,
+    /// The key may not use an MCP server or tool that the request names, or there is none of that name.
+    ToolDenied,
     /// No such model in the configuration.
     ModelNotFound,
     /// No such stored response of this key.
@@ -106,6 +108,7 @@ impl Kind {
             Self::ExpiredKey => (401, "invalid_request_error", Some("expired_key")),
             Self::BlockedKey => (401, "invalid_request_error", Some("key_blocked")),
             Self::ModelDenied => (403, "key_model_access_denied", Some("model_access_denied")),
+            Self::ToolDenied => (403, "permission_error", Some("tool_access_denied")),
             Self::RouteDenied => (403, "permission_error", Some("route_access_denied")),
             Self::ModelNotFound => (404, "invalid_request_error", Some("model_not_found")),
             Self::ResponseNotFound => (404, "invalid_request_error", Some("response_not_found")),

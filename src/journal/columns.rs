@@ -9,8 +9,9 @@ use std::sync::LazyLock;
 use jiff::Timestamp;
 use rusqlite::types::ValueRef;
 use rusqlite::{Row, Statement, ToSql};
+use serde_json::Value;
 
-use super::entry::Entry;
+use super::entry::{Entry, Round, ToolCall};
 
 /// How a column's SQLite value is written as JSON.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -76,6 +77,10 @@ pub(super) const REQUESTS: &[(&str, Kind)] = &[
     ("bytes_in", Kind::Plain),
     ("bytes_out", Kind::Plain),
     ("losses", Kind::Json),
+    ("tool_calls", Kind::Plain),
+    ("tool_rounds", Kind::Plain),
+    ("mcp_servers", Kind::Json),
+    ("rounds", Kind::Json),
 ];
 
 /// The same for payload rows.
@@ -89,18 +94,40 @@ pub(super) const PAYLOADS: &[(&str, Kind)] = &[
     ("body", Kind::Plain),
 ];
 
+/// The same for rows of tool calls.
+pub(super) const TOOL_CALLS: &[(&str, Kind)] = &[
+    ("id", Kind::Plain),
+    ("request_id", Kind::Plain),
+    ("started_at", Kind::Time),
+    ("duration_us", Kind::Plain),
+    ("round", Kind::Plain),
+    ("server", Kind::Plain),
+    ("tool", Kind::Plain),
+    ("function", Kind::Plain),
+    ("status", Kind::Plain),
+    ("arguments_bytes", Kind::Plain),
+    ("result_bytes", Kind::Plain),
+    ("arguments_digest", Kind::Plain),
+    ("key_id", Kind::Plain),
+    ("key_alias", Kind::Plain),
+    ("instance", Kind::Plain),
+];
+
 /// `INSERT OR IGNORE` of one request row, with one parameter for each column.
 pub(super) static INSERT_REQUEST: LazyLock<String> =
     LazyLock::new(|| insert("request_logs", REQUESTS));
 /// The same for a payload row.
 pub(super) static INSERT_PAYLOAD: LazyLock<String> =
     LazyLock::new(|| insert("request_payloads", PAYLOADS));
+/// The same for a row of a tool call.
+pub(super) static INSERT_TOOL_CALL: LazyLock<String> =
+    LazyLock::new(|| insert("tool_call_logs", TOOL_CALLS));
 
 /// Longest text of a column in bytes; what comes from clients and providers is cut here.
 const TEXT_LIMIT: usize = 1024;
 /// Longest error message in bytes.
 const MESSAGE_LIMIT: usize = 4096;
-/// Most tags, and most tries told one by one, of a row.
+/// Most tags, and most tries, rounds and servers told one by one, of a row.
 const LIST_LIMIT: usize = 64;
 /// Most tokens or bytes a row can claim: sums stay exact in every store and in JSON.
 const COUNT_LIMIT: u64 = 1_000_000_000_000_000;
@@ -154,7 +181,7 @@ pub(super) fn bind(
     row.text(entry.model_upstream.as_deref())?;
     row.text(entry.api_base.as_deref())?;
     row.put(entry.lane)?;
-    row.put(i16::try_from(entry.attempts.len()).unwrap_or(i16::MAX))?;
+    row.put(small(entry.attempts.len() as u64))?;
     row.some(trail(entry))?;
     row.text(entry.fallback_from.as_deref())?;
     row.count(entry.tokens.input)?;
@@ -171,7 +198,41 @@ pub(super) fn bind(
     row.put(instance)?;
     row.count(Some(entry.bytes_in))?;
     row.count(Some(entry.bytes_out))?;
-    row.some(losses(entry))
+    row.some(losses(entry))?;
+    row.put(small(entry.tool_calls))?;
+    row.put(small(entry.rounds.len() as u64))?;
+    row.put(&*servers(entry))?;
+    row.some(rounds(entry))
+}
+
+/// Binds every column of `TOOL_CALLS`, in order, for one call of the entry.
+pub(super) fn bind_tool_call(
+    statement: &mut Statement<'_>,
+    entry: &Entry,
+    call: &ToolCall,
+    instance: &str,
+    scratch: &mut String,
+) -> rusqlite::Result<()> {
+    statement.clear_bindings();
+    let mut row = Binder { statement, next: 0 };
+    row.put(formatted(call.id.hyphenated(), scratch))?;
+    row.put(formatted(entry.request_id.hyphenated(), scratch))?;
+    row.put(call.started_at_us)?;
+    row.count(Some(call.duration_us))?;
+    row.put(small(call.round.into()))?;
+    row.text(Some(&call.server))?;
+    row.text(Some(&call.tool))?;
+    row.text(Some(&call.function))?;
+    row.put(call.status.as_str())?;
+    row.count(Some(call.arguments_bytes))?;
+    row.count(call.result_bytes)?;
+    row.put(formatted(
+        format_args!("{:032x}", u128::from_be_bytes(call.arguments_digest)),
+        scratch,
+    ))?;
+    row.text(entry.key_id.as_deref())?;
+    row.text(entry.key_alias.as_deref())?;
+    row.put(instance)
 }
 
 /// Appends the row as a JSON object; the statement must have selected `columns` in this order.
@@ -245,6 +306,11 @@ impl Binder<'_, '_> {
     }
 }
 
+/// A count that fits into every store's smallest integer.
+fn small(count: u64) -> i16 {
+    i16::try_from(count).unwrap_or(i16::MAX)
+}
+
 fn formatted(value: impl std::fmt::Display, scratch: &mut String) -> &str {
     scratch.clear();
     // A `String` takes whatever is written to it.
@@ -267,10 +333,10 @@ fn tags(entry: &Entry) -> Cow<'static, str> {
     Cow::Owned(serde_json::to_string(&tags).unwrap_or_else(|_| "[]".to_owned()))
 }
 
-/// The tries one by one, told only where there is something to tell: more than one, or one that failed.
+/// The tries one by one, told only where there is something to tell: more than one in a round, or one that failed.
 fn trail(entry: &Entry) -> Option<String> {
-    let worth_telling =
-        entry.attempts.len() > 1 || entry.attempts.iter().any(|a| a.error.is_some());
+    let worth_telling = entry.attempts.len() > entry.rounds.len().max(1)
+        || entry.attempts.iter().any(|a| a.error.is_some());
     if !worth_telling {
         return None;
     }
@@ -300,6 +366,50 @@ fn losses(entry: &Entry) -> Option<String> {
         })
         .collect();
     serde_json::to_string(&losses).ok()
+}
+
+/// The servers whose tools were called, each once.
+fn servers(entry: &Entry) -> Cow<'static, str> {
+    if entry.tool_call_logs.is_empty() {
+        return Cow::Borrowed("[]");
+    }
+    let mut servers: Vec<Cow<'_, str>> = Vec::new();
+    for call in &entry.tool_call_logs {
+        let server = clean(&call.server, TEXT_LIMIT);
+        if servers.len() < LIST_LIMIT && !servers.contains(&server) {
+            servers.push(server);
+        }
+    }
+    Cow::Owned(serde_json::to_string(&servers).unwrap_or_else(|_| "[]".to_owned()))
+}
+
+/// The rounds one by one, with the names that the row has for the same of all of them. One alone is the row itself.
+fn rounds(entry: &Entry) -> Option<String> {
+    if entry.rounds.len() < 2 {
+        return None;
+    }
+    let told = entry.rounds.iter().take(LIST_LIMIT).map(|round| {
+        let Round { deployment, model, status, duration_us, tokens, cost_usd } = round;
+        let mut told = serde_json::Map::new();
+        let mut tell = |name: &str, value: Value| {
+            if !value.is_null() {
+                told.insert(name.to_owned(), value);
+            }
+        };
+        let count = |count: Option<u64>| Value::from(count.map(|count| count.min(COUNT_LIMIT)));
+        tell("deployment", clean(deployment, TEXT_LIMIT).into());
+        tell("model", clean(model, TEXT_LIMIT).into());
+        tell("status", status.as_str().into());
+        tell("duration_us", count(Some(*duration_us)));
+        tell("input_tokens", count(tokens.input));
+        tell("output_tokens", count(tokens.output));
+        tell("cache_read_tokens", count(tokens.cache_read));
+        tell("cache_write_tokens", count(tokens.cache_write));
+        tell("reasoning_tokens", count(tokens.reasoning));
+        tell("cost_usd", Value::from(cost_usd.filter(|cost| cost.is_finite())));
+        Value::Object(told)
+    });
+    Some(Value::Array(told.collect()).to_string())
 }
 
 fn write_value(value: ValueRef<'_>, kind: Kind, out: &mut String) {

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ground::secret::Secret;
 
-use super::postgres::{Fault, Postgres};
+use super::postgres::{Fault, Postgres, month_of};
 use super::queue::{Command, Shared};
 use super::reader::{Reader, Row};
 use super::retention;
@@ -295,7 +295,8 @@ impl Session<'_> {
         while let Some(part) = parts.pop() {
             let entries = array(part.iter().map(|row| row.entry.as_str()));
             let payloads = array(part.iter().map(|row| row.payloads.as_str()));
-            let outcome = match self.postgres.insert(&entries, &payloads).await {
+            let tool_calls = array(part.iter().map(|row| row.tool_calls.as_str()));
+            let outcome = match self.postgres.insert(&entries, &payloads, &tool_calls).await {
                 Err(Fault::NoPartition) if !made_partitions => {
                     let made = self.make_partitions(part).await;
                     if made.is_ok() {
@@ -388,12 +389,14 @@ fn array<'r>(objects: impl Iterator<Item = &'r str>) -> String {
     json
 }
 
-/// One time in each month that the rows belong to.
+/// One time in each month that the rows, and their calls of tools, belong to.
 fn months(rows: &[Row]) -> Vec<i64> {
     let mut months = std::collections::BTreeMap::new();
     for row in rows {
-        let month = super::postgres::month_of(row.started_at_us);
-        months.entry(month).or_insert(row.started_at_us);
+        months.entry(month_of(row.started_at_us)).or_insert(row.started_at_us);
+        if !row.tool_calls.is_empty() {
+            months.entry(month_of(row.ended_at_us)).or_insert(row.ended_at_us);
+        }
     }
     months.into_values().collect()
 }

@@ -42,6 +42,66 @@ pub struct Attempt {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<&'static str>,
     pub duration_us: u64,
+    /// In which round of a request with the gateway's tools, counted from 1; absent in the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub round: Option<u32>,
+}
+
+/// One time that a model was asked, of several in which the gateway ran tools.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Round {
+    /// Empty where none was reached.
+    pub deployment: String,
+    /// As the provider calls it.
+    pub model: String,
+    pub status: Status,
+    /// From the first try to the end of what the model said.
+    pub duration_us: u64,
+    pub tokens: Usage,
+    /// US dollars; as for the whole request.
+    pub cost_usd: Option<f64>,
+}
+
+/// How a call of a tool ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CallStatus {
+    Ok,
+    /// The tool or its server failed, or the arguments were none that it takes.
+    Error,
+    /// It took longer than it may.
+    Timeout,
+    /// The client went away while it ran.
+    #[default]
+    Cancelled,
+    /// The user did not approve it.
+    Denied,
+    /// A budget was used up before it could be.
+    NotRun,
+}
+
+/// One call of an MCP server's tool that the gateway made for a model. What was said in it is not kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ToolCall {
+    /// UUID version 7: sorts by time.
+    pub id: Uuid,
+    /// Microseconds since 1970-01-01 UTC; within the request's time.
+    pub started_at_us: i64,
+    pub duration_us: u64,
+    /// The round whose model called it, from 1; 0 for a call that a user approved before the first.
+    pub round: u32,
+    /// As the configuration calls it.
+    pub server: String,
+    /// The server's own name for the tool.
+    pub tool: String,
+    /// The name under which the model knows it.
+    pub function: String,
+    pub status: CallStatus,
+    /// Of the JSON text that the model wrote.
+    pub arguments_bytes: u64,
+    /// Of the result as the server sent it; absent where none came.
+    pub result_bytes: Option<u64>,
+    /// The first half of the arguments' SHA-256.
+    pub arguments_digest: [u8; 16],
 }
 
 /// One thing of a request that its provider's format could not carry.
@@ -106,7 +166,14 @@ pub struct Entry {
     pub lane: &'static str,
     /// What did not reach the provider.
     pub losses: Vec<Loss>,
+    /// Of all rounds.
     pub attempts: Vec<Attempt>,
+    /// How often a model was asked, where the gateway's tools were in the request; empty where they were not.
+    pub rounds: Vec<Round>,
+    /// How many calls of the gateway's tools there were, run or not.
+    pub tool_calls: u64,
+    /// The calls one by one, up to a bound.
+    pub tool_call_logs: Vec<ToolCall>,
     /// The group that was asked for, when another one answered.
     pub fallback_from: Option<String>,
     pub tokens: Usage,
@@ -131,6 +198,19 @@ impl Status {
             Self::Cancelled => "cancelled",
             Self::Shed => "shed",
             Self::Denied => "denied",
+        }
+    }
+}
+
+impl CallStatus {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Error => "error",
+            Self::Timeout => "timeout",
+            Self::Cancelled => "cancelled",
+            Self::Denied => "denied",
+            Self::NotRun => "not_run",
         }
     }
 }

@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
-use super::columns::{self, PAYLOADS, REQUESTS};
+use super::columns::{self, PAYLOADS, REQUESTS, TOOL_CALLS};
 use super::tls::{Address, AddressError};
 
 /// Until a connection stands, password and TLS included.
@@ -36,17 +36,19 @@ const MONTHS_AHEAD: i32 = 3;
 /// The advisory lock of every change to the schema: "tidegate" in ASCII.
 const SCHEMA_LOCK: i64 = 0x7469_6465_6761_7465;
 /// The partitioned tables.
-pub(super) const TABLES: [&str; 2] = ["request_logs", "request_payloads"];
+pub(super) const TABLES: [&str; 3] = ["request_logs", "request_payloads", "tool_call_logs"];
 
 /// Every step of the schema: number, name, text. A step that was released is never edited: its digest
 /// is kept beside it.
 const MIGRATIONS: &[(i32, &str, &str)] = &[
     (1, "request_logs", include_str!("migrations/postgres_0001_request_logs.sql")),
     (2, "losses", include_str!("migrations/postgres_0002_losses.sql")),
+    (3, "tool_calls", include_str!("migrations/postgres_0003_tool_calls.sql")),
 ];
 
 static INSERT_REQUESTS: LazyLock<String> = LazyLock::new(|| insert("request_logs", REQUESTS));
 static INSERT_PAYLOADS: LazyLock<String> = LazyLock::new(|| insert("request_payloads", PAYLOADS));
+static INSERT_TOOL_CALLS: LazyLock<String> = LazyLock::new(|| insert("tool_call_logs", TOOL_CALLS));
 
 /// A database, connected to on demand.
 pub(super) struct Postgres {
@@ -126,14 +128,22 @@ impl Postgres {
         .await
     }
 
-    /// Commits rows and payloads, each a JSON array of objects. Rows that are there already are passed
-    /// over, so the same batch may come any number of times. `Ok` means the server answered COMMIT.
-    pub(super) async fn insert(&self, entries: &str, payloads: &str) -> Result<(), Fault> {
+    /// Commits rows, payloads and tool calls, each a JSON array of objects. Rows that are there already are
+    /// passed over, so the same batch may come any number of times. `Ok` means the server answered COMMIT.
+    pub(super) async fn insert(
+        &self,
+        entries: &str,
+        payloads: &str,
+        tool_calls: &str,
+    ) -> Result<(), Fault> {
         self.within(BATCH_TIMEOUT, async |client| {
             begin(client, BATCH_TIMEOUT).await?;
             client.execute_typed(&INSERT_REQUESTS, &[(&entries, Type::TEXT)]).await?;
             if payloads != "[]" {
                 client.execute_typed(&INSERT_PAYLOADS, &[(&payloads, Type::TEXT)]).await?;
+            }
+            if tool_calls != "[]" {
+                client.execute_typed(&INSERT_TOOL_CALLS, &[(&tool_calls, Type::TEXT)]).await?;
             }
             client.batch_execute("COMMIT").await?;
             Ok(())

@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
-use super::entry::Entry;
+use super::entry::{Entry, ToolCall};
 use super::reader::Row;
 
 /// What an entry weighs beside its texts and bodies, in bytes.
 const ENTRY_WEIGHT: usize = 1024;
+/// The same of a call of a tool, and of a round.
+const CALL_WEIGHT: usize = 256;
 
 /// Hands finished requests to the journal. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -327,8 +329,12 @@ pub(super) const GROUP_ROWS: usize = 1024;
 fn weigh(entry: &Entry) -> usize {
     let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
     let payload = entry.payload.as_ref().map_or(0, |p| p.request.len() + p.response.len());
+    let call =
+        |call: &ToolCall| CALL_WEIGHT + call.server.len() + call.tool.len() + call.function.len();
     ENTRY_WEIGHT
         + payload
+        + entry.tool_call_logs.iter().map(call).sum::<usize>()
+        + entry.rounds.len() * CALL_WEIGHT
         + entry.model_requested.len()
         + text(&entry.error_message)
         + text(&entry.user_agent)

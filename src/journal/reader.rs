@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
-use super::columns::{self, PAYLOADS, REQUESTS};
+use super::columns::{self, Kind, PAYLOADS, REQUESTS, TOOL_CALLS};
 use super::spool::{BUSY_TIMEOUT, is_corrupt};
 
 /// The drainer's connection.
@@ -19,10 +19,14 @@ pub(super) struct Row {
     pub(super) request_id: String,
     /// Microseconds since 1970 UTC: the partition it belongs to.
     pub(super) started_at_us: i64,
+    /// No call of a tool began later.
+    pub(super) ended_at_us: i64,
     /// The row as a JSON object.
     pub(super) entry: String,
     /// Its bodies as JSON objects, joined by commas.
     pub(super) payloads: String,
+    /// The same of its calls of tools.
+    pub(super) tool_calls: String,
 }
 
 /// Opens a file that others may be writing to, without being able to change it.
@@ -46,7 +50,8 @@ impl Reader {
         let mut select = self.connection.prepare_cached(&format!(
             "SELECT {columns} FROM request_logs ORDER BY rowid LIMIT ?"
         ))?;
-        let with_payloads = self.has_payloads()?;
+        let with_payloads = self.has_any("request_payloads")?;
+        let with_tool_calls = self.has_any("tool_call_logs")?;
         let mut rows = select.query(params![i64::try_from(limit).unwrap_or(i64::MAX)])?;
         let mut batch: Vec<Row> = Vec::new();
         let mut size = 0;
@@ -61,30 +66,41 @@ impl Reader {
             let request_id: String = row.get(0)?;
             let mut entry = String::with_capacity(1536);
             columns::write_json(row, REQUESTS, &mut entry)?;
-            let payloads = if with_payloads { self.payloads(&request_id)? } else { String::new() };
-            size += entry.len() + payloads.len();
+            let of_it = |is_there: bool, table: &str, columns: &[(&str, Kind)]| {
+                if is_there { self.rows_of(&request_id, table, columns) } else { Ok(String::new()) }
+            };
+            let payloads = of_it(with_payloads, "request_payloads", PAYLOADS)?;
+            let tool_calls = of_it(with_tool_calls, "tool_call_logs", TOOL_CALLS)?;
+            size += entry.len() + payloads.len() + tool_calls.len();
             if size > bytes && !batch.is_empty() {
                 return Ok((batch, true));
             }
-            batch.push(Row { request_id, started_at_us: row.get(1)?, entry, payloads });
+            let (started_at_us, ended_at_us) = (row.get(1)?, row.get(2)?);
+            batch.push(Row { request_id, started_at_us, ended_at_us, entry, payloads, tool_calls });
         }
         let is_full = batch.len() >= limit;
         Ok((batch, is_full))
     }
 
-    fn has_payloads(&self) -> rusqlite::Result<bool> {
+    fn has_any(&self, table: &str) -> rusqlite::Result<bool> {
         let one: Option<i64> = self
             .connection
-            .prepare_cached("SELECT 1 FROM request_payloads LIMIT 1")?
+            .prepare_cached(&format!("SELECT 1 FROM {table} LIMIT 1"))?
             .query_row([], |row| row.get(0))
             .optional()?;
         Ok(one.is_some())
     }
 
-    fn payloads(&self, request_id: &str) -> rusqlite::Result<String> {
-        let columns = columns::names(PAYLOADS);
+    /// What another table has of a request, as JSON objects, joined by commas.
+    fn rows_of(
+        &self,
+        request_id: &str,
+        table: &str,
+        columns: &[(&str, Kind)],
+    ) -> rusqlite::Result<String> {
+        let names = columns::names(columns);
         let mut select = self.connection.prepare_cached(&format!(
-            "SELECT {columns} FROM request_payloads WHERE request_id = ?"
+            "SELECT {names} FROM {table} WHERE request_id = ? ORDER BY rowid"
         ))?;
         let mut rows = select.query(params![request_id])?;
         let mut json = String::new();
@@ -92,7 +108,7 @@ impl Reader {
             if !json.is_empty() {
                 json.push(',');
             }
-            columns::write_json(row, PAYLOADS, &mut json)?;
+            columns::write_json(row, columns, &mut json)?;
         }
         Ok(json)
     }

@@ -47,8 +47,16 @@ pub(super) fn text(row: &LogRow) -> String {
             _ = write!(line, " {name}={number}");
         }
     }
-    if row.number("attempts").is_some_and(|attempts| attempts > 1.0) {
-        _ = write!(line, " attempts={}", row.number("attempts").unwrap_or(0.0));
+    // Each round takes one.
+    let rounds = row.number("tool_rounds").unwrap_or(0.0);
+    if let Some(attempts) = row.number("attempts").filter(|attempts| *attempts > rounds.max(1.0)) {
+        _ = write!(line, " attempts={attempts}");
+    }
+    if rounds > 1.0 {
+        _ = write!(line, " rounds={rounds}");
+    }
+    if let Some(calls) = row.number("tool_calls").filter(|calls| *calls > 0.0) {
+        _ = write!(line, " tools={calls}");
     }
     field(&mut line, "error=", text("error_type"));
     field(&mut line, "message=", text("error_message"));
@@ -120,6 +128,18 @@ mod tests {
             "2026-02-03T04:05:06.789Z 200 ok         1234.6ms /v1/chat/completions gpt-5 \
              deployment=d1 key=0123456789ab ttft=250.0ms in=10 out=20 cost=0.0125 attempts=2 id=0194c-1"
         );
+    }
+
+    #[test]
+    fn tools_are_counted() {
+        let line = |attempts: u32| {
+            text(&row(json!({ "attempts": attempts, "tool_rounds": 3, "tool_calls": 4 })))
+        };
+        assert!(line(3).ends_with(" rounds=3 tools=4"), "{}", line(3));
+        assert!(!line(3).contains("attempts="));
+        assert!(line(4).ends_with(" attempts=4 rounds=3 tools=4"), "{}", line(4));
+        let plain = text(&row(json!({ "attempts": 1, "tool_rounds": 0, "tool_calls": 0 })));
+        assert!(!plain.contains("rounds") && !plain.contains("tools"), "{plain}");
     }
 
     #[test]

@@ -23,6 +23,7 @@ const DEAD_LETTER_LIMIT: u32 = 10_000;
 const MIGRATIONS: &[&str] = &[
     include_str!("migrations/sqlite_0001_request_logs.sql"),
     include_str!("migrations/sqlite_0002_losses.sql"),
+    include_str!("migrations/sqlite_0003_tool_calls.sql"),
 ];
 
 /// Why the file cannot be used.
@@ -112,13 +113,16 @@ impl Spool {
                 if let Some(payload) = &entry.payload {
                     insert_payload(&transaction, entry, payload)?;
                 }
+                if !entry.tool_call_logs.is_empty() {
+                    insert_tool_calls(&transaction, entry, instance, &mut scratch)?;
+                }
             }
         }
         transaction.commit()?;
         Ok(written)
     }
 
-    /// Deletes rows that are safe elsewhere, with their payloads; returns how many were there.
+    /// Deletes rows that are safe elsewhere, with their payloads and tool calls; returns how many were there.
     pub(super) fn delete(&mut self, ids: &[String]) -> rusqlite::Result<usize> {
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -138,8 +142,15 @@ impl Spool {
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for (row, reason) in rows {
             transaction.execute(
-                "INSERT OR REPLACE INTO dead_letters VALUES (?, ?, ?, ?, ?)",
-                params![row.request_id, now_us, reason, row.entry, format!("[{}]", row.payloads)],
+                "INSERT OR REPLACE INTO dead_letters VALUES (?, ?, ?, ?, ?, ?)",
+                params![
+                    row.request_id,
+                    now_us,
+                    reason,
+                    row.entry,
+                    format!("[{}]", row.payloads),
+                    format!("[{}]", row.tool_calls)
+                ],
             )?;
         }
         let lost = transaction.execute(
@@ -158,10 +169,11 @@ impl Spool {
     pub(super) fn expire(&mut self, before_us: i64, limit: u32) -> rusqlite::Result<(usize, bool)> {
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut counts = [0; 3];
+        let mut counts = [0; 4];
         for (count, (table, time)) in counts.iter_mut().zip([
             ("request_logs", "started_at"),
             ("request_payloads", "started_at"),
+            ("tool_call_logs", "started_at"),
             ("dead_letters", "buried_at"),
         ]) {
             *count = transaction
@@ -182,8 +194,18 @@ impl Spool {
         if self.connection.execute(&oldest, everything)? > 0 {
             return Ok(0);
         }
+        let transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // Both look along the same index, so that no call outlives its request.
+        transaction.execute(
+            "DELETE FROM tool_call_logs WHERE request_id IN
+               (SELECT request_id FROM request_logs WHERE started_at <= ?1 ORDER BY started_at, rowid LIMIT ?2)",
+            everything,
+        )?;
         let oldest = delete_oldest("request_logs", "started_at", "<= ?1");
-        self.connection.execute(&oldest, everything)
+        let deleted = transaction.execute(&oldest, everything)?;
+        transaction.commit()?;
+        Ok(deleted)
     }
 
     pub(super) fn count(&self) -> rusqlite::Result<i64> {
@@ -315,9 +337,11 @@ fn delete_in(connection: &Connection, ids: &[String]) -> rusqlite::Result<usize>
     let mut request = connection.prepare_cached("DELETE FROM request_logs WHERE request_id = ?")?;
     let mut payload =
         connection.prepare_cached("DELETE FROM request_payloads WHERE request_id = ?")?;
+    let mut calls = connection.prepare_cached("DELETE FROM tool_call_logs WHERE request_id = ?")?;
     for id in ids {
         deleted += request.execute(params![id])?;
         payload.execute(params![id])?;
+        calls.execute(params![id])?;
     }
     Ok(deleted)
 }
@@ -325,7 +349,7 @@ fn delete_in(connection: &Connection, ids: &[String]) -> rusqlite::Result<usize>
 fn delete_oldest(table: &str, time: &str, condition: &str) -> String {
     format!(
         "DELETE FROM {table} WHERE rowid IN
-           (SELECT rowid FROM {table} WHERE {time} {condition} ORDER BY {time} LIMIT ?2)"
+           (SELECT rowid FROM {table} WHERE {time} {condition} ORDER BY {time}, rowid LIMIT ?2)"
     )
 }
 
@@ -352,6 +376,20 @@ fn insert_payload(
             truncated || cut,
             text,
         ])?;
+    }
+    Ok(())
+}
+
+fn insert_tool_calls(
+    connection: &Connection,
+    entry: &Entry,
+    instance: &str,
+    scratch: &mut String,
+) -> rusqlite::Result<()> {
+    let mut insert = connection.prepare_cached(&columns::INSERT_TOOL_CALL)?;
+    for call in &entry.tool_call_logs {
+        columns::bind_tool_call(&mut insert, entry, call, instance, scratch)?;
+        insert.raw_execute()?;
     }
     Ok(())
 }
@@ -415,6 +453,7 @@ fn file_id(_path: &Path) -> Option<FileId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::entry::ToolCall;
 
     #[test]
     fn a_full_disk_undoes_the_group_and_passes() {
@@ -442,6 +481,35 @@ mod tests {
         spool_bound(&spool.connection, 10_000);
         assert_eq!(spool.insert(&group(), "test").unwrap(), 50);
         assert_eq!(spool.count().unwrap(), written + 10);
+    }
+
+    #[test]
+    fn calls_of_tools_go_with_their_request() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut spool = Spool::open(&directory.path().join("x.db")).unwrap();
+        let entries: Vec<Entry> = (0..20)
+            .map(|at| {
+                let call = || ToolCall { id: uuid::Uuid::now_v7(), ..ToolCall::default() };
+                Entry {
+                    request_id: uuid::Uuid::now_v7(),
+                    // In pairs, so that the order has to be settled by something else.
+                    started_at_us: at / 2,
+                    tool_call_logs: vec![call(), call()],
+                    ..Entry::default()
+                }
+            })
+            .collect();
+        spool.insert(&entries, "test").unwrap();
+        let strays = |spool: &Spool| -> (i64, i64) {
+            let sql = "SELECT count(*), count(*) FILTER (WHERE request_id NOT IN
+                         (SELECT request_id FROM request_logs)) FROM tool_call_logs";
+            spool.connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap()
+        };
+        assert_eq!(spool.shed(5).unwrap(), 5);
+        assert_eq!(strays(&spool), (30, 0));
+        let ids: Vec<_> = entries.iter().skip(10).map(|it| it.request_id.to_string()).collect();
+        assert_eq!(spool.delete(&ids).unwrap(), 10);
+        assert_eq!(strays(&spool), (10, 0));
     }
 
     fn spool_bound(connection: &Connection, pages: i64) {

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use super::entry::{Entry, Payload};
+use super::entry::{CallStatus, Entry, Payload, Round, ToolCall};
 use super::query::{self, LogQuery};
 use super::*;
 
@@ -36,6 +36,17 @@ fn entry() -> Entry {
         lane: "verbatim",
         ..Entry::default()
     }
+}
+
+/// With a call of a tool that began at the same time.
+fn with_call(entry: Entry) -> Entry {
+    let call = ToolCall {
+        id: Uuid::now_v7(),
+        started_at_us: entry.started_at_us,
+        server: "db".to_owned(),
+        ..ToolCall::default()
+    };
+    Entry { tool_calls: 1, tool_call_logs: vec![call], ..entry }
 }
 
 fn record(journal: &Journal, rows: usize) {
@@ -254,7 +265,7 @@ async fn old_rows_go_and_young_ones_stay() {
     for age in 0..3000 {
         let payload = Payload { request: b"{}".to_vec(), ..Payload::default() };
         let started_at_us = entry().started_at_us - i64::from(age % 10) * day - 1;
-        recorder.record(Entry { started_at_us, payload: Some(payload), ..entry() });
+        recorder.record(with_call(Entry { started_at_us, payload: Some(payload), ..entry() }));
     }
     assert!(journal.flush(PATIENCE).await);
     assert_eq!(journal.status().spool_rows, 3000);
@@ -264,6 +275,46 @@ async fn old_rows_go_and_young_ones_stay() {
     journal.close(PATIENCE).await;
     assert_eq!(count(&settings.path, "request_logs"), 900);
     assert_eq!(count(&settings.path, "request_payloads"), 900);
+    assert_eq!(count(&settings.path, "tool_call_logs"), 900);
+}
+
+#[tokio::test]
+async fn calls_of_tools_stand_beside_their_request() {
+    let directory = TempDir::new().unwrap();
+    let settings = settings(&directory);
+    let journal = Journal::open(&settings, "test").unwrap();
+    let mut entry = with_call(entry());
+    entry.key_alias = Some("tester".to_owned());
+    entry.tool_calls = 70_000;
+    entry.tool_call_logs.push(ToolCall {
+        id: Uuid::now_v7(),
+        round: 2,
+        server: "d\0b".to_owned(),
+        tool: "é".repeat(1000),
+        status: CallStatus::NotRun,
+        result_bytes: Some(u64::MAX),
+        arguments_digest: [0xab; 16],
+        ..ToolCall::default()
+    });
+    let round = Round { model: "m".to_owned(), cost_usd: Some(f64::NAN), ..Round::default() };
+    entry.rounds = vec![round; 100];
+    journal.recorder().record(entry.clone());
+    // The same once more changes nothing.
+    journal.recorder().record(entry.clone());
+    journal.close(PATIENCE).await;
+    let file = Connection::open(&settings.path).unwrap();
+    let text = |sql: &str| file.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
+    let row = "SELECT tool_calls || ' ' || tool_rounds || ' ' || mcp_servers || ' ' || \
+               json_array_length(rounds) || ' ' || (rounds -> 0) FROM request_logs";
+    assert_eq!(
+        text(row),
+        r#"32767 100 ["db"] 64 {"deployment":"","model":"m","status":"ok","duration_us":0}"#
+    );
+    assert_eq!(count(&settings.path, "tool_call_logs"), 2);
+    let odd = "SELECT server || length(tool) || status || result_bytes || arguments_digest || key_alias \
+               || (request_id = (SELECT request_id FROM request_logs)) FROM tool_call_logs WHERE round = 2";
+    assert_eq!(text(odd), format!("db512not_run1000000000000000{}tester1", "ab".repeat(16)));
+    assert_eq!(count(&settings.path, "tool_calls_recent"), 2);
 }
 
 #[tokio::test]

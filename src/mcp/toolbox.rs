@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use http::HeaderMap;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -80,6 +81,23 @@ impl Mcp {
             }));
         }
         Ok(all)
+    }
+
+    /// The same, but a server that is just coming up is waited for as long as a call would wait.
+    ///
+    /// # Errors
+    /// The scope names a server that the asker does not see.
+    pub async fn tools_awaited(&self, asker: &Asker) -> Result<Tools, Denied> {
+        let found = self.tools(asker).await?;
+        if found.unavailable.is_empty() {
+            return Ok(found);
+        }
+        let view = self.view(asker)?;
+        let is_missing = |name: &str| found.unavailable.iter().any(|(it, _)| it.name == name);
+        let coming = view.seen.iter().filter(|seen| is_missing(&seen.server.name));
+        let up = join_all(coming.map(|seen| seen.slot.connection())).await;
+        // One that did not come up is missing again.
+        if up.iter().all(Result::is_err) { Ok(found) } else { self.tools(asker).await }
     }
 
     /// Calls a tool by its name in the asker's scope. Dropped, it cancels the call. The result is that of `tools/call`.

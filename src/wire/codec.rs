@@ -174,6 +174,11 @@ impl Ids {
         Self { seed: seed.into(), next: 0 }
     }
 
+    /// For a later round of the same request: what the rounds before it made is not made again.
+    pub fn after(seed: impl Into<String>, calls: usize) -> Self {
+        Self { seed: seed.into(), next: u32::try_from(calls).unwrap_or(u32::MAX) }
+    }
+
     /// `call_` and what is unique, at most 40 characters, which is what OpenAI takes.
     pub fn call(&mut self) -> String {
         let number = self.next;

@@ -10,7 +10,9 @@ use tempfile::TempDir;
 use tidegate::config::snapshot::RequestLog;
 use tidegate::conversation::usage::Usage;
 use tidegate::ground::secret::Secret;
-use tidegate::journal::entry::{Attempt, Entry, Loss, Payload, Status, UsageSource};
+use tidegate::journal::entry::{
+    Attempt, CallStatus, Entry, Loss, Payload, Round, Status, ToolCall, UsageSource,
+};
 use tidegate::journal::query::{self, LogQuery};
 use tidegate::journal::{Journal, JournalStatus, PostgresState, Recorder};
 use tokio::sync::mpsc;
@@ -21,6 +23,7 @@ use crate::support::postgres::{PASSWORD, Postgres, USER};
 /// How long a condition may take on a busy machine before it counts as never.
 const PATIENCE: Duration = Duration::from_secs(60);
 const COUNT: &str = "SELECT count(*) FROM tidegate.request_logs";
+const CALLS: &str = "SELECT count(*) FROM tidegate.tool_call_logs";
 const MONTH: u64 = 31 * 24 * 3600;
 
 fn settings(directory: &TempDir, url: Option<String>) -> RequestLog {
@@ -46,9 +49,25 @@ fn entry_at(started_at_us: i64) -> Entry {
     let micros = started_at_us.unsigned_abs();
     let nanos = u32::try_from(micros % 1_000_000).unwrap() * 1000;
     let time = Timestamp::from_unix(NoContext, micros / 1_000_000, nanos);
+    // Whatever becomes of the request's row becomes of its calls'.
+    let call = ToolCall {
+        id: Uuid::new_v7(time),
+        started_at_us,
+        duration_us: 900,
+        round: 1,
+        server: "db".to_owned(),
+        tool: "query".to_owned(),
+        function: "db-query".to_owned(),
+        status: CallStatus::Ok,
+        arguments_bytes: 2,
+        result_bytes: Some(512),
+        arguments_digest: [7; 16],
+    };
     Entry {
         request_id: Uuid::new_v7(time),
         started_at_us,
+        tool_calls: 1,
+        tool_call_logs: vec![call],
         duration_us: 1500,
         surface: "/v1/chat/completions",
         operation: "chat",
@@ -108,6 +127,7 @@ async fn rows_wait_for_a_server_that_is_not_there_yet() {
     server.start().await;
     until_drained(&journal, 1200).await;
     assert_eq!(server.count(COUNT).await, 1200);
+    assert_eq!(server.count(CALLS).await, 1200);
     until(&journal, "connected", |status| status.postgres == PostgresState::Connected).await;
     assert_eq!(journal.status().spool_oldest_seconds, 0.0);
     journal.close(PATIENCE).await;
@@ -129,6 +149,7 @@ async fn rows_outlive_the_gateway_and_a_closed_journal_is_empty() {
     // Closing alone takes everything there: no waiting for the drainer's next turn.
     journal.close(PATIENCE).await;
     assert_eq!(server.count(COUNT).await, 1000);
+    assert_eq!(server.count(CALLS).await, 1000);
     assert!(!directory.path().join("tidegate.db-wal").exists());
     recorder.record(entry());
 }
@@ -167,6 +188,7 @@ async fn a_server_killed_under_load_has_every_row_once() {
     let recorded = recorded.load(Ordering::Relaxed);
     until_drained(&journal, recorded).await;
     assert_eq!(server.count(COUNT).await.unsigned_abs(), recorded);
+    assert_eq!(server.count(CALLS).await.unsigned_abs(), recorded);
     assert_eq!(journal.status().dropped_total, 0);
     journal.close(PATIENCE).await;
 }
@@ -266,9 +288,11 @@ async fn a_poisoned_row_does_not_take_its_neighbours_along() {
     server.start().await;
     until_drained(&journal, 41).await;
     assert_eq!(server.count(COUNT).await, 38);
+    assert_eq!(server.count(CALLS).await, 38);
     assert_eq!(journal.status().dead_letter_total, 3);
     assert_eq!(journal.status().dropped_total, 0);
-    let letters = "SELECT count(*) FROM dead_letters WHERE reason LIKE '%22003%' AND json_extract(entry, '$.http_status') = 99999";
+    let letters = "SELECT count(*) FROM dead_letters WHERE reason LIKE '%22003%' AND json_extract(entry, '$.http_status') = 99999 \
+                   AND json_extract(tool_calls, '$[0].tool') = 'query'";
     assert_eq!(file.query_row(letters, [], |row| row.get::<_, i64>(0)).unwrap(), 2);
     let message =
         "SELECT count(*) FROM tidegate.request_logs WHERE error_message = 'ab' AND tags = '{tag}'";
@@ -364,7 +388,11 @@ async fn rows_sent_twice_arrive_once() {
     journal.close(PATIENCE).await;
     other.close(PATIENCE).await;
     assert_eq!(server.count(COUNT).await, 2600);
+    assert_eq!(server.count(CALLS).await, 2600);
     assert_eq!(spool_rows(&settings.path), 0);
+    let file = rusqlite::Connection::open(&settings.path).unwrap();
+    let calls = "SELECT count(*) FROM tool_call_logs";
+    assert_eq!(file.query_row(calls, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -402,6 +430,28 @@ async fn every_column_arrives_and_litellms_view_shows_it() {
     assert_eq!(row["client_ip"], "192.0.2.7");
     assert_eq!(row["cost_usd"], 0.0125);
     assert_eq!(row["instance"], "instance-7");
+    assert_eq!((&row["tool_calls"], &row["tool_rounds"]), (&1.into(), &2.into()));
+    assert_eq!(row["mcp_servers"], serde_json::json!(["db"]));
+    let rounds = serde_json::json!([
+        { "deployment": "first", "model": "gpt-5-2026", "status": "ok", "duration_us": 7, "input_tokens": 4,
+          "output_tokens": 2, "cost_usd": 0.0025 },
+        { "deployment": "second", "model": "gpt-5-2026", "status": "error", "duration_us": 0 },
+    ]);
+    assert_eq!(row["rounds"], rounds);
+    let call = client
+        .query_one(
+            "SELECT row_to_json(l)::text FROM tidegate.tool_call_logs l WHERE request_id = $1",
+            &[&id],
+        )
+        .await
+        .unwrap();
+    let call: serde_json::Value = serde_json::from_str(call.get(0)).unwrap();
+    for (column, value) in call.as_object().unwrap() {
+        assert!(!value.is_null(), "{column} is empty");
+    }
+    assert_eq!(call["arguments_digest"], "07".repeat(16));
+    assert_eq!((&call["status"], &call["key_alias"]), (&"ok".into(), &"openwebui".into()));
+    assert_eq!(call["started_at"], row["started_at"]);
 
     let view = client
         .query_one(
@@ -447,21 +497,28 @@ async fn months_come_and_go() {
     for age in [0, 2 * 24 * 3600, 5 * MONTH, 14 * MONTH] {
         journal.recorder().record(entry_at(ago(age)));
     }
-    until_drained(&journal, 4).await;
-    assert_eq!(server.count(COUNT).await, 4);
+    // A call may begin in a later month than its request.
+    let mut late = entry_at(ago(10 * MONTH));
+    late.duration_us = MONTH * 1_000_000;
+    late.tool_call_logs[0].started_at_us = ago(9 * MONTH);
+    journal.recorder().record(late);
+    until_drained(&journal, 5).await;
+    assert_eq!((server.count(COUNT).await, server.count(CALLS).await), (5, 5));
     let partitions =
         "SELECT count(*) FROM pg_inherits WHERE inhparent = 'tidegate.request_logs'::regclass";
-    // This month and three ahead, perhaps the one before it, and one for each old row.
+    // This month and three ahead, perhaps the one before it, and one for each old row or call.
     let all = server.count(partitions).await;
-    assert!((6..=7).contains(&all), "{all}");
+    assert!((8..=9).contains(&all), "{all}");
 
     settings.retention = Some(Duration::from_secs(3 * MONTH));
     journal.retarget(&settings).unwrap();
     poll(&server, COUNT, 2).await;
-    poll(&server, partitions, all - 2).await;
+    poll(&server, partitions, all - 4).await;
+    poll(&server, CALLS, 2).await;
     settings.retention = Some(Duration::from_secs(24 * 3600));
     journal.retarget(&settings).unwrap();
     poll(&server, COUNT, 1).await;
+    poll(&server, CALLS, 1).await;
     journal.close(PATIENCE).await;
 }
 
@@ -703,9 +760,15 @@ fn full_entry() -> Entry {
         status: None,
         error: Some("connect"),
         duration_us: 5,
+        round: None,
     };
-    let answered =
-        Attempt { deployment: "second".to_owned(), status: Some(200), error: None, duration_us: 9 };
+    let answered = Attempt {
+        deployment: "second".to_owned(),
+        status: Some(200),
+        error: None,
+        duration_us: 9,
+        round: Some(2),
+    };
     Entry {
         losses: vec![Loss { path: "logit_bias".to_owned(), why: "no place for it".to_owned() }],
         duration_us: 2_000_000,
@@ -730,6 +793,22 @@ fn full_entry() -> Entry {
         model_upstream: text("gpt-5-2026"),
         api_base: text("https://api.openai.com/v1"),
         attempts: vec![failed, answered],
+        rounds: vec![
+            Round {
+                deployment: "first".to_owned(),
+                model: "gpt-5-2026".to_owned(),
+                status: Status::Ok,
+                duration_us: 7,
+                tokens: Usage { input: Some(4), output: Some(2), ..Usage::default() },
+                cost_usd: Some(0.0025),
+            },
+            Round {
+                deployment: "second".to_owned(),
+                model: "gpt-5-2026".to_owned(),
+                status: Status::Error,
+                ..Round::default()
+            },
+        ],
         fallback_from: text("gpt-4"),
         tokens: Usage {
             input: Some(10),

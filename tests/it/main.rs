@@ -47,6 +47,8 @@ mod shutdown;
 mod stream;
 mod support;
 mod tidy;
+mod tools;
+mod tools_journal;
 mod translate;
 mod turns;
 mod upload;

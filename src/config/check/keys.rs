@@ -165,6 +165,14 @@ fn key(entry: &At<VirtualKey>, scope: &Scope<'_>, checker: &mut Checker<'_, '_>)
         user_id: value.user_id.clone(),
         team_id: value.team_id.clone(),
         tags: value.tags.clone().unwrap_or_default(),
+        default_tools: value.default_tools.unwrap_or_default(),
+        tool_limits: super::settings::tool_limits(
+            value.max_tool_rounds.as_ref(),
+            value.max_tool_calls.as_ref(),
+            value.max_tool_seconds.as_ref(),
+            value.max_tool_tokens.as_ref(),
+            checker,
+        ),
         limits: KeyLimits {
             rpm_limit: value.rpm_limit.as_ref().map(|limit| limit.value),
             tpm_limit: value.tpm_limit.as_ref().map(|limit| limit.value),

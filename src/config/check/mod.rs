@@ -106,6 +106,13 @@ pub(super) fn check(
         models,
         mcp: settings::mcp(&general.value, folder, has_pins, &mut checker),
         mcp_servers,
+        tool_limits: settings::tool_limits(
+            general.value.max_tool_rounds.as_ref(),
+            general.value.max_tool_calls.as_ref(),
+            general.value.max_tool_seconds.as_ref(),
+            general.value.max_tool_tokens.as_ref(),
+            &mut checker,
+        ),
         routing,
         limits: settings::limits(&litellm.value, &general.value, &mut checker),
         request_log: settings::request_log(

@@ -107,6 +107,7 @@ pub(super) fn servers(
                     Some(typed::Pin::Warn) => Pin::Warn,
                     Some(typed::Pin::Enforce) => Pin::Enforce,
                 },
+                parallel: value.parallel.unwrap_or(true),
             };
             (name.clone(), Arc::new(server))
         })

@@ -10,7 +10,7 @@ use url::Url;
 use super::super::file::settings::{GeneralSettings, LitellmSettings, RequestLog as LogSettings};
 use super::super::file::value::{At, Length};
 use super::super::problem::Place;
-use super::super::snapshot::{Diagnostics, Limits, McpSettings, RequestLog};
+use super::super::snapshot::{Diagnostics, Limits, McpSettings, RequestLog, ToolLimits};
 use super::Checker;
 use super::routing::time;
 use crate::ground::names::Pattern;
@@ -157,6 +157,28 @@ fn lock(path: &Path, checker: &mut Checker<'_, '_>) -> Arc<Lock> {
         checker.error(Place { file, line: 1, column: 1 }, message);
         Arc::default()
     })
+}
+
+/// What tools inside an answer may cost.
+pub(super) fn tool_limits(
+    rounds: Option<&At<u32>>,
+    calls: Option<&At<u32>>,
+    time_limit: Option<&At<Length>>,
+    tokens: Option<&At<u64>>,
+    checker: &mut Checker<'_, '_>,
+) -> ToolLimits {
+    for (name, zero) in [("max_tool_rounds", rounds), ("max_tool_calls", calls)] {
+        if let Some(zero) = zero.filter(|most| most.value == 0) {
+            checker.error(zero.place, format!("`{name}` must be above zero"));
+        }
+    }
+    time("max_tool_seconds", time_limit, checker);
+    ToolLimits {
+        rounds: rounds.map(|most| most.value),
+        calls: calls.map(|most| most.value),
+        time: time_limit.map(|most| most.value.0),
+        tokens: tokens.map(|most| most.value),
+    }
 }
 
 fn mebibytes(

@@ -35,6 +35,17 @@ pub(in crate::config) struct VirtualKey {
     pub(in crate::config) team_id: Option<String>,
     /// Written to the rows of its requests.
     pub(in crate::config) tags: Option<Vec<String>>,
+    /// Give the tools of its MCP servers to the model in every request, as if the header
+    /// `x-mcp-servers` named them all. Default: false.
+    pub(in crate::config) default_tools: Option<bool>,
+    /// As in `general_settings`, for this key.
+    pub(in crate::config) max_tool_rounds: Option<At<u32>>,
+    /// As in `general_settings`, for this key.
+    pub(in crate::config) max_tool_calls: Option<At<u32>>,
+    /// As in `general_settings`, for this key.
+    pub(in crate::config) max_tool_seconds: Option<At<Length>>,
+    /// As in `general_settings`, for this key.
+    pub(in crate::config) max_tool_tokens: Option<At<u64>>,
     /// Requests a minute. Not enforced yet.
     pub(in crate::config) rpm_limit: Option<At<u64>>,
     /// Tokens a minute. Not enforced yet.

@@ -141,6 +141,8 @@ pub(in crate::config) struct McpServer {
     pub(in crate::config) sampling_model: Option<At<String>>,
     /// Whether a tool whose definition changed is held back. Default: `off`.
     pub(in crate::config) pin: Option<Pin>,
+    /// Calls that a model makes in one turn run at the same time. Default: true.
+    pub(in crate::config) parallel: Option<bool>,
 }
 
 /// How a child that ended is started again: after a pause that doubles with every failure.

@@ -80,6 +80,14 @@ pub(in crate::config) struct GeneralSettings {
     pub(in crate::config) mcp_lock_file: Option<PathBuf>,
     /// Origins, as hosts or patterns, beside loopback and the gateway's own that pages may call `/mcp` from.
     pub(in crate::config) mcp_allowed_origins: Option<Vec<String>>,
+    /// Rounds of a model that calls MCP tools within one answer. Default: 16.
+    pub(in crate::config) max_tool_rounds: Option<At<u32>>,
+    /// Calls of MCP tools within one answer. Default: 64.
+    pub(in crate::config) max_tool_calls: Option<At<u32>>,
+    /// How long the rounds of one answer may take together. Default: 600 s.
+    pub(in crate::config) max_tool_seconds: Option<At<Length>>,
+    /// Tokens of all rounds of one answer. Default: no limit.
+    pub(in crate::config) max_tool_tokens: Option<At<u64>>,
     /// Keep prompts and answers with the rows of requests. Default: false.
     pub(in crate::config) store_prompts_in_spend_logs: Option<bool>,
     /// Write no rows. Default: false.

@@ -213,6 +213,7 @@ impl<'a> Writer<'a, '_> {
                 let tool_use_id = &result.call_id;
                 Some(Block::ToolResult(ToolResult { tool_use_id, content, status }))
             }
+            Content::Served(_) => None,
             Content::Foreign { format: Format::Bedrock, value } => Some(Block::Own(value)),
             Content::Foreign { format, .. } => {
                 let why = format!("a block that only {} has", format.as_str());

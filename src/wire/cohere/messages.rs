@@ -103,7 +103,7 @@ impl<'a> Writer<'a, '_> {
                 Content::Text { text, .. } | Content::Refusal(text) => say(&mut content, text),
                 Content::Media(media) => content.push(show(&path, media)?),
                 Content::ToolResult(result) => self.result(&path, result, &mut content)?,
-                Content::Foreign { .. } => self.lose(path),
+                Content::Served(_) | Content::Foreign { .. } => self.lose(path),
                 Content::Reasoning(_) | Content::ToolCall(_) => {}
             }
         }
@@ -179,7 +179,7 @@ impl<'a> Writer<'a, '_> {
                         message.content.push(Block::Thinking { thinking: thoughts });
                     }
                 }
-                Content::Media(_) | Content::Foreign { .. } => {
+                Content::Media(_) | Content::Served(_) | Content::Foreign { .. } => {
                     self.lose(self.ask.part_path(at, place));
                 }
                 Content::ToolCall(_) | Content::ToolResult(_) => {}

@@ -225,7 +225,7 @@ impl<'a> History<'a, '_> {
                 Some(media::part(media, &part.extras, &path(), self.style.store)?.into())
             }
             Said::Foreign { format: Format::Gemini, value } => Some(Piece::Raw(value.as_raw())),
-            Said::Foreign { .. } => {
+            Said::Served(_) | Said::Foreign { .. } => {
                 losses.add(path(), "only the provider that made this part knows it");
                 None
             }

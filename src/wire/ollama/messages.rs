@@ -97,7 +97,7 @@ impl<'a> Writer<'a, '_> {
                 message.tool_calls.push(Call { id: &call.id, r#type: "function", function });
             }
             Content::ToolResult(result) => self.result(path, result, message)?,
-            Content::Foreign { .. } => {
+            Content::Served(_) | Content::Foreign { .. } => {
                 self.losses.add(path.to_owned(), "Ollama has no such part of a message");
             }
         }

@@ -39,7 +39,10 @@ fn of_choice(choice: &Choice) -> Gist {
                 let arguments = parsed.map_or(arguments.to_owned(), |value| value.to_string());
                 gist.calls.push((call.id.clone(), call.name.clone(), arguments));
             }
-            Content::Media(_) | Content::ToolResult(_) | Content::Foreign { .. } => {}
+            Content::Media(_)
+            | Content::ToolResult(_)
+            | Content::Served(_)
+            | Content::Foreign { .. } => {}
         }
     }
     if gist.finish == "stop" && !gist.calls.is_empty() {

@@ -1,4 +1,4 @@
-//! A scripted provider in any of the formats that are no responses: what it says becomes an answer of its format,
+//! A scripted provider in any of the formats: what it says becomes an answer of its format,
 //! whole or streamed, and what it heard becomes the same plain list for all, so that one test serves them all.
 
 use serde_json::{Value, json};
@@ -9,11 +9,14 @@ use super::upstream::{Seen, Step, chunk, events_head, json as whole, last_chunk}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {
     Chat,
+    /// OpenAI's own.
+    Responses,
     Anthropic,
     Gemini,
     Ollama,
 }
 
+/// All that are no responses.
 pub(crate) const ALL: [Dialect; 4] =
     [Dialect::Chat, Dialect::Anthropic, Dialect::Gemini, Dialect::Ollama];
 
@@ -23,8 +26,21 @@ pub(crate) enum Say {
     Text(&'static str),
     /// A call of the tool `look`, with these arguments.
     Look(&'static str),
+    /// A call of a tool by its name.
+    Call(&'static str, &'static str),
     /// Thoughts, with the seal that proves them, in those formats that have one.
     Thought(&'static str, &'static str),
+}
+
+impl Say {
+    /// The name and the arguments of a call.
+    fn call(&self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Look(arguments) => Some(("look", arguments)),
+            Self::Call(name, arguments) => Some((name, arguments)),
+            Self::Text(_) | Self::Thought(..) => None,
+        }
+    }
 }
 
 impl Dialect {
@@ -32,6 +48,7 @@ impl Dialect {
     pub(crate) fn params(self, address: std::net::SocketAddr) -> String {
         let (model, path) = match self {
             Self::Chat => ("hosted_vllm/up", "/v1"),
+            Self::Responses => ("openai/responses/up", "/v1"),
             Self::Anthropic => ("anthropic/claude-sonnet-4-5", ""),
             Self::Gemini => ("gemini/gemini-3-pro", "/v1beta"),
             Self::Ollama => ("ollama_chat/up", ""),
@@ -48,6 +65,8 @@ impl Dialect {
         match (self, is_stream) {
             (Self::Chat, false) => whole(200, "", &chat(says).to_string()),
             (Self::Chat, true) => events(chat_events(says)),
+            (Self::Responses, false) => whole(200, "", &responses(says).to_string()),
+            (Self::Responses, true) => events(responses_events(says)),
             (Self::Anthropic, false) => whole(200, "", &anthropic(says).to_string()),
             (Self::Anthropic, true) => events(anthropic_events(says)),
             (Self::Gemini, false) => whole(200, "", &gemini(says).to_string()),
@@ -63,6 +82,7 @@ impl Dialect {
             Self::Chat | Self::Ollama => {
                 body["messages"].as_array().unwrap().iter().flat_map(heard_of_chat).collect()
             }
+            Self::Responses => heard_of_responses(&body),
             Self::Anthropic => heard_of_anthropic(&body),
             Self::Gemini => heard_of_gemini(&body),
         }
@@ -81,7 +101,7 @@ fn events(all: Vec<(&str, Value)>) -> Vec<Step> {
 }
 
 fn calls(says: &[Say]) -> bool {
-    says.iter().any(|say| matches!(say, Say::Look(_)))
+    says.iter().any(|say| say.call().is_some())
 }
 
 fn chat_message(says: &[Say]) -> Value {
@@ -89,9 +109,15 @@ fn chat_message(says: &[Say]) -> Value {
     for (at, say) in says.iter().enumerate() {
         match say {
             Say::Text(text) => message["content"] = (*text).into(),
-            Say::Look(arguments) => {
-                message["tool_calls"] = json!([{ "index": 0, "id": format!("call_up{at}"), "type": "function",
-                    "function": { "name": "look", "arguments": arguments } }]);
+            Say::Look(_) | Say::Call(..) => {
+                let (name, arguments) = say.call().unwrap();
+                let calls = message["tool_calls"].as_array().map_or(0, Vec::len);
+                let call = json!({ "index": calls, "id": format!("call_up{at}"), "type": "function",
+                    "function": { "name": name, "arguments": arguments } });
+                if calls == 0 {
+                    message["tool_calls"] = json!([]);
+                }
+                message["tool_calls"].as_array_mut().unwrap().push(call);
             }
             Say::Thought(text, _) => message["reasoning_content"] = (*text).into(),
         }
@@ -122,12 +148,79 @@ fn chat_events(says: &[Say]) -> Vec<(&'static str, Value)> {
     ]
 }
 
+fn responses_item(at: usize, say: &Say) -> Value {
+    match say {
+        Say::Text(text) => {
+            json!({ "type": "message", "id": format!("msg_up{at}"), "status": "completed",
+            "role": "assistant", "content": [{ "type": "output_text", "text": text, "annotations": [] }] })
+        }
+        Say::Thought(text, seal) => json!({ "type": "reasoning", "id": format!("rs_up{at}"),
+            "summary": [{ "type": "summary_text", "text": text }], "encrypted_content": seal }),
+        Say::Look(_) | Say::Call(..) => {
+            let (name, arguments) = say.call().unwrap();
+            json!({ "type": "function_call", "id": format!("fc_up{at}"), "call_id": format!("call_up{at}"),
+                "status": "completed", "name": name, "arguments": arguments })
+        }
+    }
+}
+
+fn responses(says: &[Say]) -> Value {
+    let output: Vec<Value> =
+        says.iter().enumerate().map(|(at, say)| responses_item(at, say)).collect();
+    json!({ "id": "resp_up", "object": "response", "created_at": 1, "status": "completed", "model": "up",
+        "output": output, "usage": { "input_tokens": 11, "output_tokens": 7, "total_tokens": 18 } })
+}
+
+fn responses_events(says: &[Say]) -> Vec<(&'static str, Value)> {
+    let mut begun = responses(says);
+    begun["output"] = json!([]);
+    begun["status"] = "in_progress".into();
+    let mut all =
+        vec![("response.created", json!({ "type": "response.created", "response": begun }))];
+    for (at, say) in says.iter().enumerate() {
+        let whole = responses_item(at, say);
+        let mut opening = whole.clone();
+        opening["status"] = "in_progress".into();
+        let told = |kind: &'static str, item: &Value| {
+            (kind, json!({ "type": kind, "output_index": at, "item": item }))
+        };
+        let id = whole["id"].clone();
+        match say {
+            Say::Text(text) => {
+                opening["content"] = json!([]);
+                all.push(told("response.output_item.added", &opening));
+                all.push((
+                    "response.output_text.delta",
+                    json!({ "type": "response.output_text.delta",
+                    "item_id": id, "output_index": at, "content_index": 0, "delta": text }),
+                ));
+            }
+            Say::Look(_) | Say::Call(..) => {
+                opening["arguments"] = "".into();
+                all.push(told("response.output_item.added", &opening));
+                let kind = "response.function_call_arguments.delta";
+                all.push((
+                    kind,
+                    json!({ "type": kind, "item_id": id, "output_index": at,
+                    "delta": say.call().unwrap().1 }),
+                ));
+            }
+            Say::Thought(..) => all.push(told("response.output_item.added", &opening)),
+        }
+        all.push(told("response.output_item.done", &whole));
+    }
+    let done = json!({ "type": "response.completed", "response": responses(says) });
+    all.push(("response.completed", done));
+    all
+}
+
 fn anthropic_block(at: usize, say: &Say) -> Value {
     match say {
         Say::Text(text) => json!({ "type": "text", "text": text }),
-        Say::Look(arguments) => {
+        Say::Look(_) | Say::Call(..) => {
+            let (name, arguments) = say.call().unwrap();
             let input: Value = serde_json::from_str(arguments).unwrap();
-            json!({ "type": "tool_use", "id": format!("toolu_up{at}"), "name": "look", "input": input })
+            json!({ "type": "tool_use", "id": format!("toolu_up{at}"), "name": name, "input": input })
         }
         Say::Thought(text, seal) => {
             json!({ "type": "thinking", "thinking": text, "signature": seal })
@@ -154,7 +247,8 @@ fn anthropic_events(says: &[Say]) -> Vec<(&'static str, Value)> {
                 json!({ "type": "text", "text": "" }),
                 vec![json!({ "type": "text_delta", "text": text })],
             ),
-            Say::Look(arguments) => {
+            Say::Look(_) | Say::Call(..) => {
+                let (_, arguments) = say.call().unwrap();
                 let mut block = anthropic_block(index, say);
                 block["input"] = json!({});
                 (block, vec![json!({ "type": "input_json_delta", "partial_json": arguments })])
@@ -194,9 +288,10 @@ fn gemini(says: &[Say]) -> Value {
     for say in says {
         let mut part = match say {
             Say::Text(text) => json!({ "text": text }),
-            Say::Look(arguments) => {
+            Say::Look(_) | Say::Call(..) => {
+                let (name, arguments) = say.call().unwrap();
                 let args: Value = serde_json::from_str(arguments).unwrap();
-                json!({ "functionCall": { "name": "look", "args": args } })
+                json!({ "functionCall": { "name": name, "args": args } })
             }
             Say::Thought(text, signature) => {
                 seal = Some(*signature);
@@ -219,10 +314,14 @@ fn ollama(says: &[Say], is_stream: bool) -> Vec<Step> {
     for say in says {
         match say {
             Say::Text(text) => message["content"] = (*text).into(),
-            Say::Look(arguments) => {
+            Say::Look(_) | Say::Call(..) => {
+                let (name, arguments) = say.call().unwrap();
                 let arguments: Value = serde_json::from_str(arguments).unwrap();
-                message["tool_calls"] =
-                    json!([{ "function": { "name": "look", "arguments": arguments } }]);
+                if message["tool_calls"].is_null() {
+                    message["tool_calls"] = json!([]);
+                }
+                let call = json!({ "function": { "name": name, "arguments": arguments } });
+                message["tool_calls"].as_array_mut().unwrap().push(call);
             }
             Say::Thought(text, _) => message["thinking"] = (*text).into(),
         }
@@ -285,6 +384,26 @@ fn heard_of_chat(message: &Value) -> Vec<String> {
         ));
     }
     heard
+}
+
+fn heard_of_responses(body: &Value) -> Vec<String> {
+    let item = |item: &Value| {
+        let role = item["role"].as_str().unwrap_or("assistant");
+        match item["type"].as_str().unwrap_or("message") {
+            "message" => format!("{role}: {}", text(&item["content"])),
+            "function_call" => format!(
+                "assistant calls {} {}",
+                item["name"].as_str().unwrap(),
+                item["arguments"].as_str().unwrap()
+            ),
+            "function_call_output" => format!("result {}", text(&item["output"])),
+            other => other.to_owned(),
+        }
+    };
+    match &body["input"] {
+        Value::String(text) => vec![format!("user: {text}")],
+        items => items.as_array().into_iter().flatten().map(item).collect(),
+    }
 }
 
 fn heard_of_anthropic(body: &Value) -> Vec<String> {

@@ -4,6 +4,7 @@
 use serde_json::value::RawValue;
 
 use super::super::types::OWN_BLOCK;
+use super::served;
 use crate::conversation::{
     Annotation, Content, Extras, Format, Json, Media, MediaKind, Part, Reasoning, Role, Source,
     ToolCall, ToolResult,
@@ -34,6 +35,11 @@ pub(super) fn block(raw: &RawValue, path: String, role: Role) -> Result<Part, Fa
             }
             None => return Ok(whole()),
         },
+        // A provider that runs such tools itself wants its own blocks back.
+        "mcp_tool_use" if !is_anthropics(&fields, "id") => served::read_use(&mut fields)?,
+        "mcp_tool_result" if !is_anthropics(&fields, "tool_use_id") => {
+            served::read_result(&mut fields, role)?
+        }
         "tool_use" => call(&mut fields)?,
         "tool_result" => result(&mut fields, role)?,
         "thinking" => thinking(&mut fields)?,
@@ -49,6 +55,12 @@ pub(super) fn block(raw: &RawValue, path: String, role: Role) -> Result<Part, Fa
     let mut part = finish(content, &mut fields);
     part.extras = fields.rest(Format::Anthropic);
     Ok(part)
+}
+
+/// Anthropic's own ids of calls that it runs.
+fn is_anthropics(fields: &Fields<'_>, name: &str) -> bool {
+    let id = fields.peek(name).and_then(fields::as_string);
+    id.is_none_or(|id| id.starts_with("mcptoolu_"))
 }
 
 fn finish(content: Content, fields: &mut Fields<'_>) -> Part {

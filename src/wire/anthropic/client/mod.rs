@@ -5,6 +5,7 @@ mod blocks;
 mod error;
 mod models;
 mod reply;
+mod served;
 mod request;
 mod settings;
 mod stream;

@@ -2,6 +2,7 @@
 //! around the blocks, the stop reason, the counts.
 
 use super::super::types::{self, Node, Object};
+use super::served;
 use crate::conversation::{
     Annotation, Choice, Content, Finish, Format, Head, Media, Part, Reasoning, Reply, Source,
     ToolCall, Usage,
@@ -165,6 +166,7 @@ fn blocks(part: &Part) -> Vec<Node<'_>> {
                 .extras(extras);
             sealed.into_iter().chain([block]).map(Node::from).collect()
         }
+        Content::Served(served) => served::blocks(served).into_iter().map(Node::from).collect(),
         Content::Foreign { format: Format::Anthropic, value } => vec![value.into()],
         Content::ToolResult(_) | Content::Foreign { .. } => Vec::new(),
     }

@@ -6,7 +6,8 @@ use std::collections::VecDeque;
 use std::mem;
 
 use super::super::types::{self, Node, Object};
-use super::{error, reply};
+use super::{error, reply, served};
+use crate::conversation::served::Served;
 use crate::conversation::{
     Content, Delta, Event, Finish, Format, Head, Json, Part, Reasoning, ToolCall, Usage,
 };
@@ -182,9 +183,10 @@ impl Encoder {
         let deltas = part.split();
         let is_call = matches!(part.content, Content::ToolCall(_));
         let is_own = matches!(part.content, Content::Foreign { format: Format::Anthropic, .. });
+        let is_served = matches!(part.as_served(), Some(Served::Call(_)));
         let (argued, summary, cited) = (false, None, Vec::new());
         self.live = Some(Live { block, part, index: None, argued, summary, cited });
-        if is_call || is_own {
+        if is_call || is_own || is_served {
             self.block_start(out);
         }
         for delta in deltas {
@@ -216,6 +218,15 @@ impl Encoder {
                 live.argued |= !text.trim().is_empty();
                 (!text.is_empty())
                     .then(|| Object::of("input_json_delta").with("partial_json", text))
+            }
+            (Content::Served(_), Delta::Arguments(text)) => {
+                live.argued |= !text.trim().is_empty();
+                (!text.is_empty())
+                    .then(|| Object::of("input_json_delta").with("partial_json", text))
+            }
+            (Content::Served(_), delta) => {
+                live.part.grow(delta);
+                None
             }
             (Content::ToolCall(call), Delta::Seal(seal)) => {
                 let sealed = ToolCall { id: call.id.clone(), seal: Some(seal), ..<_>::default() };
@@ -249,6 +260,11 @@ impl Encoder {
                     .with("input", Object::default());
                 block_start(index, block.extras(extras).into(), out);
             }
+            Content::Served(served) => {
+                if let Served::Call(call) = &**served {
+                    block_start(index, served::used(call, Json::empty_object()).into(), out);
+                }
+            }
             Content::Reasoning(_) => {
                 let block = Object::of("thinking").with("thinking", "").with("signature", "");
                 block_start(index, block.into(), out);
@@ -259,6 +275,22 @@ impl Encoder {
             }
         }
         index
+    }
+
+    /// Closes a call that the gateway ran; its result is a block of its own.
+    fn close_served(&mut self, result: Option<Json>, out: &mut Vec<u8>) {
+        let Some(live) = self.live.take() else { return };
+        let Some(index) = live.index else { return };
+        if !live.argued {
+            let delta = Object::of("input_json_delta").with("partial_json", "{}");
+            block_delta(index, delta, out);
+        }
+        block_stop(index, out);
+        if let Some(result) = result {
+            own_block(self.next, &result, out);
+            block_stop(self.next, out);
+            self.next += 1;
+        }
     }
 
     /// Closes the live block; one that said nothing has not been there.
@@ -283,6 +315,13 @@ impl Encoder {
                     let delta = Object::of("signature_delta").with("signature", signature);
                     block_delta(index, delta, out);
                 }
+            }
+            Content::Served(served) => {
+                let result = match &**served {
+                    Served::Call(call) => served::result(call).map(|block| Json::of(&block)),
+                    _ => None,
+                };
+                return self.close_served(result, out);
             }
             // Without arguments it would be no JSON at all.
             Content::ToolCall(_) if !live.argued => {

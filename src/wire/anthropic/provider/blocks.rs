@@ -101,7 +101,7 @@ pub(super) fn blocks<'a>(
         Content::Foreign { format: Format::Anthropic, value } => {
             return Ok(vec![Block::Raw(value)]);
         }
-        Content::Foreign { .. } => {
+        Content::Served(_) | Content::Foreign { .. } => {
             losses.add(place.path.clone(), "only its own format has this block");
             None
         }

@@ -11,6 +11,7 @@ mod reasoning;
 mod reply;
 mod request;
 mod said;
+mod served;
 mod stream;
 mod tools;
 

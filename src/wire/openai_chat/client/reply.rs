@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::reasoning;
 use super::request::LEGACY;
 use super::said::{self, Answer, Call, Counts, Image, Said};
+use super::served;
 use crate::conversation::{Choice, Content, Finish, Json, MediaKind, Part, Reply};
 use crate::wire::codec::{Echo, Stamp};
 
@@ -61,6 +62,7 @@ fn message<'a>(choice: &'a Choice, legacy: bool, stamp: &Stamp) -> Said<'a> {
         thinking_blocks: sealed.thinking_blocks,
         reasoning_details: sealed.reasoning_details,
         annotations: annotations(parts),
+        provider_specific_fields: served::fields(parts.iter()),
         ..reasoned
     };
     for part in parts {

@@ -58,6 +58,9 @@ pub(super) struct Said<'a> {
     pub audio: Option<Json>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<Call<'a>>,
+    /// What the gateway did itself, as LiteLLM tells it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider_specific_fields: Option<Json>,
     /// The older form, for clients that sent `functions`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub function_call: Option<Function<'a>>,
@@ -279,5 +282,8 @@ pub(super) fn finish_reason(finish: &Finish, has_calls: bool, legacy: bool) -> &
 
 /// Whether anything stands in the text of a message beside these parts: then `content` is null, not empty.
 pub(super) fn speaks_otherwise(part: &Part) -> bool {
-    !matches!(part.content, Content::Text { .. } | Content::Reasoning(_) | Content::Foreign { .. })
+    !matches!(
+        part.content,
+        Content::Text { .. } | Content::Reasoning(_) | Content::Served(_) | Content::Foreign { .. }
+    )
 }

@@ -12,6 +12,7 @@ use super::reasoning;
 use super::reply::Logprobs;
 use super::request::LEGACY;
 use super::said::{self, Answer, Call, Counts, Image, Said};
+use super::served;
 use crate::conversation::{
     Annotation, CallKind, Content, Delta, Event, Finish, Head, Json, MediaKind, Part, Usage,
 };
@@ -255,7 +256,8 @@ impl Chat {
             writer.refusal(number, why, out);
         }
         let last = choice.last();
-        if !(last.annotations.is_empty() && last.reasoning_details.is_empty()) {
+        let is_empty = last.annotations.is_empty() && last.reasoning_details.is_empty();
+        if !is_empty || last.provider_specific_fields.is_some() {
             writer.piece(number, last, out);
         }
         let reason = said::finish_reason(finish, choice.calls > 0, *legacy);
@@ -300,6 +302,9 @@ impl Choice {
             thinking_blocks,
             reasoning_details: sealed.reasoning_details,
             annotations: std::mem::take(&mut self.annotations),
+            provider_specific_fields: served::fields(
+                self.blocks.iter().map(|(_, block)| &block.part),
+            ),
             ..Said::default()
         }
     }
@@ -401,6 +406,9 @@ fn start_of(part: &mut Part) -> Vec<Delta> {
         Content::ToolCall(call) => {
             text(&mut call.arguments).map(Delta::Arguments).into_iter().collect()
         }
-        Content::Media(_) | Content::ToolResult(_) | Content::Foreign { .. } => Vec::new(),
+        Content::Media(_)
+        | Content::ToolResult(_)
+        | Content::Served(_)
+        | Content::Foreign { .. } => Vec::new(),
     }
 }

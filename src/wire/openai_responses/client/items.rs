@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::super::super::fields::{Fields, as_string, elements, wrong};
 use super::super::super::seal;
-use super::{FORMAT, compact, content, output, tools};
+use super::{FORMAT, compact, content, output, served, tools};
 use crate::conversation::{
     CallKind, Content, Extras, Json, Part, Reasoning, Role, Seal, Tool, ToolCall, ToolResult, Turn,
 };
@@ -79,7 +79,11 @@ impl Read {
             "compaction" | "compaction_summary" => self.compaction(raw, fields),
             "item_reference" => Err(unresolved(&mut fields)),
             _ => {
-                self.foreign(raw, kind);
+                match served::read(kind, &mut fields) {
+                    Some(part) if kind == "mcp_approval_response" => self.answer(part),
+                    Some(part) => self.say(part),
+                    None => self.foreign(raw, kind),
+                }
                 Ok(())
             }
         }

@@ -18,6 +18,7 @@ mod items;
 mod listing;
 mod output;
 mod reply;
+mod served;
 mod request;
 mod stream;
 mod tools;

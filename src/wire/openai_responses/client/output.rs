@@ -7,7 +7,8 @@ use super::super::super::fields::Fields;
 use super::super::super::seal;
 use super::super::citation;
 use super::super::object::Object;
-use super::FORMAT;
+use super::{FORMAT, served};
+use crate::conversation::served::Served;
 use crate::conversation::{
     CallKind, Content, Finish, Json, Media, MediaKind, Part, Reasoning, Reply, Seal, Source,
     ToolCall,
@@ -78,6 +79,7 @@ pub(super) fn is_shown(part: &Part) -> bool {
             !text.is_empty() || !summary.is_empty() || seal.is_some() || *redacted || id.is_some()
         }
         Content::ToolCall(_) => true,
+        Content::Served(served) => !matches!(**served, Served::Answer(_)),
         Content::Media(media) => {
             media.kind == MediaKind::Image && matches!(media.source, Source::Base64 { .. })
         }
@@ -102,6 +104,7 @@ pub(super) fn id_of(part: &Part, stamp: &Stamp, index: usize) -> String {
     let given = match &part.content {
         Content::Reasoning(reasoning) => reasoning.id.clone(),
         Content::ToolCall(call) => call.item_id.clone(),
+        Content::Served(served) => Some(served::id(served).to_owned()),
         Content::Foreign { value, .. } => {
             Fields::of(value.as_raw()).and_then(|mut item| item.text("id"))
         }
@@ -121,6 +124,7 @@ pub(super) fn item(id: &str, parts: &[Part], state: State, view: View) -> Json {
         Content::Reasoning(thought) => reasoning(id, thought, state, view),
         Content::ToolCall(call) => call_item(id, call, state),
         Content::Media(media) => drawing(id, media, state),
+        Content::Served(served) => served::item(id, served, state),
         Content::Foreign { value, .. } => return value.clone(),
         Content::ToolResult(_) => Object::default(),
     };
@@ -233,6 +237,7 @@ fn prefix(part: &Part) -> &'static str {
             CallKind::LocalShell => "lsh",
         },
         Content::Media(_) => "ig",
+        Content::Served(_) => "mcp",
         _ => "msg",
     }
 }

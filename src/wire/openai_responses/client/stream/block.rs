@@ -4,6 +4,7 @@
 use super::super::super::citation;
 use super::super::events::{Payload, Writer};
 use super::super::output::{self, View};
+use super::served;
 use super::thoughts::Thoughts;
 use super::told::Told;
 use crate::conversation::{CallKind, Content, Delta, Part};
@@ -44,6 +45,9 @@ impl Block {
 
     /// The item has been announced.
     pub(super) fn begin(&self, id: &str, writer: &mut Writer, out: &mut Vec<u8>) {
+        if let (Content::Served(served), Some(place)) = (&self.part.content, self.place) {
+            served::begun(served, &mut Told { id, place, writer, out });
+        }
         if output::is_text(&self.part)
             && let Some(place) = self.place
         {
@@ -96,6 +100,8 @@ impl Block {
                 self.thoughts.summary(usize::try_from(*index).unwrap_or_default(), text, told);
             }
             (Content::ToolCall(call), Delta::Arguments(more)) => told.arguments(call, more),
+            (Content::Served(served), Delta::Called) => served::called(served, told),
+            (Content::Served(served), Delta::Arguments(more)) => served::grown(served, more, told),
             _ => {}
         }
     }
@@ -119,6 +125,7 @@ impl Block {
             }
             Content::Reasoning(_) => self.thoughts.finish(&mut told),
             Content::ToolCall(call) => told.call_done(call),
+            Content::Served(served) => served::done(served, &mut told),
             Content::Media(_) | Content::ToolResult(_) | Content::Foreign { .. } => {}
         }
         if output::is_text(&self.part) {

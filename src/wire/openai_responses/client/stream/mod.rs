@@ -4,6 +4,7 @@
 //! nothing of the shape of items.
 
 mod block;
+mod served;
 mod thoughts;
 mod told;
 

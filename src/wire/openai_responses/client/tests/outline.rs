@@ -19,6 +19,7 @@ pub(super) fn outline(ask: &Ask) -> Vec<String> {
 
 pub(super) fn part(part: &Part) -> String {
     match &part.content {
+        Content::Served(served) => format!("{served:?}"),
         Content::Text { text, .. } => text.clone(),
         Content::Refusal(text) => format!("refusal {text}"),
         Content::Media(media) => self::media(media),

@@ -1,0 +1,273 @@
+//! Which of the gateway's tools a request asks for: by the header `x-mcp-servers`, by a block of tools in the words of its
+//! surface, or because its key has them always. Only servers of the configuration are ever meant.
+
+use http::{HeaderMap, header};
+use memchr::memmem;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Asking;
+use crate::conversation::{Ask, Format, Json, ToolKind};
+use crate::gateway::admit::Caller;
+use crate::ground::fault::{Fault, Kind};
+use crate::ground::names;
+use crate::mcp::serve::ask::Scope;
+use crate::wire::codec::ClientHalf;
+
+const SERVERS: &str = "x-mcp-servers";
+
+/// What is asked for.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    pub sources: Vec<Source>,
+}
+
+/// Tools of one scope.
+#[derive(Debug)]
+pub(super) struct Source {
+    /// The client's own name for it; none: each server has its own.
+    pub label: Option<String>,
+    pub scope: Scope,
+    pub allowed: Allowed,
+    pub approval: Approval,
+}
+
+/// Which tools of a scope.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Allowed {
+    pub names: Option<Vec<String>>,
+    /// Only tools that say that they change nothing.
+    pub read_only: bool,
+}
+
+/// Which calls the client has to approve. <https://platform.openai.com/docs/guides/tools-connectors-mcp#approvals>
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) enum Approval {
+    #[default]
+    Never,
+    Always,
+    /// By name: those that need one, and those that do not.
+    Some {
+        always: Option<Vec<String>>,
+        never: Option<Vec<String>>,
+    },
+}
+
+/// OpenAI's block, and what is alike in Anthropic's.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Block {
+    server_label: Option<String>,
+    server_url: Option<String>,
+    allowed_tools: Option<Value>,
+    require_approval: Option<Value>,
+}
+
+/// Reads a request. Its body is parsed only where something in it looks like a block of tools.
+pub(super) fn read(client: &ClientHalf, asking: &Asking<'_>) -> Result<Wanted, Fault> {
+    let mut wanted = Wanted::default();
+    let listed = asking.headers.get_all(SERVERS).iter();
+    let listed: Vec<String> =
+        listed.flat_map(|list| names_in(&String::from_utf8_lossy(list.as_bytes()))).collect();
+    let always = matches!(asking.caller, Caller::Key(key) if key.default_tools);
+    if !listed.is_empty() || always {
+        wanted.sources.push(Source {
+            label: None,
+            scope: Scope { header: listed, ..Scope::default() },
+            allowed: Allowed::default(),
+            approval: Approval::Never,
+        });
+    }
+    let mentions = |name: &[u8]| memmem::find(asking.body, name).is_some();
+    if mentions(b"\"server_url\"") || mentions(b"\"mcp_servers\"") {
+        let (ask, _) = (client.request)(asking.body)?;
+        for block in blocks(&ask) {
+            let block = block?;
+            if let Some(source) = source(block, asking.headers)? {
+                wanted.sources.push(source);
+            }
+        }
+    }
+    Ok(wanted)
+}
+
+/// Whether a tool is a block that the gateway serves.
+pub(super) fn is_ours(value: &Json, headers: &HeaderMap) -> bool {
+    let block: Option<Block> = value.read();
+    let url = block.and_then(|block| block.server_url);
+    url.is_some_and(|url| gateway_scope(&url, headers).is_some())
+}
+
+/// Every block of a request, as this reads it.
+fn blocks(ask: &Ask) -> Vec<Result<Block, Fault>> {
+    let hosted = ask.tools.iter().filter_map(|tool| match &tool.kind {
+        ToolKind::Hosted { value, .. } if is_mcp(value) => Some(value),
+        _ => None,
+    });
+    let openai = hosted.map(|value| {
+        value.read().ok_or_else(|| {
+            Fault::invalid(
+                "A tool of the type `mcp` is wrong: look at its `server_url` and `server_label`.",
+            )
+            .with_param("tools")
+        })
+    });
+    let connectors: Vec<Value> =
+        ask.extras.get("mcp_servers").and_then(Json::read).unwrap_or_default();
+    let anthropic = connectors.into_iter().map(|connector| {
+        let text = |name: &str| connector.get(name).and_then(Value::as_str).map(str::to_owned);
+        Ok(Block {
+            server_label: text("name"),
+            server_url: text("url"),
+            allowed_tools: connector.pointer("/tool_configuration/allowed_tools").cloned(),
+            // Anthropic's connector asks for none.
+            require_approval: Some("never".into()),
+        })
+    });
+    openai.chain(anthropic).collect()
+}
+
+pub(super) fn is_mcp(value: &Json) -> bool {
+    crate::wire::mcp::edit::text(value, &["type"]).as_deref() == Some("mcp")
+}
+
+fn source(block: Block, headers: &HeaderMap) -> Result<Option<Source>, Fault> {
+    let url = block.server_url.unwrap_or_default();
+    let Some(scope) = gateway_scope(&url, headers) else { return Ok(None) };
+    let wrong = |what: &str| {
+        Fault::invalid(format!("`{what}` of a tool of the type `mcp` is wrong."))
+            .with_param("tools")
+    };
+    let strings = |value: &Value| -> Option<Vec<String>> {
+        value.as_array()?.iter().map(|name| name.as_str().map(str::to_owned)).collect()
+    };
+    let named = |value: &Value| value.get("tool_names").map(&strings);
+    let allowed = match &block.allowed_tools {
+        None | Some(Value::Null) => Allowed::default(),
+        Some(list @ Value::Array(_)) => Allowed {
+            names: Some(strings(list).ok_or_else(|| wrong("allowed_tools"))?),
+            read_only: false,
+        },
+        Some(filter @ Value::Object(_)) => Allowed {
+            names: named(filter).flatten(),
+            read_only: filter.get("read_only").and_then(Value::as_bool).unwrap_or_default(),
+        },
+        Some(_) => return Err(wrong("allowed_tools")),
+    };
+    let approval = match &block.require_approval {
+        // OpenAI's own default.
+        None | Some(Value::Null) => Approval::Always,
+        Some(Value::String(word)) if word == "never" => Approval::Never,
+        Some(Value::String(word)) if word == "always" => Approval::Always,
+        Some(filter @ Value::Object(_)) => Approval::Some {
+            always: filter.get("always").and_then(named).flatten(),
+            never: filter.get("never").and_then(named).flatten(),
+        },
+        Some(_) => return Err(wrong("require_approval")),
+    };
+    Ok(Some(Source { label: block.server_label, scope, allowed, approval }))
+}
+
+/// The scope that a URL means, if it means this gateway: `litellm_proxy`, `tidegate`, either with `/mcp/a,b` behind it, or
+/// the address that the request itself came to.
+fn gateway_scope(url: &str, headers: &HeaderMap) -> Option<Scope> {
+    let words = ["litellm_proxy", "tidegate"];
+    let named = words.iter().find_map(|word| url.strip_prefix(word));
+    let path = match named {
+        Some(path) => path.to_owned(),
+        None => {
+            let parsed = url::Url::parse(url).ok()?;
+            let host = headers.get(header::HOST)?.to_str().ok()?;
+            let port = parsed.port().map(|port| format!(":{port}")).unwrap_or_default();
+            let is_here = host.eq_ignore_ascii_case(&format!("{}{port}", parsed.host_str()?));
+            is_here.then(|| parsed.path().to_owned())?
+        }
+    };
+    let path = path.trim_matches('/');
+    let mut pieces = path.split('/');
+    match (pieces.next(), pieces.next(), pieces.next()) {
+        (Some("" | "mcp"), None, _) => Some(Scope::default()),
+        (Some("mcp"), Some(list), None) => Some(Scope { path: names_in(list), ..Scope::default() }),
+        (Some(single), Some("mcp"), None) if !single.is_empty() => {
+            Some(Scope { path: vec![single.to_owned()], ..Scope::default() })
+        }
+        _ => None,
+    }
+}
+
+fn names_in(list: &str) -> Vec<String> {
+    list.split(',').map(str::trim).filter(|name| !name.is_empty()).map(Into::into).collect()
+}
+
+impl Approval {
+    /// Whether a call of a tool needs one.
+    pub(super) fn is_needed(&self, tool: &str) -> bool {
+        let names = |list: &Option<Vec<String>>| {
+            list.as_ref().map(|list| list.iter().any(|name| name == tool))
+        };
+        match self {
+            Self::Never => false,
+            Self::Always => true,
+            Self::Some { always, never } => match (names(always), names(never)) {
+                (Some(true), _) => true,
+                (_, Some(true)) => false,
+                // With a list of those that need one, the others do not.
+                (Some(false), None) => false,
+                _ => true,
+            },
+        }
+    }
+}
+
+/// A tool that a provider would have to run, from servers that are not the gateway's, for one that does not.
+pub(super) fn foreign(ask: &Ask, provider: Format, headers: &HeaderMap) -> Option<Fault> {
+    if ask.format == provider {
+        return None;
+    }
+    let is_foreign = |value: &Json| is_mcp(value) && !is_ours(value, headers);
+    let value = ask.tools.iter().find_map(|tool| match &tool.kind {
+        ToolKind::Hosted { value, .. } if is_foreign(value) => Some(value),
+        _ => None,
+    })?;
+    let url = crate::wire::mcp::edit::text(value, &["server_url"]).unwrap_or_default();
+    let text = format!(
+        "The MCP server `{}` is none of this gateway's, which calls only servers of its configuration, and the model's \
+         provider runs none itself. Use \"server_url\": \"litellm_proxy\" for the gateway's own.",
+        names::shown(&url)
+    );
+    Some(Fault::new(Kind::Unsupported, text).with_param("tools"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_mean_the_gateway_or_something_else() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, "gate.lan:4000".parse().expect("a host"));
+        let path = |url: &str| gateway_scope(url, &headers).map(|scope| scope.path.join("+"));
+        assert_eq!(path("litellm_proxy").as_deref(), Some(""));
+        assert_eq!(path("litellm_proxy/mcp/a,b").as_deref(), Some("a+b"));
+        assert_eq!(path("tidegate/mcp").as_deref(), Some(""));
+        assert_eq!(path("http://gate.lan:4000/mcp/").as_deref(), Some(""));
+        assert_eq!(path("http://gate.lan:4000/db/mcp").as_deref(), Some("db"));
+        assert_eq!(path("http://gate.lan:4001/mcp"), None);
+        assert_eq!(path("https://mcp.example.com/mcp"), None);
+        assert_eq!(path("litellm_proxy_x"), None);
+    }
+
+    #[test]
+    fn approvals_are_needed_as_they_are_spelled() {
+        let some = |always: Option<&str>, never: Option<&str>| Approval::Some {
+            always: always.map(|name| vec![name.to_owned()]),
+            never: never.map(|name| vec![name.to_owned()]),
+        };
+        let needed = |approval: Approval| (approval.is_needed("a"), approval.is_needed("b"));
+        assert_eq!(needed(Approval::Never), (false, false));
+        assert_eq!(needed(Approval::Always), (true, true));
+        assert_eq!(needed(some(Some("a"), None)), (true, false));
+        assert_eq!(needed(some(None, Some("a"))), (false, true));
+        assert_eq!(needed(some(Some("a"), Some("b"))), (true, false));
+    }
+}
