@@ -84,6 +84,8 @@ pub struct ToolLimits {
     pub time: Option<Duration>,
     /// Tokens of all rounds together; no limit by default.
     pub tokens: Option<u64>,
+    /// Tokens of the tools' definitions in a request, above which they can only be searched; no limit by default.
+    pub definition_tokens: Option<u64>,
 }
 
 /// Limits of a key: parsed and checked, enforced by a later floor.

@@ -48,8 +48,16 @@ fn part(part: &Part) -> u64 {
     }
 }
 
+/// The tokens of a function's definition.
+pub fn function_tokens(name: &str, description: Option<&str>, schema: &Json) -> u64 {
+    definition(name, description, json(schema))
+}
+
+fn definition(name: &str, description: Option<&str>, shape: u64) -> u64 {
+    12 + text(name) + description.map_or(0, text) + shape
+}
+
 fn tool(tool: &Tool) -> u64 {
-    let description = tool.description.as_deref().map_or(0, text);
     let shape = match &tool.kind {
         ToolKind::Function { schema, .. } => schema.as_ref().map_or(0, json),
         ToolKind::Custom { format } => format.as_ref().map_or(0, json),
@@ -58,7 +66,7 @@ fn tool(tool: &Tool) -> u64 {
         | ToolKind::ToolSearch { value }
         | ToolKind::Hosted { value, .. } => json(value),
     };
-    12 + text(&tool.name) + description + shape
+    definition(&tool.name, tool.description.as_deref(), shape)
 }
 
 fn medium(media: &Media) -> u64 {

@@ -63,6 +63,14 @@ pub fn identify(keys: &Keys, headers: &HeaderMap) -> Result<Caller, Fault> {
 }
 
 impl Caller {
+    /// The virtual key; none for those who see everything.
+    pub fn key(&self) -> Option<&Arc<Key>> {
+        match self {
+            Self::Key(key) => Some(key),
+            Self::Master | Self::Anyone => None,
+        }
+    }
+
     /// Whether the caller may use the model, under the name it asked for or the one that stands for.
     pub fn may_use(&self, asked: &str, meant: &str) -> bool {
         match self {

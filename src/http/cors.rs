@@ -4,7 +4,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
-use crate::gateway::relay::Outgoing;
+use crate::gateway::outgoing::Outgoing;
 use crate::ground::names::is_loopback_host;
 
 /// Whether this is a browser asking for permission, not the request itself.

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::gateway::admit::Caller;
 use crate::gateway::load::Permit;
-use crate::gateway::relay::{Events, Outgoing};
+use crate::gateway::outgoing::{Events, Outgoing};
 use crate::gateway::{Gate, admit, body};
 use crate::ground::fault::Fault;
 use crate::mcp::Mcp;

@@ -16,7 +16,7 @@ use super::mcp::{Named, scope};
 use super::router::{percent_decoded, reply_with};
 use crate::config::snapshot::Snapshot;
 use crate::gateway::admit::Caller;
-use crate::gateway::relay::Outgoing;
+use crate::gateway::outgoing::Outgoing;
 use crate::gateway::{Gate, admit, body, fault_response};
 use crate::ground::fault::{Fault, Kind};
 use crate::mcp::Mcp;

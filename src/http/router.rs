@@ -19,11 +19,9 @@ use super::status::{self, Status};
 use super::websocket;
 use crate::gateway::endpoint::{ENDPOINTS, Endpoint};
 use crate::gateway::models::{self, View};
-use crate::gateway::relay::Outgoing;
+use crate::gateway::outgoing::Outgoing;
 use crate::gateway::responses::Question;
-use crate::gateway::{
-    Gate, Live, admit, body, fault_response, fault_response_as, fault_response_to,
-};
+use crate::gateway::{Gate, admit, body, fault_response, fault_response_as, fault_response_to};
 use crate::ground::fault::{Fault, Kind};
 use crate::ground::names::is_loopback_host;
 use crate::mcp::Mcp;
@@ -212,14 +210,10 @@ impl Door {
                     self.gate.stored_response(question, &id, query, headers, &self.upstreams);
                 asked.await.map_or_else(|fault| fault_response(&fault), json_reply)
             }
-            Route::Models => {
-                self.show_models(request, |live, caller, view| Ok(models::list(live, caller, view)))
-            }
+            Route::Models => self.show_models(request, None).await,
             Route::OneModel => {
                 let name = percent_decoded(matched.params.get("model").unwrap_or_default());
-                self.show_models(request, |live, caller, view| {
-                    models::retrieve(live, caller, &name, view)
-                })
+                self.show_models(request, Some(&name)).await
             }
             Route::Mcp(path) => {
                 let server = matched.params.get("server").map(Named::Single);
@@ -272,18 +266,17 @@ impl Door {
         }
     }
 
-    /// Shows models to whom a key lets in.
-    fn show_models(
-        &self,
-        request: &Parts,
-        answer: impl FnOnce(&Live, &admit::Caller, View) -> Result<Value, Fault>,
-    ) -> Response<Outgoing> {
+    /// Shows all models, or one, to whom a key lets in.
+    async fn show_models(&self, request: &Parts, name: Option<&str>) -> Response<Outgoing> {
         let live = self.gate.live();
-        let view = View::of(&request.headers, request.uri.query());
-        let answered = admit::identify(&live.snapshot.keys, &request.headers)
-            .and_then(|caller| answer(&live, &caller, view));
-        match answered {
-            Ok(body) => reply(200, &body),
+        let headers = &request.headers;
+        let view = View::of(headers, request.uri.query());
+        let shown = async {
+            let caller = admit::identify(&live.snapshot.keys, headers)?;
+            models::show(&live, &self.mcp, &caller, headers, view, name).await
+        };
+        match Box::pin(shown).await {
+            Ok(body) => json_reply(body),
             Err(fault) => refusal(request, &fault),
         }
     }

@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::{Door, websocket};
-use crate::gateway::relay::Outgoing;
+use crate::gateway::outgoing::Outgoing;
 
 /// Room for a header block, and the most read at once of a body.
 const MAX_BUFFER: usize = 32 * 1024;

@@ -40,6 +40,20 @@ pub struct Tool {
     pub definition: Json,
 }
 
+impl Tool {
+    /// What it does, in its own words or its title.
+    pub fn description(&self) -> Option<String> {
+        let text = |name: &str| edit::text(&self.definition, &[name]);
+        text("description").or_else(|| text("title"))
+    }
+
+    /// The JSON Schema of its arguments.
+    pub fn input_schema(&self) -> Json {
+        let schema = edit::get(&self.definition, &["inputSchema"]).map(Json::of_raw);
+        schema.unwrap_or_else(|| Json::of(&json!({ "type": "object" })))
+    }
+}
+
 impl Asker {
     /// One who is no MCP client. `None` for the key: the master key, or none is configured.
     pub fn plain(

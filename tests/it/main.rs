@@ -49,6 +49,7 @@ mod support;
 mod tidy;
 mod tools;
 mod tools_journal;
+mod tools_models;
 mod translate;
 mod turns;
 mod upload;

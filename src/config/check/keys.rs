@@ -171,6 +171,7 @@ fn key(entry: &At<VirtualKey>, scope: &Scope<'_>, checker: &mut Checker<'_, '_>)
             value.max_tool_calls.as_ref(),
             value.max_tool_seconds.as_ref(),
             value.max_tool_tokens.as_ref(),
+            value.tool_token_budget.as_ref(),
             checker,
         ),
         limits: KeyLimits {

@@ -111,6 +111,7 @@ pub(super) fn check(
             general.value.max_tool_calls.as_ref(),
             general.value.max_tool_seconds.as_ref(),
             general.value.max_tool_tokens.as_ref(),
+            general.value.tool_token_budget.as_ref(),
             &mut checker,
         ),
         routing,

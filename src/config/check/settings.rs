@@ -165,6 +165,7 @@ pub(super) fn tool_limits(
     calls: Option<&At<u32>>,
     time_limit: Option<&At<Length>>,
     tokens: Option<&At<u64>>,
+    definition_tokens: Option<&At<u64>>,
     checker: &mut Checker<'_, '_>,
 ) -> ToolLimits {
     for (name, zero) in [("max_tool_rounds", rounds), ("max_tool_calls", calls)] {
@@ -178,6 +179,7 @@ pub(super) fn tool_limits(
         calls: calls.map(|most| most.value),
         time: time_limit.map(|most| most.value.0),
         tokens: tokens.map(|most| most.value),
+        definition_tokens: definition_tokens.map(|most| most.value),
     }
 }
 

@@ -46,6 +46,8 @@ pub(in crate::config) struct VirtualKey {
     pub(in crate::config) max_tool_seconds: Option<At<Length>>,
     /// As in `general_settings`, for this key.
     pub(in crate::config) max_tool_tokens: Option<At<u64>>,
+    /// As in `general_settings`, for this key.
+    pub(in crate::config) tool_token_budget: Option<At<u64>>,
     /// Requests a minute. Not enforced yet.
     pub(in crate::config) rpm_limit: Option<At<u64>>,
     /// Tokens a minute. Not enforced yet.

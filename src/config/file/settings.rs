@@ -88,6 +88,9 @@ pub(in crate::config) struct GeneralSettings {
     pub(in crate::config) max_tool_seconds: Option<At<Length>>,
     /// Tokens of all rounds of one answer. Default: no limit.
     pub(in crate::config) max_tool_tokens: Option<At<u64>>,
+    /// Tokens, by estimate, that the definitions of MCP tools may add to a request. Where they are more, the
+    /// model gets `search_tools` and `call_tool` in their place, and finds them by words. Default: no limit.
+    pub(in crate::config) tool_token_budget: Option<At<u64>>,
     /// Keep prompts and answers with the rows of requests. Default: false.
     pub(in crate::config) store_prompts_in_spend_logs: Option<bool>,
     /// Write no rows. Default: false.

@@ -1,20 +1,26 @@
 //! `GET /v1/models` and `/v1/models/{id}`: what a key may use, in the shape that the asking client reads:
 //! OpenAI's (<https://platform.openai.com/docs/api-reference/models>), Anthropic's
-//! (<https://docs.anthropic.com/en/api/models-list>), or both OpenAI's and Codex CLI's.
+//! (<https://docs.anthropic.com/en/api/models-list>), or both OpenAI's and Codex CLI's. In OpenAI's alone, each model says
+//! which of the gateway's tools it could be given.
 
 mod codex;
+mod tools;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::HeaderMap;
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::admit::Caller;
 use super::{Live, discovery};
 use crate::config::snapshot::Deployment;
+use crate::conversation::Json;
 use crate::ground::fault::{Fault, Kind};
 use crate::ground::names;
+use crate::mcp::Mcp;
 use crate::wire::anthropic::client::{model_entry, model_list};
 
 /// What LiteLLM gives for every model; clients only want it not to change.
@@ -43,41 +49,92 @@ impl View {
     }
 }
 
-/// Every model that the caller may use, sorted by id.
-pub fn list(live: &Live, caller: &Caller, view: View) -> Value {
-    let models = &live.snapshot.models;
-    let discovered: Vec<String> =
-        models.wildcards.iter().flat_map(|(_, group)| discovery::names(live, group)).collect();
-    let all = models.names().chain(discovered.iter().map(String::as_str));
+/// A list in OpenAI's shape, with Codex CLI's own beside it.
+#[derive(Serialize)]
+struct List<'m> {
+    object: &'static str,
+    data: Vec<Entry<'m>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    models: Option<Vec<Value>>,
+}
+
+/// One model in OpenAI's shape.
+#[derive(Serialize)]
+struct Entry<'m> {
+    id: &'m str,
+    object: &'static str,
+    created: i64,
+    owned_by: &'m str,
+    /// No part of OpenAI's shape; absent for callers without MCP servers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tools: Option<&'m Json>,
+}
+
+/// Every model that the caller may use, sorted by id; or the one with a name. `headers` may narrow the tools.
+///
+/// # Errors
+/// `ModelNotFound`, also for one that exists and the key may not see; `ToolDenied` where the headers name a server that the
+/// key may not use.
+pub async fn show(
+    live: &Live,
+    mcp: &Mcp,
+    caller: &Caller,
+    headers: &HeaderMap,
+    view: View,
+    name: Option<&str>,
+) -> Result<Bytes, Fault> {
+    let single = name.map(|name| Ok((name, retrieve(live, caller, name)?))).transpose()?;
+    let tools = match view {
+        View::OpenAi => tools::of(&live.snapshot, mcp, caller, headers).await?,
+        View::Anthropic | View::Codex => None,
+    };
+    if let Some((name, first)) = &single {
+        let tools = tools.map(|tools| tools.for_models(1));
+        return match view {
+            View::Anthropic => written(&anthropic_entry(name, first)),
+            View::OpenAi | View::Codex => written(&entry(name, first, tools.as_ref())),
+        };
+    }
+    let discovered = discovered(live);
+    let found = found(live, caller, &discovered);
+    if view == View::Anthropic {
+        let entries = found.iter().map(|(name, first)| anthropic_entry(name, first));
+        return written(&model_list(entries.collect()));
+    }
+    let numbered = found.iter().enumerate();
+    let tools = tools.map(|tools| tools.for_models(found.len()));
+    written(&List {
+        object: "list",
+        data: found.iter().map(|(name, first)| entry(name, first, tools.as_ref())).collect(),
+        models: (view == View::Codex)
+            .then(|| numbered.map(|(at, (name, first))| codex::entry(name, first, at)).collect()),
+    })
+}
+
+/// The models that stand behind a `*`.
+fn discovered(live: &Live) -> Vec<String> {
+    let wildcards = live.snapshot.models.wildcards.iter();
+    wildcards.flat_map(|(_, group)| discovery::names(live, group)).collect()
+}
+
+/// What the caller may use, sorted by name, each with its first deployment.
+fn found<'m>(
+    live: &'m Live,
+    caller: &'m Caller,
+    discovered: &'m [String],
+) -> Vec<(&'m str, Arc<Deployment>)> {
+    let all = live.snapshot.models.names().chain(discovered.iter().map(String::as_str));
     let mut names: Vec<&str> = all.filter(|name| caller.may_use(name, name)).collect();
     if let Caller::Key(key) = caller {
         names.extend(key.aliases.keys().map(String::as_str));
     }
     names.sort_unstable();
     names.dedup();
-    let found = names.into_iter().filter_map(|name| Some((name, find(live, caller, name)?)));
-    let found: Vec<(&str, Arc<Deployment>)> = found.collect();
-    let entries = |view| -> Vec<Value> {
-        found.iter().map(|(name, first)| entry(name, first, view)).collect()
-    };
-    match view {
-        View::OpenAi => json!({ "object": "list", "data": entries(view) }),
-        View::Codex => {
-            let numbered = found.iter().enumerate();
-            let models: Vec<Value> =
-                numbered.map(|(at, (name, first))| codex::entry(name, first, at)).collect();
-            json!({ "object": "list", "data": entries(View::OpenAi), "models": models })
-        }
-        View::Anthropic => model_list(entries(view)),
-    }
+    names.into_iter().filter_map(|name| Some((name, find(live, caller, name)?))).collect()
 }
 
-/// One model.
-///
-/// # Errors
-/// `ModelNotFound`, also for one that exists and the key may not see.
-pub fn retrieve(live: &Live, caller: &Caller, name: &str, view: View) -> Result<Value, Fault> {
-    let found = find(live, caller, name).ok_or_else(|| {
+fn retrieve(live: &Live, caller: &Caller, name: &str) -> Result<Arc<Deployment>, Fault> {
+    find(live, caller, name).ok_or_else(|| {
         Fault::new(
             Kind::ModelNotFound,
             format!(
@@ -86,8 +143,7 @@ pub fn retrieve(live: &Live, caller: &Caller, name: &str, view: View) -> Result<
             ),
         )
         .with_param("model")
-    })?;
-    Ok(entry(name, &found, view))
+    })
 }
 
 /// The first deployment of a model that the caller may use.
@@ -99,15 +155,32 @@ fn find(live: &Live, caller: &Caller, name: &str) -> Option<Arc<Deployment>> {
     live.snapshot.models.find(meant)?.group.deployments.first().cloned()
 }
 
-fn entry(name: &str, first: &Deployment, view: View) -> Value {
-    let text = |key: &str| first.info.get(key).and_then(Value::as_str);
-    let created = first.info.get("created").and_then(Value::as_i64).unwrap_or(CREATED);
-    if view == View::Anthropic {
-        let created = Timestamp::from_second(created).unwrap_or_default().to_string();
-        return model_entry(name, text("display_name").unwrap_or(name), &created);
+fn text<'d>(first: &'d Deployment, key: &str) -> Option<&'d str> {
+    first.info.get(key).and_then(Value::as_str)
+}
+
+fn created(first: &Deployment) -> i64 {
+    first.info.get("created").and_then(Value::as_i64).unwrap_or(CREATED)
+}
+
+fn anthropic_entry(name: &str, first: &Deployment) -> Value {
+    let created = Timestamp::from_second(created(first)).unwrap_or_default().to_string();
+    model_entry(name, text(first, "display_name").unwrap_or(name), &created)
+}
+
+fn entry<'m>(name: &'m str, first: &'m Deployment, tools: Option<&'m Json>) -> Entry<'m> {
+    Entry {
+        id: name,
+        object: "model",
+        created: created(first),
+        owned_by: text(first, "owned_by").unwrap_or(first.provider.name),
+        tools,
     }
-    let owner = text("owned_by").unwrap_or(first.provider.name);
-    json!({ "id": name, "object": "model", "created": created, "owned_by": owner })
+}
+
+fn written(body: &impl Serialize) -> Result<Bytes, Fault> {
+    let text = serde_json::to_vec(body);
+    text.map(Bytes::from).map_err(|_| Fault::bug("models cannot be written"))
 }
 
 #[cfg(test)]

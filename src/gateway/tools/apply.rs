@@ -55,11 +55,8 @@ pub(in crate::gateway) fn apply(
         _ => true,
     });
     ask.extras.take("mcp_servers");
-    for tool in toolset.tools() {
-        // A client's own tool of that name is the client's.
-        if ask.tools.iter().any(|own| own.name == tool.function && own.namespace.is_none()) {
-            continue;
-        }
+    let offered = toolset.offered(ask.tool_choice.as_ref());
+    for tool in &offered {
         ask.tools.push(crate::conversation::Tool {
             name: tool.function.clone(),
             namespace: None,
@@ -72,7 +69,7 @@ pub(in crate::gateway) fn apply(
     if let Some(ToolChoice::Foreign { value, .. }) = &ask.tool_choice
         && wanted::is_mcp(value)
     {
-        let names = toolset.tools().iter().map(|tool| tool.function.clone()).collect();
+        let names = offered.iter().map(|tool| tool.function.clone()).collect();
         ask.tool_choice = Some(ToolChoice::Allowed { names, required: true });
     }
     // A choice is made once: forced again and again, the model would never come to an answer.

@@ -10,9 +10,10 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::sync::mpsc;
 
+use super::calls::{Captured, Fate, in_rows};
 use super::pending::Pending;
 use super::run;
-use super::toolset::Toolset;
+use super::toolset::{GatewayTool, Toolset};
 use crate::conversation::served::{Served, ServedApproval, ServedCall, ServedOutcome};
 use crate::conversation::{
     Content, Delta, Event, Finish, Fold, Part, Role, ToolCall, ToolResult, Turn, Usage, served,
@@ -45,23 +46,6 @@ pub(in crate::gateway) struct Run {
 
 /// Nobody listens any more, or the answer has been ended.
 struct Over;
-
-/// A call that is not the client's.
-struct Captured {
-    block: u32,
-    call: ToolCall,
-    fate: Fate,
-}
-
-/// What becomes of a call that is not the client's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    Run,
-    /// The client is asked first.
-    Ask,
-    /// There is no such tool: the model is told so, and nobody else.
-    Invented,
-}
 
 /// What became of a block of a round.
 #[derive(Clone, Copy)]
@@ -279,6 +263,10 @@ impl Telling {
             if let Some(whole) = whole {
                 captured.call = whole.clone();
             }
+            if captured.fate == Fate::ByName {
+                captured.call = set.called_by_name(&captured.call);
+                self.begin_by_name(set, captured).await?;
+            }
         }
         match finish {
             Some(finish) => {
@@ -290,6 +278,37 @@ impl Telling {
                 Err(Over)
             }
         }
+    }
+
+    /// What calls a tool by its name is told of as a call of that tool.
+    async fn begin_by_name(&mut self, set: &Toolset, captured: &mut Captured) -> Result<(), Over> {
+        let Some(tool) = set.find(&captured.call.name) else { return Ok(()) };
+        captured.fate = if tool.needs_approval { Fate::Ask } else { Fate::Run };
+        if captured.fate == Fate::Ask {
+            return Ok(());
+        }
+        let block = captured.block;
+        self.open(block, tool, &captured.call).await?;
+        self.say(Event::Delta { choice: 0, block, delta: Delta::Called }).await
+    }
+
+    /// Begins to tell of a call.
+    async fn open(&mut self, block: u32, tool: &GatewayTool, call: &ToolCall) -> Result<(), Over> {
+        let served = ServedCall {
+            id: self.id("mcp"),
+            call_id: call.id.clone(),
+            server: tool.label.clone(),
+            name: tool.own.clone(),
+            function: tool.function.clone(),
+            ..ServedCall::default()
+        };
+        let part = Part::served(Served::Call(served));
+        self.say(Event::Open { choice: 0, block, part }).await?;
+        if call.arguments.is_empty() {
+            return Ok(());
+        }
+        let delta = Delta::Arguments(call.arguments.clone());
+        self.say(Event::Delta { choice: 0, block, delta }).await
     }
 
     async fn pass(
@@ -315,27 +334,13 @@ impl Telling {
                     return self.say(Event::Open { choice: 0, block: new, part }).await;
                 };
                 blocks.insert(block, Block::Captured(captured.len()));
-                captured.push(Captured { block: new, call: call.clone(), fate });
+                let function = call.name.clone();
+                captured.push(Captured { block: new, call: call.clone(), function, fate });
                 // One that needs approval is told as what is asked.
                 let Some(tool) = set.find(&call.name).filter(|_| fate == Fate::Run) else {
                     return Ok(());
                 };
-                let served = ServedCall {
-                    id: self.id("mcp"),
-                    call_id: call.id.clone(),
-                    server: tool.label.clone(),
-                    name: tool.own.clone(),
-                    function: tool.function.clone(),
-                    ..ServedCall::default()
-                };
-                let arguments = call.arguments.clone();
-                let part = Part::served(Served::Call(served));
-                self.say(Event::Open { choice: 0, block: new, part }).await?;
-                if arguments.is_empty() {
-                    return Ok(());
-                }
-                let delta = Delta::Arguments(arguments);
-                self.say(Event::Delta { choice: 0, block: new, delta }).await
+                self.open(new, tool, call).await
             }
             Event::Delta { block, delta, .. } => match blocks.get(&block) {
                 Some(Block::Passed(block)) => {
@@ -380,23 +385,7 @@ impl Telling {
         calls: Vec<Captured>,
         deadline: Instant,
     ) -> Result<Vec<Part>, Over> {
-        // Calls of a server that wants them in order are one row.
-        let mut rows: Vec<Vec<(usize, Captured)>> = Vec::new();
-        let mut in_order: HashMap<String, usize> = HashMap::new();
-        for (index, captured) in calls.into_iter().enumerate() {
-            let tool = set.find(&captured.call.name);
-            let server = tool.filter(|tool| tool.in_order).map(|tool| tool.server.clone());
-            let row = server.as_ref().and_then(|server| in_order.get(server).copied());
-            match row.and_then(|row| rows.get_mut(row)) {
-                Some(row) => row.push((index, captured)),
-                None => {
-                    if let Some(server) = server {
-                        in_order.insert(server, rows.len());
-                    }
-                    rows.push(vec![(index, captured)]);
-                }
-            }
-        }
+        let rows = in_rows(set, calls);
         let (ended, mut outcomes) = mpsc::channel(AT_ONCE);
         let running = async {
             let mut rows = stream::iter(rows.into_iter().map(|row| {
@@ -418,7 +407,7 @@ impl Telling {
             while let Some((index, captured, outcome)) = outcomes.recv().await {
                 let result = ToolResult {
                     call_id: captured.call.id.clone(),
-                    name: Some(captured.call.name.clone()),
+                    name: Some(captured.function.clone()),
                     parts: outcome.parts.clone(),
                     is_error: outcome.is_error,
                     ..ToolResult::default()
@@ -448,18 +437,6 @@ impl Telling {
         let block = captured.block;
         self.say(Event::Open { choice: 0, block, part }).await?;
         self.say(Event::Close { choice: 0, block }).await
-    }
-}
-
-impl Toolset {
-    /// What becomes of a call; `None`: it is the client's.
-    fn fate(&self, call: &ToolCall) -> Option<Fate> {
-        match self.find(&call.name) {
-            Some(tool) if tool.needs_approval => Some(Fate::Ask),
-            Some(_) => Some(Fate::Run),
-            None if self.is_invented(call) => Some(Fate::Invented),
-            None => None,
-        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::overload;
 use super::toolset::{GatewayTool, Toolset};
 use crate::conversation::served::ServedOutcome;
 use crate::conversation::{Content, Json, Media, MediaKind, Part, Source, ToolCall};
@@ -69,6 +70,9 @@ async fn make(set: &Toolset, tool: &GatewayTool, text: &str) -> Ran {
     if let Err(faults) = arguments::check(&tool.schema, &given) {
         let text = format!("The arguments do not fit the tool's schema: {}", faults.join("; "));
         return wrong(&text);
+    }
+    if let Some(outcome) = overload::answer(set, tool, &given) {
+        return Ran { outcome, status: CallStatus::Ok, bytes: None };
     }
     match set.mcp.call_tool(&set.asker, &tool.function, Some(&given)).await {
         Ok(result) => {

@@ -1,17 +1,17 @@
 //! The gateway's tools of one request: under which name the model calls each, which server runs it, whether the client has
-//! to approve.
+//! to approve. Where there are too many, `overload` says what the model gets instead.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::overload::{Does, Overload};
 use super::wanted::{Approval, Source, Wanted};
 use super::{Asking, Budget, run};
 use crate::config::snapshot::{Key, Snapshot};
 use crate::conversation::served::{self, Served, ServedCall, ServedTools};
-use crate::conversation::{CallKind, Json, Part, ToolCall};
-use crate::gateway::admit::Caller;
+use crate::conversation::{CallKind, Json, Part, ToolCall, ToolChoice};
 use crate::gateway::notes::Notes;
 use crate::ground::fault::{Fault, Kind};
 use crate::ground::names;
@@ -30,6 +30,8 @@ pub(in crate::gateway) struct Toolset {
     pub(super) notes: Notes,
     tools: Vec<GatewayTool>,
     by_function: HashMap<String, usize>,
+    /// Two functions stand for all tools.
+    pub(super) overload: Option<Overload>,
     /// What is told of lists: one for each label that the client named.
     pub(super) lists: Vec<ServedTools>,
     pub(super) budget: Budget,
@@ -62,6 +64,7 @@ pub(super) struct GatewayTool {
     pub description: Option<String>,
     pub schema: Json,
     pub needs_approval: bool,
+    pub does: Does,
 }
 
 impl Toolset {
@@ -70,10 +73,7 @@ impl Toolset {
     /// # Errors
     /// One of them is not the key's.
     pub(super) async fn of(asking: Asking<'_>, wanted: Wanted) -> Result<Self, Fault> {
-        let key = match asking.caller {
-            Caller::Key(key) => Some(key.clone()),
-            Caller::Master | Caller::Anyone => None,
-        };
+        let key = asking.caller.key().cloned();
         let headers = Arc::new(asking.headers.clone());
         let asker = |scope: Scope| {
             Asker::plain(asking.snapshot.clone(), key.clone(), scope, headers.clone())
@@ -84,6 +84,7 @@ impl Toolset {
             notes: asking.record.notes(),
             tools: Vec::new(),
             by_function: HashMap::new(),
+            overload: None,
             lists: Vec::new(),
             budget: budget(asking.snapshot, key.as_deref()),
             own: own_tools(&asking),
@@ -99,6 +100,7 @@ impl Toolset {
             let missing: Vec<String> = missing.collect();
             set.add(source, &found.tools, &missing);
         }
+        set.settle(definition_tokens(asking.snapshot, key.as_deref()));
         set.decide(asking.endpoint.runs_tools(), asking.body).await?;
         Ok(set)
     }
@@ -176,16 +178,21 @@ impl Toolset {
         for tool in tools.iter().filter(|tool| is_allowed(source, tool)) {
             let label = source.label.clone();
             let label = label.unwrap_or_else(|| tool.server.display_name().to_owned());
-            let text = |name: &str| edit::text(&tool.definition, &[name]);
-            let schema = edit::get(&tool.definition, &["inputSchema"]).map(Json::of_raw);
-            let schema = schema.unwrap_or_else(|| Json::of(&json!({ "type": "object" })));
+            let schema = tool.input_schema();
             listed.push(json!({
                 "name": tool.own,
-                "description": text("description"),
+                "description": edit::text(&tool.definition, &["description"]),
                 "input_schema": schema,
                 "annotations": edit::get(&tool.definition, &["annotations"]).map(Json::of_raw),
             }));
-            if self.by_function.contains_key(&tool.name) {
+            let needs_approval = needs_approval(&source.approval, tool);
+            let known = self.by_function.get(&tool.name).and_then(|at| self.tools.get_mut(*at));
+            if let Some(known) = known {
+                // Asked for twice, the stricter way counts, and the client's own name for it.
+                known.needs_approval |= needs_approval;
+                if source.label.is_some() {
+                    known.label = label;
+                }
                 continue;
             }
             self.by_function.insert(tool.name.clone(), self.tools.len());
@@ -195,9 +202,10 @@ impl Toolset {
                 own: tool.own.clone(),
                 server: tool.server.name.clone(),
                 in_order: !tool.server.parallel,
-                description: text("description").or_else(|| text("title")),
+                description: tool.description(),
                 schema,
-                needs_approval: needs_approval(&source.approval, tool),
+                needs_approval,
+                does: Does::Tool,
             });
         }
         if let Some(label) = &source.label {
@@ -210,13 +218,39 @@ impl Toolset {
         }
     }
 
+    /// Puts the tools into their order, which is the same for every request, and counts what they cost. A function of the
+    /// client's counts more than a tool of the same name.
+    fn settle(&mut self, most: Option<u64>) {
+        self.tools.retain(|tool| !self.own.contains(&tool.function));
+        self.tools.sort_by(|one, other| one.server.cmp(&other.server));
+        let functions = self.tools.iter().enumerate();
+        self.by_function = functions.map(|(at, tool)| (tool.function.clone(), at)).collect();
+        let is_taken = |name: &str| self.own.contains(name) || self.by_function.contains_key(name);
+        self.overload = most.and_then(|most| Overload::of(&self.tools, most, is_taken));
+    }
+
+    /// All tools, also those that the model has to find first.
     pub(super) fn tools(&self) -> &[GatewayTool] {
         &self.tools
     }
 
+    /// What the model is offered: all tools, or what stands for them and those that the request names itself.
+    pub(super) fn offered(&self, choice: Option<&ToolChoice>) -> Vec<&GatewayTool> {
+        let Some(overload) = &self.overload else { return self.tools.iter().collect() };
+        let named: &[String] = match choice {
+            Some(ToolChoice::Named { name, .. }) => std::slice::from_ref(name),
+            Some(ToolChoice::Allowed { names, .. }) => names,
+            _ => &[],
+        };
+        let named = self.tools.iter().filter(|tool| named.contains(&tool.function));
+        overload.stand_ins.iter().chain(named).collect()
+    }
+
     /// The tool that the model means.
     pub(super) fn find(&self, function: &str) -> Option<&GatewayTool> {
-        self.tools.get(*self.by_function.get(function)?)
+        let stand_ins = self.overload.as_ref().map(|overload| &overload.stand_ins);
+        let stand_in = stand_ins.into_iter().flatten().find(|tool| tool.function == function);
+        stand_in.or_else(|| self.tools.get(*self.by_function.get(function)?))
     }
 
     /// Whether a call is of a tool that nobody offered.
@@ -229,7 +263,9 @@ impl Toolset {
 
     /// The name under which the model knows a tool of a label.
     pub(super) fn function(&self, label: &str, own: &str) -> String {
-        let known = self.tools.iter().find(|tool| tool.label == label && tool.own == own);
+        let stand_ins = self.overload.iter().flat_map(|overload| &overload.stand_ins);
+        let mut all = self.tools.iter().chain(stand_ins);
+        let known = all.find(|tool| tool.label == label && tool.own == own);
         known.map_or_else(|| format!("{label}-{own}"), |tool| tool.function.clone())
     }
 }
@@ -252,6 +288,12 @@ fn is_allowed(source: &Source, tool: &Tool) -> bool {
 
 fn needs_approval(approval: &Approval, tool: &Tool) -> bool {
     approval.is_needed(&tool.own)
+}
+
+/// What the definitions may cost: the key's own word counts more.
+fn definition_tokens(snapshot: &Snapshot, key: Option<&Key>) -> Option<u64> {
+    let own = key.and_then(|key| key.tool_limits.definition_tokens);
+    own.or(snapshot.tool_limits.definition_tokens)
 }
 
 /// The key's own limits count more than those of all.

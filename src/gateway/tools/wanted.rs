@@ -66,9 +66,7 @@ struct Block {
 /// Reads a request. Its body is parsed only where something in it looks like a block of tools.
 pub(super) fn read(client: &ClientHalf, asking: &Asking<'_>) -> Result<Wanted, Fault> {
     let mut wanted = Wanted::default();
-    let listed = asking.headers.get_all(SERVERS).iter();
-    let listed: Vec<String> =
-        listed.flat_map(|list| names_in(&String::from_utf8_lossy(list.as_bytes()))).collect();
+    let listed = named_servers(asking.headers);
     let always = matches!(asking.caller, Caller::Key(key) if key.default_tools);
     if !listed.is_empty() || always {
         wanted.sources.push(Source {
@@ -89,6 +87,12 @@ pub(super) fn read(client: &ClientHalf, asking: &Asking<'_>) -> Result<Wanted, F
         }
     }
     Ok(wanted)
+}
+
+/// What `x-mcp-servers` names.
+pub(in crate::gateway) fn named_servers(headers: &HeaderMap) -> Vec<String> {
+    let lists = headers.get_all(SERVERS).iter();
+    lists.flat_map(|list| names_in(&String::from_utf8_lossy(list.as_bytes()))).collect()
 }
 
 /// Whether a tool is a block that the gateway serves.

@@ -34,7 +34,7 @@ use self::answer::Client;
 use self::lanes::Lanes;
 use self::memory::Memory;
 use super::Door;
-use crate::gateway::relay::Outgoing;
+use crate::gateway::outgoing::Outgoing;
 
 /// As OpenAI's: then the client connects anew.
 const LONGEST: Duration = Duration::from_secs(3600);

@@ -4,12 +4,12 @@
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::{Asked, Reply, Says, json_reply, pieces, plain_text, reply};
+use super::{Asked, Call, Reply, Says, json_reply, pieces, plain_text, reply};
 use crate::ground::fault::Fault;
 
-type Said = (String, Option<(String, String)>);
+type Said = (String, Vec<(String, String)>);
 
-/// The user's last words, and the tool results behind the last call.
+/// The user's last words, and the tool results behind the last calls.
 pub(super) fn last_said(request: &Map<String, Value>) -> Result<Said, Fault> {
     let messages = request.get("messages").and_then(Value::as_array).ok_or_else(|| {
         Fault::invalid("`messages` must be a list of messages.").with_param("messages")
@@ -17,15 +17,16 @@ pub(super) fn last_said(request: &Map<String, Value>) -> Result<Said, Fault> {
     let role = |message: &Value| message.get("role").and_then(Value::as_str).map(str::to_owned);
     let user = messages.iter().rev().find(|message| role(message).as_deref() == Some("user"));
     let text = plain_text(user.and_then(|message| message.get("content")));
-    let last = messages.last().filter(|message| role(message).as_deref() == Some("tool"));
-    let result = last.map(|message| {
+    let is_result = |message: &&Value| role(message).as_deref() == Some("tool");
+    let results = messages.len() - messages.iter().rev().take_while(is_result).count();
+    let results = messages.iter().skip(results).map(|message| {
         let id = message.get("tool_call_id");
         let calls = messages.iter().filter_map(|message| message.get("tool_calls")?.as_array());
         let call = calls.flatten().find(|call| call.get("id") == id);
         let name = call.and_then(|call| call.pointer("/function/name")?.as_str()).unwrap_or("tool");
         (name.to_owned(), plain_text(message.get("content")))
     });
-    Ok((text, result))
+    Ok((text, results.collect()))
 }
 
 pub(super) fn answer(asked: &Asked<'_>, says: Says) -> Reply {
@@ -37,9 +38,11 @@ pub(super) fn answer(asked: &Asked<'_>, says: Says) -> Reply {
         Says::Text(text) => {
             (json!({ "role": "assistant", "content": text, "refusal": null }), "stop")
         }
-        Says::Call { name, arguments } => {
-            let call = call(asked, &name, &arguments);
-            (json!({ "role": "assistant", "content": null, "tool_calls": [call] }), "tool_calls")
+        Says::Calls(calls) => {
+            let calls = calls.iter().enumerate();
+            let calls: Vec<Value> =
+                calls.map(|(at, it)| call(asked, at, &it.name, &it.arguments)).collect();
+            (json!({ "role": "assistant", "content": null, "tool_calls": calls }), "tool_calls")
         }
     };
     json_reply(&json!({
@@ -79,14 +82,16 @@ fn stream(asked: &Asked<'_>, says: Says) -> Reply {
             frames.extend(pieces(text).map(|piece| delta(json!({ "content": piece }), None)));
             "stop"
         }
-        Says::Call { name, arguments } => {
-            let mut head = call(asked, name, "");
-            head.as_object_mut().map(|head| head.insert("index".to_owned(), 0.into()));
-            frames.push(delta(json!({ "tool_calls": [head] }), None));
-            frames.extend(pieces(arguments).map(|piece| {
-                let part = json!({ "index": 0, "function": { "arguments": piece } });
-                delta(json!({ "tool_calls": [part] }), None)
-            }));
+        Says::Calls(calls) => {
+            for (at, it) in calls.iter().enumerate() {
+                let mut head = call(asked, at, &it.name, "");
+                head.as_object_mut().map(|head| head.insert("index".to_owned(), at.into()));
+                frames.push(delta(json!({ "tool_calls": [head] }), None));
+                frames.extend(pieces(&it.arguments).map(|piece| {
+                    let part = json!({ "index": at, "function": { "arguments": piece } });
+                    delta(json!({ "tool_calls": [part] }), None)
+                }));
+            }
             "tool_calls"
         }
     };
@@ -103,7 +108,10 @@ pub(super) fn legacy(asked: &Asked<'_>, says: Says) -> Reply {
     let usage = usage(asked, &says);
     let text = match says {
         Says::Text(text) => text,
-        Says::Call { name, arguments } => format!("{name}({arguments})"),
+        Says::Calls(calls) => {
+            let told = calls.iter().map(|Call { name, arguments }| format!("{name}({arguments})"));
+            told.collect::<Vec<_>>().join("\n")
+        }
     };
     let object = |text: &str, finish_reason: Option<&str>| {
         json!({
@@ -141,10 +149,12 @@ fn wants_usage(asked: &Asked<'_>) -> bool {
     options.and_then(|options| options.get("include_usage")) == Some(&Value::Bool(true))
 }
 
-fn call(asked: &Asked<'_>, name: &str, arguments: &str) -> Value {
+/// One of the turn's calls: ids differ in their end.
+fn call(asked: &Asked<'_>, at: usize, name: &str, arguments: &str) -> Value {
     let id: String = asked.id.chars().filter(char::is_ascii_alphanumeric).take(24).collect();
+    let end = if at == 0 { String::new() } else { format!("_{at}") };
     json!({
-        "id": format!("call_{id}"),
+        "id": format!("call_{id}{end}"),
         "type": "function",
         "function": { "name": name, "arguments": arguments },
     })

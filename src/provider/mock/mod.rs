@@ -1,7 +1,8 @@
 //! The provider that answers by itself: for a first run without keys or network, for trying a client,
-//! for tests of whole set-ups. It speaks OpenAI's chat, completions and embeddings, streamed too, calls tools
-//! and quotes their results; what clients of other formats read is made of that, as for any provider. The same request always gives the same answer.
+//! for tests of whole set-ups. It speaks OpenAI's chat, completions and embeddings, streamed too, calls tools, two at once
+//! where two things are asked for, and quotes their results; what clients of other formats read is made of that, as for any provider. The same request always gives the same answer.
 
+mod arguments;
 mod chat;
 mod embedding;
 mod tool;
@@ -23,8 +24,8 @@ struct Asked<'r> {
     stream: bool,
     /// What the user said last.
     text: String,
-    /// The result of the tool call before this turn: its name where known, and its text.
-    result: Option<(String, String)>,
+    /// The results of the tool calls before this turn: each with its name where known, and its text.
+    results: Vec<(String, String)>,
     /// The configured answer.
     canned: Option<&'r str>,
     /// Distinguishes this answer from others.
@@ -35,7 +36,14 @@ struct Asked<'r> {
 /// What the mock says.
 enum Says {
     Text(String),
-    Call { name: String, arguments: String },
+    /// All in one turn; at least one.
+    Calls(Vec<Call>),
+}
+
+/// A call of a tool.
+struct Call {
+    name: String,
+    arguments: String,
 }
 
 /// The identity of one answer, which only the caller can know (the mock reads no clock).
@@ -65,9 +73,9 @@ pub fn answer(
     let request: Map<String, Value> = serde_json::from_slice(body)
         .map_err(|error| Fault::invalid(format!("The request body cannot be read: {error}.")))?;
     let stream = request.get("stream") == Some(&Value::Bool(true));
-    let (text, result) = match path {
+    let (text, results) = match path {
         "/chat/completions" => chat::last_said(&request)?,
-        "/completions" => (plain_text(request.get("prompt")), None),
+        "/completions" => (plain_text(request.get("prompt")), Vec::new()),
         "/embeddings" => return embedding::answer(&request, model),
         _ => {
             return Err(Fault::new(
@@ -78,7 +86,7 @@ pub fn answer(
         }
     };
     let Stamp { id, created } = stamp;
-    let asked = Asked { request: &request, model, stream, text, result, canned, id, created };
+    let asked = Asked { request: &request, model, stream, text, results, canned, id, created };
     let says = asked.decide();
     Ok(match path {
         "/completions" => chat::legacy(&asked, says),
@@ -88,12 +96,20 @@ pub fn answer(
 
 impl Asked<'_> {
     fn decide(&self) -> Says {
-        if let Some((name, result)) = &self.result {
-            return Says::Text(format!("The tool {name} answered: {result}"));
+        let quoted = self.results.iter();
+        let quoted = quoted.map(|(name, result)| format!("The tool {name} answered: {result}"));
+        let quoted: Vec<String> = quoted.collect();
+        if !quoted.is_empty() {
+            return Says::Text(quoted.join("\n"));
         }
-        if let Some(tool) = tool::choose(self.request, &self.text) {
-            let arguments = tool::arguments(&tool, &self.text);
-            return Says::Call { name: tool.name.to_owned(), arguments };
+        let chosen = tool::choose(self.request, &self.text);
+        let calls = chosen.iter().map(|(tool, words)| Call {
+            name: tool.name.to_owned(),
+            arguments: arguments::fill(tool.parameters, words),
+        });
+        let calls: Vec<Call> = calls.collect();
+        if !calls.is_empty() {
+            return Says::Calls(calls);
         }
         Says::Text(self.canned.unwrap_or(DEFAULT_TEXT).to_owned())
     }
@@ -101,10 +117,10 @@ impl Asked<'_> {
     /// Figures that grow with the texts, about as a real tokeniser's do.
     fn tokens(&self, says: &Says) -> (usize, usize) {
         let answer = match says {
-            Says::Text(text) => text,
-            Says::Call { arguments, .. } => arguments,
+            Says::Text(text) => text.len(),
+            Says::Calls(calls) => calls.iter().map(|call| call.arguments.len()).sum(),
         };
-        (self.text.len().div_ceil(4).max(1), answer.len().div_ceil(4).max(1))
+        (self.text.len().div_ceil(4).max(1), answer.div_ceil(4).max(1))
     }
 }
 
@@ -219,6 +235,36 @@ mod tests {
         ]);
         let last = &ask("/chat/completions", json!({ "messages": messages, "tools": tools }))[0];
         assert_eq!(last["choices"][0]["message"]["content"], "The tool look_up answered: 42");
+    }
+
+    #[test]
+    fn two_things_are_two_calls_in_one_turn() {
+        let tools: Vec<Value> = ["list_schemas", "get_time"]
+            .map(|name| json!({ "type": "function", "function": { "name": name, "parameters": {} } }))
+            .to_vec();
+        let mut messages = json!([{ "role": "user", "content": "List schemas and get the time." }]);
+        let body = json!({ "messages": messages, "tools": tools, "stream": true });
+        let events = ask("/chat/completions", body.clone());
+        let deltas = events.iter().filter_map(|it| it["choices"][0]["delta"]["tool_calls"].get(0));
+        let names: Vec<(u64, &str)> = deltas
+            .filter_map(|call| Some((call["index"].as_u64()?, call["function"]["name"].as_str()?)))
+            .collect();
+        assert_eq!(names, [(0, "list_schemas"), (1, "get_time")]);
+        let whole = &ask("/chat/completions", json!({ "messages": messages, "tools": tools }))[0];
+        let message = whole["choices"][0]["message"].clone();
+        let calls = message["tool_calls"].as_array().expect("calls").clone();
+        assert_ne!(calls[0]["id"], calls[1]["id"]);
+        let results = [1, 0].map(|at: usize| {
+            let id = &calls[at]["id"];
+            json!({ "role": "tool", "tool_call_id": id, "content": format!("r{at}") })
+        });
+        messages.as_array_mut().expect("messages").push(message);
+        messages.as_array_mut().expect("messages").extend(results);
+        let last = &ask("/chat/completions", json!({ "messages": messages, "tools": tools }))[0];
+        assert_eq!(
+            last["choices"][0]["message"]["content"],
+            "The tool get_time answered: r1\nThe tool list_schemas answered: r0"
+        );
     }
 
     #[test]

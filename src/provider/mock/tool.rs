@@ -1,14 +1,18 @@
-//! The mock's hand with tools: it picks the offered tool whose name and description share the most
-//! words with what the user said, and makes up arguments that its JSON Schema accepts.
+//! The mock's hand with tools: it picks the offered tool whose name and description share the most words with what the user
+//! said. Where the user asks for two things, and two tools fit them well, it picks both.
 
-use serde_json::{Map, Value, json};
+use std::collections::HashSet;
+
+use serde_json::{Map, Value};
+
+use super::arguments;
 
 /// A tool as the request offers it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Tool<'r> {
     pub(super) name: &'r str,
     description: &'r str,
-    parameters: Option<&'r Value>,
+    pub(super) parameters: Option<&'r Value>,
 }
 
 /// The function tools of a request.
@@ -25,189 +29,159 @@ pub(super) fn offered(request: &Map<String, Value>) -> Vec<Tool<'_>> {
     functions.collect()
 }
 
-/// The tool to call: the one `tool_choice` names, else the best match for the text; `None` when tools
-/// are forbidden or none is offered.
-pub(super) fn choose<'r>(request: &'r Map<String, Value>, text: &str) -> Option<Tool<'r>> {
+/// Shared words from which on a tool fits well: one in its name, or two in its description.
+const FITS: usize = 2;
+/// Calls of one turn, and the parts of a text that may be one.
+const MAX_CALLS: usize = 8;
+const MAX_PARTS: usize = 32;
+/// Words that say nothing about a tool.
+const EMPTY: [&str; 14] = [
+    "and", "any", "are", "can", "for", "from", "has", "that", "the", "then", "this", "what",
+    "with", "you",
+];
+
+/// The tools to call, each with the words it is called for: the one `tool_choice` names, else the best match for the text,
+/// or for each part of it; none where tools are forbidden or none is offered.
+pub(super) fn choose<'r>(request: &'r Map<String, Value>, text: &str) -> Vec<(Tool<'r>, String)> {
     let choice = request.get("tool_choice");
     if choice.and_then(Value::as_str) == Some("none") {
-        return None;
+        return Vec::new();
     }
     let named = choice.and_then(|choice| choice.pointer("/function/name")).and_then(Value::as_str);
-    let wanted = words(text);
-    let score = |tool: &Tool<'_>| {
-        let shares = |of: &str| words(of).iter().filter(|word| wanted.contains(word)).count();
-        2 * shares(tool.name) + shares(tool.description)
-    };
-    let tools = offered(request).into_iter().enumerate();
-    let tools = tools.filter(|(_, tool)| named.is_none_or(|name| tool.name == name));
+    let mut tools = offered(request);
+    tools.retain(|tool| named.is_none_or(|name| tool.name == name));
+    let known: Vec<Known> = tools.iter().map(Known::of).collect();
+    let mut chosen: Vec<(usize, String)> = Vec::new();
+    if request.get("parallel_tool_calls") != Some(&Value::Bool(false)) {
+        for part in parts(text).into_iter().take(MAX_PARTS) {
+            let fit = best(&known, &part).filter(|(_, score)| *score >= FITS);
+            let fit = fit.filter(|(at, _)| chosen.iter().all(|(other, _)| other != at));
+            chosen.extend(fit.map(|(at, _)| (at, part)));
+        }
+    }
+    if chosen.len() < 2 {
+        chosen = best(&known, text).map(|(at, _)| (at, text.to_owned())).into_iter().collect();
+    }
+    let taken = chosen.into_iter().take(MAX_CALLS);
+    taken.filter_map(|(at, words)| Some((tools.get(at)?.clone(), words))).collect()
+}
+
+/// A tool's words.
+struct Known {
+    name: Vec<String>,
+    description: Vec<String>,
+}
+
+impl Known {
+    fn of(tool: &Tool<'_>) -> Self {
+        Self { name: telling(tool.name), description: telling(tool.description) }
+    }
+}
+
+fn telling(text: &str) -> Vec<String> {
+    let mut words = words(text);
+    words.retain(|word| !EMPTY.contains(&word.as_str()));
+    words
+}
+
+/// The tool that fits best, and how well.
+fn best(tools: &[Known], text: &str) -> Option<(usize, usize)> {
+    let wanted: HashSet<String> = telling(text).into_iter().collect();
+    let shares = |of: &[String]| of.iter().filter(|word| wanted.contains(*word)).count();
+    let scores = tools.iter().map(|tool| 2 * shares(&tool.name) + shares(&tool.description));
     // Of equals the first wins, so that the same request gives the same answer.
-    let best = tools.max_by_key(|(index, tool)| (score(tool), std::cmp::Reverse(*index)));
-    best.map(|(_, tool)| tool)
+    scores.enumerate().max_by_key(|(at, score)| (*score, std::cmp::Reverse(*at)))
 }
 
-/// Arguments that the tool's schema accepts, as JSON text; free strings take the user's words.
-pub(super) fn arguments(tool: &Tool<'_>, text: &str) -> String {
-    let schema = tool.parameters.cloned().unwrap_or_else(|| json!({ "type": "object" }));
-    let value = example(&schema, &schema, text, 0);
-    if value.is_object() { value.to_string() } else { "{}".to_owned() }
+/// The things that a text asks for: what stands between `and`, `;` and the ends of lines and sentences, outside quotes.
+fn parts(text: &str) -> Vec<String> {
+    let quoted = arguments::quoted(text);
+    let is_quoted = |at: usize| quoted.iter().any(|range| range.contains(&at));
+    let mut parts = vec![String::new()];
+    let mut begin = |word: &str, ends: bool, at: usize| {
+        let is_and = word.trim().eq_ignore_ascii_case("and") && !is_quoted(at);
+        if let Some(last) = parts.last_mut().filter(|_| !is_and) {
+            last.push_str(word);
+        }
+        if is_and || (ends && !is_quoted(at)) {
+            parts.push(String::new());
+        }
+    };
+    let mut at = 0;
+    for word in text.split_inclusive(char::is_whitespace) {
+        let end = word.trim_end();
+        let ends = end.ends_with([';', '.', '!', '?']) || word.ends_with(['\n', '\r']);
+        begin(word, ends, at);
+        at += word.len();
+    }
+    parts.retain(|part| !part.trim().is_empty());
+    parts.into_iter().map(|part| part.trim().to_owned()).collect()
 }
 
-fn words(text: &str) -> Vec<String> {
+pub(super) fn words(text: &str) -> Vec<String> {
     text.split(|c: char| !c.is_alphanumeric())
         .filter(|word| word.len() > 2)
         .map(str::to_lowercase)
         .collect()
 }
 
-/// One value a schema accepts. References are followed inside the schema; nesting is bounded.
-fn example(schema: &Value, root: &Value, text: &str, depth: usize) -> Value {
-    if depth > 16 {
-        return Value::Null;
-    }
-    let at = |inner: &Value| example(inner, root, text, depth + 1);
-    if let Some(path) = schema.get("$ref").and_then(Value::as_str) {
-        let target = path.strip_prefix('#').and_then(|pointer| root.pointer(pointer));
-        return target.map(at).unwrap_or_default();
-    }
-    for fixed in ["const", "default"] {
-        if let Some(value) = schema.get(fixed) {
-            return value.clone();
-        }
-    }
-    for list in ["enum", "examples"] {
-        if let Some(first) = schema.get(list).and_then(|values| values.get(0)) {
-            return first.clone();
-        }
-    }
-    for choice in ["anyOf", "oneOf", "allOf"] {
-        if let Some(first) = schema.get(choice).and_then(|schemas| schemas.get(0)) {
-            return at(first);
-        }
-    }
-    let kind = match schema.get("type") {
-        Some(Value::String(kind)) => kind.as_str(),
-        Some(Value::Array(kinds)) => kinds.first().and_then(Value::as_str).unwrap_or("null"),
-        _ if schema.get("properties").is_some() => "object",
-        _ => "string",
-    };
-    match kind {
-        "object" => object(schema, &at),
-        "array" => array(schema, &at),
-        "integer" => integer(schema).into(),
-        "number" => {
-            let bound = schema.get("minimum").and_then(Value::as_f64);
-            bound.map_or_else(|| integer(schema).into(), Value::from)
-        }
-        "boolean" => true.into(),
-        "null" => Value::Null,
-        _ => string(schema, text).into(),
-    }
-}
-
-fn object(schema: &Value, at: &impl Fn(&Value) -> Value) -> Value {
-    let required: Vec<&str> = schema
-        .get("required")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
-    let properties = schema.get("properties").and_then(Value::as_object);
-    let members = properties.into_iter().flatten();
-    let members = members.filter(|(name, _)| required.contains(&name.as_str()));
-    Value::Object(members.map(|(name, schema)| (name.clone(), at(schema))).collect())
-}
-
-fn array(schema: &Value, at: &impl Fn(&Value) -> Value) -> Value {
-    let least = schema.get("minItems").and_then(Value::as_u64).unwrap_or(1).min(64);
-    let item = schema.get("items").map(at).unwrap_or_else(|| Value::from("item"));
-    (0..least).map(|_| item.clone()).collect()
-}
-
-fn integer(schema: &Value) -> i64 {
-    let bound = |name: &str| schema.get(name).and_then(Value::as_i64);
-    let least = bound("minimum").or_else(|| bound("exclusiveMinimum").map(|least| least + 1));
-    let most = bound("maximum").or_else(|| bound("exclusiveMaximum").map(|most| most - 1));
-    let step = bound("multipleOf").unwrap_or(1).max(1);
-    let value = least.unwrap_or(1).min(most.unwrap_or(i64::MAX));
-    value.div_euclid(step).max(i64::from(value > 0)) * step
-}
-
-fn string(schema: &Value, text: &str) -> String {
-    let sample = match schema.get("format").and_then(Value::as_str) {
-        Some("date") => "2025-01-31",
-        Some("date-time") => "2025-01-31T12:00:00Z",
-        Some("time") => "12:00:00Z",
-        Some("email") => "someone@example.com",
-        Some("uri" | "url") => "https://example.com/",
-        Some("uuid") => "00000000-0000-4000-8000-000000000000",
-        Some("ipv4") => "192.0.2.1",
-        _ if text.trim().is_empty() => "text",
-        _ => text.trim(),
-    };
-    let bound = |name: &str| schema.get(name).and_then(Value::as_u64);
-    let most = usize::try_from(bound("maxLength").unwrap_or(200)).unwrap_or(200);
-    let least = usize::try_from(bound("minLength").unwrap_or(0)).unwrap_or(0).min(4_096);
-    let mut value: String = sample.chars().take(most).collect();
-    while value.chars().count() < least {
-        value.push('x');
-    }
-    value
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
-    fn request(value: Value) -> Map<String, Value> {
-        value.as_object().cloned().expect("an object")
+    fn request(names: &[&str]) -> Map<String, Value> {
+        let tools =
+            names.iter().map(|name| json!({ "type": "function", "function": { "name": name } }));
+        Map::from_iter([("tools".to_owned(), tools.collect())])
+    }
+
+    #[track_caller]
+    fn check(text: &str, expected: &[(&str, &str)]) {
+        let request = request(&["list_schemas", "get_time", "get_weather"]);
+        let chosen = choose(&request, text);
+        let chosen: Vec<(&str, &str)> =
+            chosen.iter().map(|(tool, words)| (tool.name, words.as_str())).collect();
+        assert_eq!(chosen, expected);
     }
 
     #[test]
-    fn the_best_matching_tool_is_called_with_valid_arguments() {
-        let request = request(json!({ "tools": [
-            { "type": "function", "function": { "name": "get_time", "parameters": {} } },
-            { "type": "function", "function": { "name": "get_weather", "description": "Weather in a city",
-              "parameters": { "type": "object", "required": ["city", "unit", "days", "tags", "where"], "properties": {
-                "city": { "type": "string", "maxLength": 12 },
-                "unit": { "enum": ["c", "f"] },
-                "days": { "type": "integer", "minimum": 3 },
-                "tags": { "type": "array", "items": { "type": "boolean" } },
-                "where": { "$ref": "#/$defs/place" },
-                "optional": { "type": "string" } },
-                "$defs": { "place": { "type": ["object", "null"], "properties": { "x": { "type": "number" } }, "required": ["x"] } } } } },
-        ] }));
-        let tool = choose(&request, "What is the weather in Oslo?").expect("a tool");
-        assert_eq!(tool.name, "get_weather");
-        assert_eq!(
-            arguments(&tool, "What is the weather in Oslo?"),
-            r#"{"city":"What is the ","unit":"c","days":3,"tags":[true],"where":{"x":1}}"#
+    fn the_best_match_is_called() {
+        check("What is the weather?", &[("get_weather", "What is the weather?")]);
+        check("hi", &[("list_schemas", "hi")]);
+    }
+
+    #[test]
+    fn two_things_are_two_calls() {
+        let both = [("list_schemas", "List schemas"), ("get_time", "get the time")];
+        check("List schemas and get the time", &both);
+        check("List schemas\nget the time", &both);
+        check(
+            "get weather in \"Oslo and schemas\"",
+            &[("get_weather", "get weather in \"Oslo and schemas\"")],
         );
+        check("List schemas; get the time", &[("list_schemas", "List schemas;"), both[1]]);
+        check("List schemas and more", &[("list_schemas", "List schemas and more")]);
+        check("the time and then the time", &[("get_time", "the time and then the time")]);
     }
 
     #[test]
     fn tool_choice_is_obeyed() {
-        let mut body = request(json!({ "tools": [
-            { "type": "function", "function": { "name": "a" } },
-            { "type": "function", "function": { "name": "b" } },
-        ] }));
-        assert_eq!(choose(&body, "").map(|tool| tool.name), Some("a"));
+        let mut body = request(&["a", "b"]);
+        let name = |body: &Map<String, Value>, text: &str| {
+            choose(body, text).first().map(|(tool, _)| tool.name.to_owned())
+        };
+        assert_eq!(name(&body, "").as_deref(), Some("a"));
         body.insert(
             "tool_choice".into(),
             json!({ "type": "function", "function": { "name": "b" } }),
         );
-        assert_eq!(choose(&body, "").map(|tool| tool.name), Some("b"));
+        assert_eq!(name(&body, "").as_deref(), Some("b"));
         body.insert("tool_choice".into(), "none".into());
-        assert!(choose(&body, "").is_none());
-    }
-
-    #[test]
-    fn schemas_that_go_round_end() {
-        let body = request(
-            json!({ "tools": [{ "type": "function", "function": { "name": "a", "parameters": {
-            "type": "object", "required": ["self"], "properties": { "self": { "$ref": "#" } } } } }] }),
-        );
-        let tool = choose(&body, "").expect("a tool");
-        assert!(serde_json::from_str::<Value>(&arguments(&tool, "")).is_ok());
+        assert!(name(&body, "").is_none());
+        let mut body = request(&["list_schemas", "get_time"]);
+        body.insert("parallel_tool_calls".into(), false.into());
+        assert_eq!(choose(&body, "list schemas and get time").len(), 1);
     }
 }

@@ -16,4 +16,5 @@ pub mod param_header;
 pub mod pin;
 pub mod revision;
 pub mod sampling;
+pub mod search;
 pub mod template;
