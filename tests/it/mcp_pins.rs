@@ -75,7 +75,7 @@ async fn what_was_not_accepted_is_held_back_until_it_is() {
     refused("db-query").await;
     let alone = Session::open(&gateway, "/db/mcp", json!({})).await;
     assert_eq!(alone.call("query", json!({})).await["error"]["code"], -32602);
-    gateway.log_until("a tool is held back").await;
+    gateway.log_until("tools are held back").await;
 
     let (code, text) = tidegate(&path, &["diff"]);
     assert_eq!((code, text.as_str()), (Some(1), "+ db query\n"), "{text}");
@@ -122,7 +122,7 @@ async fn what_was_not_accepted_is_told_where_that_is_enough() {
     let session = Session::open(&gateway, "/mcp", json!({})).await;
     assert_eq!(session.tools().await, ["db-query"]);
     assert!(session.call("db-query", json!({})).await["result"].is_object());
-    gateway.log_until("a tool is not what was pinned").await;
+    gateway.log_until("tools are not what was pinned").await;
     assert_eq!(tidegate(&gateway.path("."), &["diff"]).0, Some(1));
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::{broadcast, watch};
 use super::ask::{Ask, Asker, Out};
 use super::resolve;
 use super::session::{MAX_SUBSCRIPTIONS, Session};
-use crate::config::snapshot::Snapshot;
+use crate::config::snapshot::{Pin, Snapshot};
 use crate::conversation::Json;
 use crate::ground::secret::KeyHash;
 use crate::mcp::Mcp;
@@ -204,12 +204,15 @@ fn adopt(asker: &mut Asker, key: Option<KeyHash>, snapshot: &Arc<Snapshot>) -> A
         view::servers(&asker.snapshot, asker.key.as_deref(), &asker.scope).unwrap_or_default()
     };
     let before = seen(asker);
+    let is_pinned = before.iter().any(|server| server.pin != Pin::Off);
+    // What was accepted of tools says which of them are seen.
+    let is_unlocked = is_pinned && asker.snapshot.mcp.lock != snapshot.mcp.lock;
     let was_open = asker.snapshot.keys.is_open();
     asker.snapshot = snapshot.clone();
     asker.key = key.and_then(|hash| snapshot.keys.virtual_keys.get(&hash)).cloned();
     let is_gone = key.is_some() && asker.key.is_none();
     let needs_one = key.is_none() && was_open && !snapshot.keys.is_open();
-    match before == seen(asker) {
+    match before == seen(asker) && !is_unlocked {
         _ if is_gone || needs_one => Adopted::Refused,
         true => Adopted::Same,
         false => Adopted::Other,

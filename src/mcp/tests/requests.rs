@@ -276,3 +276,26 @@ async fn a_tool_of_a_server_that_does_not_list_is_not_called_unknown() {
     let error = called.answer().await["error"].clone();
     assert_eq!(error["code"], SERVER_UNAVAILABLE, "{error}");
 }
+
+#[tokio::test]
+async fn what_is_accepted_of_tools_is_a_change() {
+    let mut listener = listen("request-pinned");
+    let pinned = || {
+        let mut entry = listener.entry();
+        entry.pin = crate::config::snapshot::Pin::Enforce;
+        configured([entry])
+    };
+    let (snapshot, mut accepted) = (pinned(), pinned());
+    let definition = crate::conversation::Json::of(&tools(&["a"])["tools"][0]);
+    let mut lock = crate::wire::mcp::lock::Lock::default();
+    lock.accept_one("request-pinned", &definition);
+    accepted.mcp.lock = Arc::new(lock);
+    let (mcp, snapshot) = gateway(snapshot);
+    let (asker, mut common) = session(&snapshot, "s", "sk-one", json!({}));
+    ask(&mcp, &asker, "initialize", json!({})).answer().await;
+    let mut listed = ask(&mcp, &asker, "tools/list", json!({}));
+    let _peer = with_tool(&mut listener, json!({ "tools": { "listChanged": true } })).await;
+    assert_eq!(listed.answer().await["result"]["tools"], json!([]), "held back");
+    reload(&mcp, Arc::new(accepted));
+    assert_eq!(told(&mut common).await["method"], "notifications/tools/list_changed");
+}
