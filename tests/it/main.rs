@@ -48,6 +48,7 @@ mod stream;
 mod support;
 mod tidy;
 mod tools;
+mod tools_faults;
 mod tools_journal;
 mod tools_models;
 mod translate;

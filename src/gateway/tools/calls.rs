@@ -8,7 +8,8 @@ use crate::conversation::ToolCall;
 
 /// A call that is not the client's.
 pub(super) struct Captured {
-    pub block: u32,
+    /// The part of the answer that tells of it, where one does: parts are counted without gaps.
+    pub block: Option<u32>,
     /// What is run.
     pub call: ToolCall,
     /// What the model called: the tool, or the function that calls tools by their name.

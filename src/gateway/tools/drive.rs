@@ -200,7 +200,7 @@ impl Telling {
     /// The budget is used up: what was called is not run, and the answer says why it ends.
     async fn stop(&mut self, set: &Toolset, calls: Vec<Captured>, why: &str) -> Result<(), Over> {
         calls.iter().for_each(|captured| run::pass_over(set, &captured.call));
-        for Captured { block, .. } in calls.into_iter().filter(|it| it.fate == Fate::Run) {
+        for block in calls.into_iter().filter_map(|captured| captured.block) {
             let outcome = run::failed(&format!("not run; {why}"));
             self.settle(block, outcome).await?;
         }
@@ -287,7 +287,8 @@ impl Telling {
         if captured.fate == Fate::Ask {
             return Ok(());
         }
-        let block = captured.block;
+        let block = self.block();
+        captured.block = Some(block);
         self.open(block, tool, &captured.call).await?;
         self.say(Event::Delta { choice: 0, block, delta: Delta::Called }).await
     }
@@ -327,31 +328,34 @@ impl Telling {
                 Ok(())
             }
             Event::Open { block, part, .. } => {
-                let new = self.block();
                 let call = part.as_call();
                 let Some((call, fate)) = call.and_then(|call| Some((call, set.fate(call)?))) else {
+                    let new = self.block();
                     blocks.insert(block, Block::Passed(new));
                     return self.say(Event::Open { choice: 0, block: new, part }).await;
                 };
                 blocks.insert(block, Block::Captured(captured.len()));
                 let function = call.name.clone();
-                captured.push(Captured { block: new, call: call.clone(), function, fate });
                 // One that needs approval is told as what is asked.
-                let Some(tool) = set.find(&call.name).filter(|_| fate == Fate::Run) else {
-                    return Ok(());
-                };
-                self.open(new, tool, call).await
+                let tool = set.find(&call.name).filter(|_| fate == Fate::Run);
+                let told = tool.map(|tool| (self.block(), tool));
+                let block = told.map(|(block, _)| block);
+                captured.push(Captured { block, call: call.clone(), function, fate });
+                match told {
+                    Some((block, tool)) => self.open(block, tool, call).await,
+                    None => Ok(()),
+                }
             }
             Event::Delta { block, delta, .. } => match blocks.get(&block) {
                 Some(Block::Passed(block)) => {
                     self.say(Event::Delta { choice: 0, block: *block, delta }).await
                 }
                 Some(Block::Captured(index)) => {
-                    let Some(captured) = captured.get(*index) else { return Ok(()) };
-                    if captured.fate != Fate::Run || !matches!(delta, Delta::Arguments(_)) {
-                        return Ok(());
+                    let told = captured.get(*index).and_then(|captured| captured.block);
+                    match told.filter(|_| matches!(delta, Delta::Arguments(_))) {
+                        Some(block) => self.say(Event::Delta { choice: 0, block, delta }).await,
+                        None => Ok(()),
                     }
-                    self.say(Event::Delta { choice: 0, block: captured.block, delta }).await
                 }
                 None => Ok(()),
             },
@@ -361,12 +365,9 @@ impl Telling {
                 }
                 // It is closed with its outcome.
                 Some(Block::Captured(index)) => {
-                    let Some(captured) = captured.get(*index) else { return Ok(()) };
-                    if captured.fate != Fate::Run {
-                        return Ok(());
-                    }
-                    let delta = Delta::Called;
-                    self.say(Event::Delta { choice: 0, block: captured.block, delta }).await
+                    let told = captured.get(*index).and_then(|captured| captured.block);
+                    let Some(block) = told else { return Ok(()) };
+                    self.say(Event::Delta { choice: 0, block, delta: Delta::Called }).await
                 }
                 None => Ok(()),
             },
@@ -413,8 +414,8 @@ impl Telling {
                     ..ToolResult::default()
                 };
                 results.push((index, Part::new(Content::ToolResult(result))));
-                if captured.fate == Fate::Run {
-                    self.settle(captured.block, outcome).await?;
+                if let Some(block) = captured.block {
+                    self.settle(block, outcome).await?;
                 }
             }
             Ok(())
@@ -434,7 +435,7 @@ impl Telling {
             arguments: captured.call.arguments,
         };
         let part = Part::served(Served::Approval(approval));
-        let block = captured.block;
+        let block = self.block();
         self.say(Event::Open { choice: 0, block, part }).await?;
         self.say(Event::Close { choice: 0, block }).await
     }

@@ -6,11 +6,11 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::run::failed;
+use super::run::{self, failed};
 use super::toolset::{GatewayTool, Toolset};
 use crate::conversation::served::ServedOutcome;
 use crate::conversation::{Json, Part, ToolCall, estimate};
-use crate::wire::mcp::search::{self, Described, Index};
+use crate::wire::mcp::search::{Described, Index};
 
 /// What clients are told of as the server of the two functions.
 const LABEL: &str = "tidegate";
@@ -21,8 +21,6 @@ const FOUND: usize = 8;
 const MOST_FOUND: usize = 50;
 /// Bytes of one answer of the search. The first tool is told of whole, for it could not be called otherwise.
 const MAX_BYTES: usize = 32 * 1024;
-/// Names that are told where one is unknown.
-const CLOSEST: usize = 3;
 /// Servers that are named in the description.
 const NAMED_SERVERS: usize = 50;
 
@@ -201,13 +199,7 @@ fn unknown(set: &Toolset, given: &Json) -> ServedOutcome {
     let Some(ByName { name, .. }) = given.read() else {
         return failed("Give the tool's `name` as a string, and its `arguments` as an object.");
     };
-    let names = set.tools().iter().map(|tool| tool.function.as_str());
-    let closest = search::closest(&name, names, CLOSEST);
-    let hint = match closest.is_empty() {
-        true => "Search for tools first.".to_owned(),
-        false => format!("The closest names are: {}.", closest.join(", ")),
-    };
-    failed(&format!("There is no tool `{}`. {hint}", crate::ground::names::shown(&name)))
+    run::unknown(set, &name)
 }
 
 /// The tool of a name; the server's own name does where only one tool has it.

@@ -12,10 +12,12 @@ use crate::conversation::{Content, Json, Media, MediaKind, Part, Source, ToolCal
 use crate::ground::names;
 use crate::journal::entry::CallStatus;
 use crate::wire::mcp::error::SERVER_TIMEOUT;
-use crate::wire::mcp::{arguments, edit};
+use crate::wire::mcp::{arguments, edit, search};
 
 /// The longest text of one result that a model is given.
 const MAX_TEXT: usize = 512 * 1024;
+/// Names that are told where one is unknown.
+const CLOSEST: usize = 3;
 /// The longest picture or sound, in base64.
 const MAX_MEDIA: usize = 8 * 1024 * 1024;
 
@@ -30,11 +32,22 @@ struct Ran {
 /// Makes a call of the model.
 pub(super) async fn one(set: &Toolset, call: &ToolCall, deadline: Instant) -> ServedOutcome {
     let Some(tool) = set.find(&call.name) else {
-        let text = format!("There is no tool `{}`.", names::shown(&call.name));
-        return failed(&text);
+        return unknown(set, &call.name);
     };
     let left = deadline.saturating_duration_since(Instant::now());
     run(set, tool, &call.arguments, left).await
+}
+
+/// What the model is told where it calls a tool that does not exist.
+pub(super) fn unknown(set: &Toolset, name: &str) -> ServedOutcome {
+    let known = set.tools().iter().map(|tool| tool.function.as_str());
+    let closest = search::closest(name, known, CLOSEST);
+    let hint = match (closest.is_empty(), &set.overload) {
+        (false, _) => format!("The closest names are: {}.", closest.join(", ")),
+        (true, Some(_)) => "Search for tools first.".to_owned(),
+        (true, None) => "Call one of those that you were told of.".to_owned(),
+    };
+    failed(&format!("There is no tool `{}`. {hint}", names::shown(name)))
 }
 
 /// Notes a call that is not made.
