@@ -39,6 +39,7 @@ mod mcp_scope;
 mod mcp_stdio;
 mod mcp_wire;
 mod models;
+mod owner;
 mod reload;
 mod responses;
 mod scope;

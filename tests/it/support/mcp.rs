@@ -109,6 +109,13 @@ pub(crate) fn rogue(transport: &str, options: &[&str]) -> Option<CommandLine> {
     CommandLine::new(Some(parts))
 }
 
+/// `tests/mcp/postgres.py`: the tools of this database, over SSE. Its URL has no path, as operators write it.
+pub(crate) fn postgres(database: &str) -> Option<Listening> {
+    let program = cached("mcp-venv/bin/python")?;
+    let line = CommandLine { program: text(program), args: vec![text(tests("mcp/postgres.py"))] };
+    Some(Listening::start_in(&line, &[("DATABASE_URL", database)]))
+}
+
 impl CommandLine {
     /// The entry of a child, but for its name: `command: …, args: […]`.
     pub(crate) fn entry(&self) -> String {
@@ -123,8 +130,13 @@ impl CommandLine {
 
 impl Listening {
     fn start(line: &CommandLine) -> Self {
+        Self::start_in(line, &[])
+    }
+
+    fn start_in(line: &CommandLine, environment: &[(&str, &str)]) -> Self {
         let mut child = line
             .command()
+            .envs(environment.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
