@@ -162,7 +162,7 @@ const checks = {
   },
 
   async "upstream: headers, stream, reasoning"() {
-    const headers = { cookie: "a=b", "x-mcp-servers": "db" };
+    const headers = { cookie: "a=b", "x-mcp-servers": "!db" };
     const answer = await client().chat.completions.create({ model: "chat", messages }, { headers });
     assert.equal(answer.choices[0].message.reasoning_content, "hm");
     const request = await seen("/chat/completions");

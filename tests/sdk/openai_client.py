@@ -282,7 +282,7 @@ def check_one_failure_is_no_cool_down(world):
 
 def check_upstream_chat_and_headers(world):
     answer = client(world).chat.completions.create(
-        model="chat", messages=HELLO, extra_headers={"cookie": "a=b", "x-mcp-servers": "db"})
+        model="chat", messages=HELLO, extra_headers={"cookie": "a=b", "x-mcp-servers": "!db"})
     assert answer.choices[0].message.reasoning_content == "hm", answer
     _, _, headers, body = world.upstream.last("/chat/completions")
     assert json.loads(body)["model"] == "upstream-chat", body
