@@ -46,7 +46,7 @@ async fn a_client_that_knows_nothing_of_mcp_lists_the_schemas_of_a_database() {
     ];
     let gateway = Gateway::start_with(CONFIG, &[], &environment);
 
-    let names = tools_once_there(&gateway).await;
+    let names = mcp::tools_once_there(&gateway).await;
     assert_eq!(names, ["db-list_schemas", "db-list_tables", "db-query"]);
 
     let body = json!({ "model": "gpt-4o-mock",
@@ -84,19 +84,4 @@ async fn a_client_that_knows_nothing_of_mcp_lists_the_schemas_of_a_database() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     assert_eq!((database.count(rows).await, database.count(calls).await), (2, 2));
-}
-
-/// The names of the model's tools, when the server has told them.
-async fn tools_once_there(gateway: &Gateway) -> Vec<String> {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        let listed = gateway.get("/v1/models").send().await.unwrap().text().await.unwrap();
-        let listed: Value = serde_json::from_str(&listed).unwrap();
-        let tools = listed["data"][0]["tools"].as_array();
-        if let Some(tools) = tools.filter(|tools| !tools.is_empty()) {
-            return tools.iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect();
-        }
-        assert!(Instant::now() < end, "{listed}\n{}", gateway.log());
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
 }

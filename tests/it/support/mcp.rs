@@ -5,11 +5,12 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
-use super::gateway::{Gateway, KEY};
+use super::gateway::{Gateway, KEY, PATIENCE};
 use super::programs::{cached, tests};
 
 /// A server of `tests/mcp`.
@@ -88,6 +89,21 @@ pub(crate) fn official(name: &str, arguments: &[&str]) -> Option<CommandLine> {
 
 fn text(path: std::path::PathBuf) -> String {
     path.to_str().unwrap().to_owned()
+}
+
+/// The names of the model's tools, when the server has told them.
+pub(crate) async fn tools_once_there(gateway: &Gateway) -> Vec<String> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let listed = gateway.get("/v1/models").send().await.unwrap().text().await.unwrap();
+        let listed: Value = serde_json::from_str(&listed).unwrap();
+        let tools = listed["data"][0]["tools"].as_array();
+        if let Some(tools) = tools.filter(|tools| !tools.is_empty()) {
+            return tools.iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect();
+        }
+        assert!(Instant::now() < end, "{listed}\n{}", gateway.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// A server that listens; it ends with this value.
