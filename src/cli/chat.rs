@@ -12,9 +12,8 @@ use http::{HeaderMap, HeaderValue, header};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 
-use super::{complain, print};
+use super::{complain, configured, done, print};
 use crate::config::snapshot::{Keys, Snapshot};
-use crate::config::{LoadOptions, ProcessEnvironment, load};
 use crate::gateway::endpoint::ENDPOINTS;
 use crate::gateway::{Gate, Live};
 use crate::journal::Journal;
@@ -43,23 +42,9 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(config: &Path, arguments: &Arguments) -> ExitCode {
-    let loaded = load(config, &ProcessEnvironment, &LoadOptions::default());
-    let Some(snapshot) = loaded.snapshot else {
-        for problem in loaded.problems.iter().filter(|problem| problem.is_error()) {
-            complain(&problem.to_string());
-        }
-        return ExitCode::FAILURE;
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let said = runtime
-        .map_err(|error| error.to_string())
-        .and_then(|runtime| runtime.block_on(chat(snapshot, arguments)));
-    match said {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            complain(&message);
-            ExitCode::FAILURE
-        }
+    match configured(config) {
+        Some(snapshot) => done(async { chat(snapshot, arguments).await.map_err(Some) }),
+        None => ExitCode::FAILURE,
     }
 }
 
@@ -84,7 +69,7 @@ async fn chat(mut snapshot: Snapshot, arguments: &Arguments) -> Result<(), Strin
     let mut body = Some(Full::new(Bytes::from(body.to_string())));
     let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let (head, mut answer) =
-        gate.handle(endpoint, &headers, &mut body, here, &upstreams).await.into_parts();
+        gate.handle(None, endpoint, &headers, &mut body, here, &upstreams).await.into_parts();
     if !head.status.is_success() {
         let whole = answer.collect().await.map(|whole| whole.to_bytes()).unwrap_or_default();
         let error: Value = serde_json::from_slice(&whole).unwrap_or_default();

@@ -14,10 +14,13 @@ mod schema;
 mod serve;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+
+use crate::config::snapshot::Snapshot;
+use crate::config::{LoadOptions, ProcessEnvironment, load};
 
 /// One gate for every model and every tool: an OpenAI-compatible gateway driven by one YAML file.
 #[derive(Debug, Parser)]
@@ -110,9 +113,32 @@ fn complain(text: &str) {
     let _nobody_listens = writeln!(std::io::stderr(), "tidegate: {text}");
 }
 
+/// The configuration, for a command that cannot do without; its errors are told.
+fn configured(config: &Path) -> Option<Snapshot> {
+    let loaded = load(config, &ProcessEnvironment, &LoadOptions::default());
+    if loaded.snapshot.is_none() {
+        for problem in loaded.problems.iter().filter(|problem| problem.is_error()) {
+            complain(&problem.to_string());
+        }
+    }
+    loaded.snapshot
+}
+
+/// Does a command's work on this thread. Its error is told, where there is one that it has not printed itself.
+fn done(work: impl Future<Output = Result<(), Option<String>>>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = runtime.map_err(|error| Some(error.to_string()));
+    match done.and_then(|runtime| runtime.block_on(work)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(told) => {
+            told.iter().for_each(|text| complain(text));
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Where a gateway that serves this configuration listens.
-fn listen_address(config: &std::path::Path) -> Option<SocketAddr> {
-    use crate::config::{LoadOptions, ProcessEnvironment, load};
+fn listen_address(config: &Path) -> Option<SocketAddr> {
     load(config, &ProcessEnvironment, &LoadOptions::default())
         .snapshot
         .map(|snapshot| snapshot.listen)

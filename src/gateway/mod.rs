@@ -13,12 +13,12 @@ mod hub;
 mod lane;
 pub mod load;
 pub mod models;
-pub mod outgoing;
 mod notes;
+pub mod outgoing;
 mod record;
-mod rounds;
 pub mod relay;
 pub mod responses;
+mod rounds;
 pub mod route;
 pub mod sampling;
 mod tools;
@@ -161,38 +161,9 @@ impl Gate {
     }
 
     /// One request to a model, from the door to the head of its answer. What is not read of the body
-    /// stays with the caller. `upstreams` are the calling worker's connections to providers.
+    /// stays with the caller. `known`: who calls, where that is no matter of the headers. `upstreams` are the
+    /// calling worker's connections to providers.
     pub async fn handle<B>(
-        &self,
-        endpoint: &'static Endpoint,
-        headers: &HeaderMap,
-        body: &mut Option<B>,
-        client: IpAddr,
-        upstreams: &Upstreams,
-    ) -> Response<Outgoing>
-    where
-        B: Body<Data = Bytes, Error: Error + Send + 'static> + Send + Unpin + 'static,
-    {
-        self.handle_as(None, endpoint, headers, body, client, upstreams).await
-    }
-
-    /// The same for a caller who is known already, and whose key is not in the headers.
-    pub async fn handle_for<B>(
-        &self,
-        caller: Caller,
-        endpoint: &'static Endpoint,
-        headers: &HeaderMap,
-        body: &mut Option<B>,
-        client: IpAddr,
-        upstreams: &Upstreams,
-    ) -> Response<Outgoing>
-    where
-        B: Body<Data = Bytes, Error: Error + Send + 'static> + Send + Unpin + 'static,
-    {
-        self.handle_as(Some(caller), endpoint, headers, body, client, upstreams).await
-    }
-
-    async fn handle_as<B>(
         &self,
         known: Option<Caller>,
         endpoint: &'static Endpoint,

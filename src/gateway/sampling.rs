@@ -54,7 +54,7 @@ async fn sample(
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let mut body = Some(Full::new(Bytes::from(body.to_string())));
     let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let answered = gate.handle_for(caller, endpoint, &headers, &mut body, here, upstreams).await;
+    let answered = gate.handle(Some(caller), endpoint, &headers, &mut body, here, upstreams).await;
     let status = answered.status();
     let whole = Limited::new(answered.into_body(), MAX_REPLY).collect().await;
     let whole = whole.map_err(|error| failed(error.to_string()))?.to_bytes();

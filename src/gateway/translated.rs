@@ -56,6 +56,15 @@ pub(super) struct Patience {
     pub(super) ping_interval: Duration,
 }
 
+/// What comes of it, unless it takes too long.
+async fn in_time<T>(
+    timeout: Duration,
+    work: impl Future<Output = Result<T, Miss>>,
+) -> Result<T, Miss> {
+    let done = tokio::time::timeout(timeout, work).await;
+    done.unwrap_or(Err(Miss::of_failure(Failure::Timeout)))
+}
+
 /// Waits until the answer is known to have begun.
 pub(super) async fn begin(
     reply: provider::Reply,
@@ -68,8 +77,7 @@ pub(super) async fn begin(
     let (said, first) = match said(&headers, written.provider.framing)? {
         Some(said) => (said, Bytes::new()),
         None => {
-            let first = tokio::time::timeout(patience.timeout, first(&mut body)).await;
-            let first = first.unwrap_or(Err(Miss::of_failure(Failure::Timeout)))?;
+            let first = in_time(patience.timeout, first(&mut body)).await?;
             (looks(&first, written.provider.framing), first)
         }
     };
@@ -81,8 +89,7 @@ pub(super) async fn begin(
         streamed(first, body, &mut written, shape, patience).await?
     } else {
         let wait = whole(first, body, &mut written);
-        let reply = tokio::time::timeout(patience.timeout, wait).await;
-        told(reply.unwrap_or(Err(Miss::of_failure(Failure::Timeout)))?, &mut written, shape)?
+        told(in_time(patience.timeout, wait).await?, &mut written, shape)?
     };
     begun.losses = written.losses;
     for (name, value) in &headers {
@@ -216,8 +223,7 @@ pub(super) async fn begin_round(
 ) -> Result<Begun, Miss> {
     let provider::Reply { headers, mut body, .. } = reply;
     let begun_at = Instant::now();
-    let first = tokio::time::timeout(patience.timeout, first(&mut body)).await;
-    let first = first.unwrap_or(Err(Miss::of_failure(Failure::Timeout)))?;
+    let first = in_time(patience.timeout, first(&mut body)).await?;
     let framing = written.provider.framing;
     let said = said(&headers, framing)?.unwrap_or_else(|| looks(&first, framing));
     let timeout = patience.timeout.saturating_sub(begun_at.elapsed());
@@ -245,8 +251,7 @@ pub(super) async fn begin_round(
         (reading, Some(body))
     } else {
         let wait = whole(first, body, &mut written);
-        let reply = tokio::time::timeout(timeout, wait).await;
-        let reply = reply.unwrap_or(Err(Miss::of_failure(Failure::Timeout)))?;
+        let reply = in_time(timeout, wait).await?;
         let mut reading = reading(&mut written, &shape);
         reading.tell(reply, &mut ready);
         (reading, None)
@@ -356,8 +361,7 @@ pub(super) async fn convert(
     read_reply: impl FnOnce(&[u8]) -> Result<Vec<u8>, Fault>,
 ) -> Result<Begun, Miss> {
     let mut body = reply.body;
-    let bytes = tokio::time::timeout(timeout, read(&mut body, MAX_REPLY)).await;
-    let bytes = bytes.unwrap_or(Err(Miss::of_failure(Failure::Timeout)))?;
+    let bytes = in_time(timeout, read(&mut body, MAX_REPLY)).await?;
     let body = Bytes::from(read_reply(&bytes).map_err(Miss::of_fault)?);
     let mut tap = Tap::new(Family::Other);
     tap.reply(&body);

@@ -199,7 +199,7 @@ impl Door {
         match route {
             Route::Model(endpoint) => {
                 let headers = &request.headers;
-                self.gate.handle(endpoint, headers, body, client, &self.upstreams).await
+                self.gate.handle(None, endpoint, headers, body, client, &self.upstreams).await
             }
             Route::Stored(question) => {
                 let deletes = request.method == Method::DELETE;
@@ -260,7 +260,7 @@ impl Door {
         let mut endpoints = ENDPOINTS.iter();
         match endpoints.find(|endpoint| endpoint.has_websocket) {
             Some(endpoint) => {
-                self.gate.handle(endpoint, headers, body, client, &self.upstreams).await
+                self.gate.handle(None, endpoint, headers, body, client, &self.upstreams).await
             }
             None => fault_response(&Fault::bug("no endpoint has a WebSocket")),
         }

@@ -27,11 +27,11 @@ mod mcp_door;
 mod mcp_hostile;
 mod mcp_isolation;
 mod mcp_judges;
+mod mcp_lists;
 mod mcp_pins;
 mod mcp_questions;
-mod mcp_rest;
-mod mcp_lists;
 mod mcp_reloads;
+mod mcp_rest;
 mod mcp_restarts;
 mod provider_errors;
 #[cfg(target_os = "linux")]

@@ -14,9 +14,8 @@ use clap::{Args, Subcommand};
 use http::HeaderMap;
 use tokio::runtime::Handle;
 
-use super::{complain, print};
+use super::{configured, done, print};
 use crate::config::snapshot::Snapshot;
-use crate::config::{LoadOptions, ProcessEnvironment, load};
 use crate::mcp::Mcp;
 use crate::mcp::serve::ask::{Asker, Scope};
 
@@ -82,23 +81,9 @@ enum Command {
 type Failed = Option<String>;
 
 pub(super) fn run(config: &Path, arguments: &Arguments) -> ExitCode {
-    let loaded = load(config, &ProcessEnvironment, &LoadOptions::default());
-    let Some(snapshot) = loaded.snapshot else {
-        for problem in loaded.problems.iter().filter(|problem| problem.is_error()) {
-            complain(&problem.to_string());
-        }
-        return ExitCode::FAILURE;
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let done = runtime
-        .map_err(|error| Some(error.to_string()))
-        .and_then(|runtime| runtime.block_on(tried(Arc::new(snapshot), &arguments.command)));
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(told) => {
-            told.iter().for_each(|text| complain(text));
-            ExitCode::FAILURE
-        }
+    match configured(config) {
+        Some(snapshot) => done(tried(Arc::new(snapshot), &arguments.command)),
+        None => ExitCode::FAILURE,
     }
 }
 
