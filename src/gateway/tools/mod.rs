@@ -72,7 +72,7 @@ pub(super) async fn gather(asking: Asking<'_>) -> Result<Option<Toolset>, Fault>
     if wanted.sources.is_empty() {
         return Ok(None);
     }
-    Toolset::of(asking, wanted).await.map(Some)
+    Toolset::of(client, asking, wanted).await.map(Some)
 }
 
 /// Goes on from the first round: whole, or as a stream that a task of its own feeds.

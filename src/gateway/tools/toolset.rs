@@ -4,14 +4,15 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use memchr::memmem;
 use serde_json::{Value, json};
 
 use super::overload::{Does, Overload};
-use super::wanted::{Approval, Source, Wanted};
+use super::wanted::{Source, Wanted};
 use super::{Asking, Budget, run};
 use crate::config::snapshot::{Key, Snapshot};
 use crate::conversation::served::{self, Served, ServedCall, ServedTools};
-use crate::conversation::{CallKind, Json, Part, ToolCall, ToolChoice};
+use crate::conversation::{Ask, CallKind, Json, Part, ToolCall, ToolChoice};
 use crate::gateway::notes::Notes;
 use crate::ground::fault::{Fault, Kind};
 use crate::ground::names;
@@ -72,7 +73,13 @@ impl Toolset {
     ///
     /// # Errors
     /// One of them is not the key's.
-    pub(super) async fn of(asking: Asking<'_>, wanted: Wanted) -> Result<Self, Fault> {
+    pub(super) async fn of(
+        client: &ClientHalf,
+        asking: Asking<'_>,
+        wanted: Wanted,
+    ) -> Result<Self, Fault> {
+        let Wanted { sources, ask } = wanted;
+        let ask = ask.map_or_else(|| (client.request)(asking.body).map(|(ask, _)| ask), Ok);
         let key = asking.caller.key().cloned();
         let headers = Arc::new(asking.headers.clone());
         let asker = |scope: Scope| {
@@ -87,10 +94,10 @@ impl Toolset {
             overload: None,
             lists: Vec::new(),
             budget: budget(asking.snapshot, key.as_deref()),
-            own: own_tools(&asking),
+            own: ask.as_ref().map(own_tools).unwrap_or_default(),
             decided: Vec::new(),
         };
-        for source in &wanted.sources {
+        for source in &sources {
             let found = asking.mcp.tools_awaited(&asker(source.scope.clone())).await;
             let found = found.map_err(|denied| Fault::new(Kind::ToolDenied, denied.message()))?;
             let missing = found
@@ -101,16 +108,15 @@ impl Toolset {
             set.add(source, &found.tools, &missing);
         }
         set.settle(definition_tokens(asking.snapshot, key.as_deref()));
-        set.decide(asking.endpoint.runs_tools(), asking.body).await?;
+        if memmem::find(asking.body, b"\"mcp_approval_response\"").is_some() {
+            set.decide(&ask?).await?;
+        }
         Ok(set)
     }
 
     /// Runs the calls that the client has approved, and notes those that it has not. One whose call stands in the history
     /// has been run before.
-    async fn decide(&mut self, client: Option<&ClientHalf>, body: &[u8]) -> Result<(), Fault> {
-        let is_there = memchr::memmem::find(body, b"\"mcp_approval_response\"").is_some();
-        let Some(client) = client.filter(|_| is_there) else { return Ok(()) };
-        let (ask, _) = (client.request)(body)?;
+    async fn decide(&mut self, ask: &Ask) -> Result<(), Fault> {
         let served: Vec<&Served> =
             ask.turns.iter().flat_map(|turn| &turn.parts).filter_map(Part::as_served).collect();
         for answer in served.iter().filter_map(|served| match served {
@@ -185,7 +191,7 @@ impl Toolset {
                 "input_schema": schema,
                 "annotations": edit::get(&tool.definition, &["annotations"]).map(Json::of_raw),
             }));
-            let needs_approval = needs_approval(&source.approval, tool);
+            let needs_approval = source.approval.is_needed(&tool.own);
             let known = self.by_function.get(&tool.name).and_then(|at| self.tools.get_mut(*at));
             if let Some(known) = known {
                 // Asked for twice, the stricter way counts, and the client's own name for it.
@@ -271,10 +277,8 @@ impl Toolset {
 }
 
 /// The names of the client's own tools; of blocks and tools that a provider runs there are none.
-fn own_tools(asking: &Asking<'_>) -> HashSet<String> {
-    let read = asking.endpoint.runs_tools().and_then(|client| (client.request)(asking.body).ok());
-    let tools = read.map(|(ask, _)| ask.tools).unwrap_or_default();
-    tools.into_iter().map(|tool| tool.name).collect()
+fn own_tools(ask: &Ask) -> HashSet<String> {
+    ask.tools.iter().map(|tool| tool.name.clone()).collect()
 }
 
 fn is_allowed(source: &Source, tool: &Tool) -> bool {
@@ -284,10 +288,6 @@ fn is_allowed(source: &Source, tool: &Tool) -> bool {
         || edit::read::<bool>(&tool.definition, &["annotations", "readOnlyHint"]) == Some(true);
     source.allowed.names.as_ref().is_none_or(is_named)
         && (!source.allowed.read_only || is_read_only())
-}
-
-fn needs_approval(approval: &Approval, tool: &Tool) -> bool {
-    approval.is_needed(&tool.own)
 }
 
 /// What the definitions may cost: the key's own word counts more.

@@ -20,6 +20,8 @@ const SERVERS: &str = "x-mcp-servers";
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
     pub sources: Vec<Source>,
+    /// The request, where it had to be read to know that.
+    pub ask: Option<Ask>,
 }
 
 /// Tools of one scope.
@@ -85,6 +87,7 @@ pub(super) fn read(client: &ClientHalf, asking: &Asking<'_>) -> Result<Wanted, F
                 wanted.sources.push(source);
             }
         }
+        wanted.ask = Some(ask);
     }
     Ok(wanted)
 }
