@@ -175,8 +175,13 @@ impl Kept {
             return made.offers.clone();
         }
         let offers = Arc::new(Offers::build(kind, listing, server, lock, is_plain));
-        let before = kept.iter().find(|made| is_for(made));
-        let is_told = before.is_some_and(|made| made.offers.unpinned == offers.unpinned);
+        // Once for a list, however its tools are called.
+        let is_told = kept.iter().any(|made| {
+            let is_of_it = Arc::ptr_eq(&made.listing, listing) && Arc::ptr_eq(&made.lock, lock);
+            made.kind == kind
+                && (is_for(made) || is_of_it)
+                && made.offers.unpinned == offers.unpinned
+        });
         if !is_told && !offers.unpinned.is_empty() {
             warn_of_unpinned(server, &offers.unpinned);
         }
