@@ -1,17 +1,18 @@
-//! Results of turns in which the model called the client's tools and the gateway's at once. The client runs its own and
-//! comes again; what the gateway ran is kept by the ids of the client's calls, for its key, for a while, because clients
-//! send back only what they know. On one machine: a second replica does not see them.
+//! Answers in which the gateway ran tools. A client sends back only what it knows of one: its own calls, texts, thoughts. By
+//! the ids of these the whole is found again, for its key, for a while, and stands in the history as the model said it: what
+//! was run is neither lost nor run again. On one machine: a second replica does not see them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::conversation::served::Served;
-use crate::conversation::{Ask, Part, Role, Turn};
+use crate::conversation::{Ask, Content, Part, Role, Source, ToolCall, Turn};
+use crate::wire::openai_responses::client::answer_of;
 
 /// How long a client may take.
 const TTL: Duration = Duration::from_secs(3600);
-/// Turns that are kept at once; the oldest goes for a new one.
+/// Answers that are kept at once; the oldest goes for a new one.
 const MAX: usize = 4096;
 /// Bytes that are kept at once.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
@@ -22,38 +23,41 @@ pub(in crate::gateway) struct Pending(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    turns: HashMap<u64, Kept>,
-    by_call: HashMap<(String, String), u64>,
+    answers: HashMap<u64, Kept>,
+    /// By whose it is, and an id in it that a client may send back.
+    by_id: HashMap<(String, String), u64>,
     order: VecDeque<u64>,
     bytes: usize,
     next: u64,
 }
 
 struct Kept {
-    keys: Vec<(String, String)>,
+    ids: Vec<(String, String)>,
     until: Instant,
-    /// The gateway's calls of that turn, and their results.
-    calls: Vec<Part>,
-    results: Vec<Part>,
+    /// What the model said in each round, and what the gateway's tools answered.
+    turns: Vec<Turn>,
+    /// The ids of the gateway's calls.
+    own: HashSet<String>,
     bytes: usize,
 }
 
 impl Pending {
-    /// Keeps what the gateway ran in a turn, by the ids of the client's calls in it.
-    pub(super) fn keep(
-        &self,
-        owner: &str,
-        client_calls: impl Iterator<Item = String>,
-        calls: Vec<Part>,
-        results: Vec<Part>,
-    ) {
-        let keys: Vec<_> = client_calls.map(|id| (owner.to_owned(), id)).collect();
-        let bytes = calls.iter().chain(&results).map(size).sum();
-        if keys.is_empty() || calls.is_empty() || bytes > MAX_BYTES {
+    /// Keeps an answer in which something was run: its rounds, each with the results of the gateway's calls behind it. `seed`
+    /// is in the ids of its items.
+    pub(super) fn keep(&self, owner: &str, seed: &str, turns: Vec<Turn>) {
+        let parts = || turns.iter().flat_map(|turn| &turn.parts);
+        let own: HashSet<String> =
+            parts().filter_map(Part::as_result).map(|result| result.call_id.clone()).collect();
+        let bytes = parts().map(size).sum();
+        if own.is_empty() || bytes > MAX_BYTES {
             return;
         }
+        let calls = parts().filter_map(Part::as_call).map(|call| call.id.clone());
+        let calls = calls.filter(|id| !own.contains(id));
+        let ids = calls.chain(parts().filter_map(Part::item_id)).chain([seed.to_owned()]);
+        let ids: Vec<_> = ids.map(|id| (owner.to_owned(), id)).collect();
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        while state.turns.len() >= MAX || state.bytes + bytes > MAX_BYTES {
+        while state.answers.len() >= MAX || state.bytes + bytes > MAX_BYTES {
             if !state.drop_oldest() {
                 break;
             }
@@ -62,11 +66,11 @@ impl Pending {
         state.next += 1;
         state.bytes += bytes;
         state.order.push_back(number);
-        for key in &keys {
-            state.by_call.insert(key.clone(), number);
+        for id in &ids {
+            state.by_id.insert(id.clone(), number);
         }
         let until = Instant::now() + TTL;
-        state.turns.insert(number, Kept { keys, until, calls, results, bytes });
+        state.answers.insert(number, Kept { ids, until, turns, own, bytes });
     }
 
     /// Puts back into a history what its client left out.
@@ -75,47 +79,56 @@ impl Pending {
         while state.oldest_is_over() {
             state.drop_oldest();
         }
-        if state.turns.is_empty() {
+        if state.answers.is_empty() {
             return;
         }
         let calls = ask.turns.iter().flat_map(|turn| &turn.parts).filter_map(Part::as_call);
-        let known: Vec<String> = calls.map(|call| call.id.clone()).collect();
-        let mut at = 0;
-        while let Some(turn) = ask.turns.get_mut(at) {
-            at += 1;
-            let found = turn.parts.iter().filter_map(Part::as_call).find_map(|call| {
-                let number = state.by_call.get(&(owner.to_owned(), call.id.clone()))?;
-                state.turns.get(number)
-            });
-            let Some(kept) = found.filter(|_| turn.role == Role::Assistant) else { continue };
-            let is_there =
-                |part: &Part| part.as_call().is_some_and(|call| known.contains(&call.id));
-            // A client that echoes all of the answer has them in its own words.
+        let known: HashSet<String> = calls.map(|call| call.id.clone()).collect();
+        let mut turns = Vec::with_capacity(ask.turns.len());
+        for turn in std::mem::take(&mut ask.turns) {
+            // A client that echoes all of the answer has what was run in its own words.
             let is_told =
                 turn.parts.iter().any(|part| matches!(part.as_served(), Some(Served::Call(_))));
-            if is_told || kept.calls.iter().any(is_there) {
-                continue;
+            let found = (turn.role == Role::Assistant && !is_told)
+                .then(|| state.answer(owner, &turn))
+                .flatten()
+                .filter(|kept| kept.own.is_disjoint(&known));
+            match found {
+                Some(kept) => kept.restored(turn, &mut turns),
+                None => turns.push(turn),
             }
-            turn.parts.extend(kept.calls.iter().cloned());
-            ask.turns.insert(at, Turn::new(Role::User, kept.results.clone()));
-            at += 1;
         }
+        ask.turns = turns;
     }
 }
 
 impl State {
+    /// The answer that a turn comes from.
+    fn answer(&self, owner: &str, turn: &Turn) -> Option<&Kept> {
+        let find = |id: String| self.answers.get(self.by_id.get(&(owner.to_owned(), id))?);
+        let ids = turn.parts.iter().filter_map(Part::item_id);
+        let by_item = ids.into_iter().find_map(|id| {
+            let seed = answer_of(&id).map(str::to_owned);
+            find(id).or_else(|| find(seed?))
+        });
+        // Providers that count their calls give the same ids again and again.
+        let calls = || turn.parts.iter().filter_map(Part::as_call);
+        let by_call = || calls().find_map(|call| find(call.id.clone()));
+        by_item.or_else(|| by_call().filter(|kept| kept.is_said_by(turn)))
+    }
+
     fn oldest_is_over(&self) -> bool {
-        let oldest = self.order.front().and_then(|number| self.turns.get(number));
+        let oldest = self.order.front().and_then(|number| self.answers.get(number));
         oldest.is_some_and(|kept| kept.until <= Instant::now())
     }
 
     fn drop_oldest(&mut self) -> bool {
         let Some(number) = self.order.pop_front() else { return false };
-        if let Some(kept) = self.turns.remove(&number) {
+        if let Some(kept) = self.answers.remove(&number) {
             self.bytes -= kept.bytes;
-            for key in kept.keys {
-                if self.by_call.get(&key) == Some(&number) {
-                    self.by_call.remove(&key);
+            for id in kept.ids {
+                if self.by_id.get(&id) == Some(&number) {
+                    self.by_id.remove(&id);
                 }
             }
         }
@@ -123,65 +136,193 @@ impl State {
     }
 }
 
+impl Kept {
+    fn said(&self) -> impl Iterator<Item = &Part> {
+        let turns = self.turns.iter().filter(|turn| turn.role == Role::Assistant);
+        turns.flat_map(|turn| &turn.parts)
+    }
+
+    /// Whether a turn says the same: its calls, and its text unless the client leaves that out.
+    fn is_said_by(&self, turn: &Turn) -> bool {
+        let is_same = |call: &ToolCall| {
+            self.said().filter_map(Part::as_call).any(|said| {
+                (&said.id, &said.name) == (&call.id, &call.name)
+                    && said.object().to_value() == call.object().to_value()
+            })
+        };
+        let text = letters(turn.parts.iter());
+        turn.parts.iter().filter_map(Part::as_call).all(is_same)
+            && (text.is_empty() || text == letters(self.said()))
+    }
+
+    /// Writes the answer in the place of what its client knows of it. Calls that the client has taken out stay out; a text
+    /// that it has changed counts.
+    fn restored(&self, theirs: Turn, turns: &mut Vec<Turn>) {
+        let text = letters(theirs.parts.iter());
+        let is_edited = !text.is_empty() && text != letters(self.said());
+        let is_theirs = |id: &String| {
+            theirs.parts.iter().filter_map(Part::as_call).any(|call| call.id == *id)
+        };
+        let said: HashSet<&String> =
+            self.said().filter_map(Part::as_call).map(|call| &call.id).collect();
+        let mut restored = self.turns.clone();
+        for turn in restored.iter_mut().filter(|turn| turn.role == Role::Assistant) {
+            turn.parts.retain(|part| match &part.content {
+                Content::ToolCall(call) => self.own.contains(&call.id) || is_theirs(&call.id),
+                Content::Text { .. } => !is_edited,
+                _ => true,
+            });
+        }
+        if let Some(last) = restored.iter_mut().rfind(|turn| turn.role == Role::Assistant) {
+            for part in theirs.parts {
+                match &part.content {
+                    Content::Text { .. } if is_edited => {
+                        let calls = last.parts.iter().position(|part| part.as_call().is_some());
+                        last.parts.insert(calls.unwrap_or(last.parts.len()), part);
+                    }
+                    Content::ToolCall(call) if !said.contains(&call.id) => last.parts.push(part),
+                    Content::Served(_) => last.parts.push(part),
+                    _ => {}
+                }
+            }
+            (last.name, last.extras) = (theirs.name, theirs.extras);
+        }
+        turns.extend(restored.into_iter().filter(|turn| !turn.parts.is_empty()));
+    }
+}
+
+/// All that is said, without white space: clients trim and join texts.
+fn letters<'p>(parts: impl Iterator<Item = &'p Part>) -> String {
+    let texts = parts.filter_map(Part::as_text);
+    texts.flat_map(str::chars).filter(|letter| !letter.is_whitespace()).collect()
+}
+
 fn size(part: &Part) -> usize {
-    let text = part.as_text().map_or(0, str::len);
-    let call = part.as_call().map_or(0, |call| call.arguments.len() + call.name.len());
-    let result = part.as_result().map_or(0, |result| result.parts.iter().map(size).sum());
-    // Pictures are counted by what they are.
-    let media = match &part.content {
-        crate::conversation::Content::Media(media) => match &media.source {
-            crate::conversation::Source::Base64 { data, .. } => data.len(),
-            _ => 64,
+    let text = match &part.content {
+        Content::Text { text, .. } | Content::Refusal(text) => text.len(),
+        Content::Reasoning(reasoning) => {
+            let seal = reasoning.seal.as_ref().map_or(0, |seal| seal.data.len());
+            reasoning.text.len() + reasoning.summary.iter().map(String::len).sum::<usize>() + seal
+        }
+        Content::ToolCall(call) => {
+            let seal = call.seal.as_ref().map_or(0, |seal| seal.data.len());
+            call.arguments.len() + call.name.len() + seal
+        }
+        Content::ToolResult(result) => result.parts.iter().map(size).sum(),
+        // Pictures are counted by what they are.
+        Content::Media(media) => match &media.source {
+            Source::Base64 { data, .. } => data.len(),
+            _ => 0,
         },
-        _ => 0,
+        Content::Foreign { value, .. } => value.as_str().len(),
+        Content::Served(_) => 0,
     };
-    64 + text + call + result + media
+    64 + text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conversation::{Content, Format, ToolCall, ToolResult};
+    use crate::conversation::{Extras, Format, Json, ToolResult};
 
     fn call(id: &str) -> Part {
-        Part::new(Content::ToolCall(ToolCall { id: id.into(), ..ToolCall::default() }))
+        let arguments = format!("{{\"of\": \"{id}\"}}");
+        Part::new(Content::ToolCall(ToolCall { id: id.into(), arguments, ..ToolCall::default() }))
     }
 
     fn result(id: &str) -> Part {
         Part::new(Content::ToolResult(ToolResult { call_id: id.into(), ..ToolResult::default() }))
     }
 
+    fn said(parts: Vec<Part>) -> Turn {
+        Turn::new(Role::Assistant, parts)
+    }
+
+    fn heard(parts: Vec<Part>) -> Turn {
+        Turn::new(Role::User, parts)
+    }
+
+    /// Two rounds: the gateway's alone, then one of each kind.
+    fn answer() -> Vec<Turn> {
+        vec![
+            said(vec![Part::text("a "), call("g1")]),
+            heard(vec![result("g1")]),
+            said(vec![Part::text("b"), call("g2"), call("c1")]),
+            heard(vec![result("g2")]),
+        ]
+    }
+
+    fn restored(pending: &Pending, owner: &str, turns: Vec<Turn>) -> Vec<Turn> {
+        let mut ask = Ask::new(Format::OpenAiChat);
+        ask.turns = turns;
+        pending.restore(&mut ask, owner);
+        let once = ask.clone();
+        pending.restore(&mut ask, owner);
+        assert_eq!(ask, once, "and only once");
+        ask.turns
+    }
+
     #[test]
     fn what_a_client_left_out_is_put_back_for_its_own_key() {
         let pending = Pending::default();
-        pending.keep("a", ["c1".to_owned()].into_iter(), vec![call("g1")], vec![result("g1")]);
-        let history = || {
-            let mut ask = Ask::new(Format::OpenAiChat);
-            ask.turns = vec![
-                Turn::new(Role::Assistant, vec![call("c1")]),
-                Turn::new(Role::User, vec![result("c1")]),
-            ];
-            ask
+        pending.keep("a", "seed", answer());
+        for text in ["a b", "a\nb", ""] {
+            let texts = (!text.is_empty()).then(|| Part::text(text));
+            let theirs = said(texts.into_iter().chain([call("c1")]).collect());
+            let history = vec![theirs, heard(vec![result("c1")])];
+            assert_eq!(restored(&pending, "b", history.clone()), history);
+            let mut expected = answer();
+            expected.push(heard(vec![result("c1")]));
+            assert_eq!(restored(&pending, "a", history), expected);
+        }
+    }
+
+    #[test]
+    fn a_call_of_the_same_id_in_another_answer_is_another() {
+        let pending = Pending::default();
+        pending.keep("a", "seed", answer());
+        let mut other = call("c1");
+        if let Content::ToolCall(call) = &mut other.content {
+            call.arguments = "{}".into();
+        }
+        for parts in [vec![other], vec![Part::text("something else"), call("c1")]] {
+            let history = vec![said(parts), heard(vec![result("c1")])];
+            assert_eq!(restored(&pending, "a", history.clone()), history);
+        }
+    }
+
+    #[test]
+    fn an_answer_that_ended_with_words_is_known_by_the_ids_of_its_items() {
+        let seed = "0123456789abcdef0123456789abcdef";
+        let pending = Pending::default();
+        let ended = |text: &str| {
+            vec![said(vec![call("g")]), heard(vec![result("g")]), said(vec![Part::text(text)])]
         };
-        let mut ask = history();
-        pending.restore(&mut ask, "b");
-        assert_eq!(ask, history());
-        pending.restore(&mut ask, "a");
-        assert_eq!(ask.turns[0].parts, [call("c1"), call("g1")]);
-        assert_eq!(ask.turns[1].parts, [result("g1")]);
-        let once = ask.clone();
-        pending.restore(&mut ask, "a");
-        assert_eq!(ask, once, "and only once");
+        pending.keep("a", seed, ended("Done."));
+        let item = |text: &str| {
+            let id = ("id".to_owned(), Json::of(&format!("msg_{seed}0003")));
+            let extras = Extras::new(Format::OpenAiResponses, vec![id]);
+            Part { extras, ..Part::text(text) }
+        };
+        let next = heard(vec![Part::text("And now?")]);
+        let mut expected = ended("Done.");
+        expected.push(next.clone());
+        let history = vec![said(vec![item("Done.")]), next.clone()];
+        assert_eq!(restored(&pending, "a", history), expected);
+        // What the client has changed is what was said.
+        expected[2] = said(vec![item("Not done.")]);
+        let history = vec![said(vec![item("Not done.")]), next];
+        assert_eq!(restored(&pending, "a", history), expected);
     }
 
     #[test]
     fn the_store_is_bounded() {
         let pending = Pending::default();
         for number in 0..MAX + 10 {
-            let id = format!("c{number}");
-            pending.keep("a", [id].into_iter(), vec![call("g")], vec![result("g")]);
+            let turns = vec![said(vec![call("g")]), heard(vec![result("g")])];
+            pending.keep("a", &format!("seed{number}"), turns);
         }
         let state = pending.0.lock().unwrap();
-        assert_eq!((state.turns.len(), state.by_call.len(), state.order.len()), (MAX, MAX, MAX));
+        assert_eq!((state.answers.len(), state.by_id.len(), state.order.len()), (MAX, MAX, MAX));
     }
 }
