@@ -167,6 +167,12 @@ def served(turns, server):
         what, code, provider=sockets, file=scripts.BEFORE + scripts.LINE[:5] + "\n", model="gpt-6-sol")
     yield "gateway's tools last", lambda what: turn(what, twice, provider=headers)
     yield "gateway's tools last, resumed", lambda what: resumed(what, twice, provider=headers)
+    for name, trouble in (("broken stream", scripts.broken), ("429", scripts.busy)):
+        for way, provider in (("", headers), (" by WebSocket", sockets)):
+            yield f"gateway's tools, then a {name}{way}", lambda what, trouble=trouble, provider=provider: turn(
+                what, scripts.troubled(trouble(1)), provider=provider)
+    yield "gateway's tools and compaction", lambda what: turns.turn(
+        what, scripts.long_talk(9000), provider=headers, top="model_auto_compact_token_limit = 8000\nmodel_context_window = 20000")
     yield "gateway's tools beside Codex' own of the same names", lambda what: turn(
         what, beside, provider=headers, tables=server, model="plain")
     yield "gateway's tools beside Codex' own, resumed", lambda what: resumed(

@@ -141,6 +141,20 @@ class Served:
         return Reply(f"Step {len(view.rounds)}. ", THOUGHT, calls)
 
 
+class Troubled(Served):
+    """The same, but after so many rounds the provider once does what `trouble` does: what has been run before stays."""
+
+    def __init__(self, at, trouble, *rounds):
+        super().__init__(*rounds)
+        self.at, self.trouble = at, trouble
+
+    def __call__(self, view):
+        if len(view.rounds) == self.at and self.trouble:
+            trouble, self.trouble = self.trouble, None
+            return trouble(view)
+        return super().__call__(view)
+
+
 def own(view, name):
     """The client's own tool of a name, which may be lengthened; a gateway's has a name of its server before it."""
     return name if name in view.tools else next(
@@ -164,6 +178,11 @@ def codex_served():
         [gauge("pilots", "List")],
         [gauge("pilots", "Amrum"), ("exec_command", {"cmd": f"cat {FILE}"}, LINE),
          ("harbour-exec_command", {"cmd": "open"}, "harbour: the lock did open")])
+
+
+def troubled(trouble):
+    return Troubled(2, trouble, [gauge("gauges", "Husum")], [gauge("harbour", "Kiel"), gauge("pilots", "List")],
+                    [("exec_command", {"cmd": f"cat {FILE}"}, "High tide: 11:40")])
 
 
 def code_mode_served():
@@ -198,7 +217,7 @@ def long_talk(limit):
     """Calls one command after another, telling of ever more tokens, until the client has made a summary."""
 
     def script(view):
-        shell = view.tool("exec_command")
+        shell = own(view, "exec_command")
         if SUMMARY in view.user:
             return Reply(END, prompt_tokens=300)
         if shell is None or "CHECKPOINT" in view.user:

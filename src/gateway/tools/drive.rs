@@ -146,8 +146,9 @@ impl Run {
             for captured in asked {
                 telling.ask_for_approval(&set, captured).await?;
             }
+            // Also if it goes no further: what the client has of it by now may come back.
+            pending.keep(&owner, &telling.seed, turns.clone());
             if has_clients || has_approvals {
-                pending.keep(&owner, &telling.seed, turns);
                 let finish = if has_clients { Finish::ToolCalls } else { Finish::Stop };
                 return telling.finish(finish).await;
             }

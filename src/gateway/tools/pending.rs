@@ -42,8 +42,8 @@ struct Kept {
 }
 
 impl Pending {
-    /// Keeps an answer in which something was run: its rounds, each with the results of the gateway's calls behind it. `seed`
-    /// is in the ids of its items.
+    /// Keeps an answer in which something was run, or what there is of it so far, in the place of what was kept of it before:
+    /// its rounds, each with the results of the gateway's calls behind it. `seed` is in the ids of its items.
     pub(super) fn keep(&self, owner: &str, seed: &str, turns: Vec<Turn>) {
         let parts = || turns.iter().flat_map(|turn| &turn.parts);
         let own: HashSet<String> =
@@ -57,6 +57,10 @@ impl Pending {
         let ids = calls.chain(parts().filter_map(Part::item_id)).chain([seed.to_owned()]);
         let ids: Vec<_> = ids.map(|id| (owner.to_owned(), id)).collect();
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(number) = state.by_id.get(&(owner.to_owned(), seed.to_owned())).copied() {
+            state.order.retain(|kept| *kept != number);
+            state.forget(number);
+        }
         while state.answers.len() >= MAX || state.bytes + bytes > MAX_BYTES {
             if !state.drop_oldest() {
                 break;
@@ -86,16 +90,18 @@ impl Pending {
         let known: HashSet<String> = calls.map(|call| call.id.clone()).collect();
         let mut turns = Vec::with_capacity(ask.turns.len());
         for turn in std::mem::take(&mut ask.turns) {
-            // A client that echoes all of the answer has what was run in its own words.
-            let is_told =
-                turn.parts.iter().any(|part| matches!(part.as_served(), Some(Served::Call(_))));
-            let found = (turn.role == Role::Assistant && !is_told)
-                .then(|| state.answer(owner, &turn))
-                .flatten()
-                .filter(|kept| kept.own.is_disjoint(&known));
-            match found {
-                Some(kept) => kept.restored(turn, &mut turns),
-                None => turns.push(turn),
+            if turn.role != Role::Assistant {
+                turns.push(turn);
+                continue;
+            }
+            for (kept, turn) in state.answers_in(owner, turn) {
+                // A client that echoes all of the answer has what was run in its own words.
+                let is_told =
+                    turn.parts.iter().any(|it| matches!(it.as_served(), Some(Served::Call(_))));
+                match kept.filter(|kept| !is_told && kept.own.is_disjoint(&known)) {
+                    Some(kept) => kept.restored(turn, &mut turns),
+                    None => turns.push(turn),
+                }
             }
         }
         ask.turns = turns;
@@ -103,18 +109,45 @@ impl Pending {
 }
 
 impl State {
-    /// The answer that a turn comes from.
-    fn answer(&self, owner: &str, turn: &Turn) -> Option<&Kept> {
-        let find = |id: String| self.answers.get(self.by_id.get(&(owner.to_owned(), id))?);
-        let ids = turn.parts.iter().filter_map(Part::item_id);
-        let by_item = ids.into_iter().find_map(|id| {
-            let seed = answer_of(&id).map(str::to_owned);
-            find(id).or_else(|| find(seed?))
-        });
-        // Providers that count their calls give the same ids again and again.
-        let calls = || turn.parts.iter().filter_map(Part::as_call);
-        let by_call = || calls().find_map(|call| find(call.id.clone()));
-        by_item.or_else(|| by_call().filter(|kept| kept.is_said_by(turn)))
+    /// The answers in a turn: where one broke off, the next follows it without a word of the user. Each with what is kept of
+    /// it.
+    fn answers_in(&self, owner: &str, turn: Turn) -> Vec<(Option<&Kept>, Turn)> {
+        let Turn { role, parts, name, extras } = turn;
+        let mut found: Vec<(Option<Option<u64>>, Turn)> = Vec::new();
+        for part in parts {
+            let number = self.by_item(owner, &part).or_else(|| self.by_call(owner, &part));
+            // What says nothing of where it comes from goes with what is beside it.
+            let of = (number.is_some() || part.item_id().is_some()).then_some(number);
+            match found.last_mut() {
+                Some((known, turn)) if known.is_none() || of.is_none() || *known == of => {
+                    *known = known.or(of);
+                    turn.parts.push(part);
+                }
+                _ => {
+                    let (name, extras) = (name.clone(), extras.clone());
+                    found.push((of, Turn { role, parts: vec![part], name, extras }));
+                }
+            }
+        }
+        let kept = |number: Option<u64>, turn: &Turn| {
+            let kept = self.answers.get(&number?)?;
+            let is_sure = turn.parts.iter().any(|part| self.by_item(owner, part) == number);
+            (is_sure || kept.is_said_by(turn)).then_some(kept)
+        };
+        found.into_iter().map(|(number, turn)| (kept(number.flatten(), &turn), turn)).collect()
+    }
+
+    fn by_item(&self, owner: &str, part: &Part) -> Option<u64> {
+        let id = part.item_id()?;
+        self.find(owner, &id).or_else(|| self.find(owner, answer_of(&id)?))
+    }
+
+    fn by_call(&self, owner: &str, part: &Part) -> Option<u64> {
+        self.find(owner, &part.as_call()?.id)
+    }
+
+    fn find(&self, owner: &str, id: &str) -> Option<u64> {
+        self.by_id.get(&(owner.to_owned(), id.to_owned())).copied()
     }
 
     fn oldest_is_over(&self) -> bool {
@@ -124,15 +157,18 @@ impl State {
 
     fn drop_oldest(&mut self) -> bool {
         let Some(number) = self.order.pop_front() else { return false };
-        if let Some(kept) = self.answers.remove(&number) {
-            self.bytes -= kept.bytes;
-            for id in kept.ids {
-                if self.by_id.get(&id) == Some(&number) {
-                    self.by_id.remove(&id);
-                }
+        self.forget(number);
+        true
+    }
+
+    fn forget(&mut self, number: u64) {
+        let Some(kept) = self.answers.remove(&number) else { return };
+        self.bytes -= kept.bytes;
+        for id in kept.ids {
+            if self.by_id.get(&id) == Some(&number) {
+                self.by_id.remove(&id);
             }
         }
-        true
     }
 }
 
@@ -142,7 +178,15 @@ impl Kept {
         turns.flat_map(|turn| &turn.parts)
     }
 
-    /// Whether a turn says the same: its calls, and its text unless the client leaves that out.
+    /// Whether it broke off: the model has not said anything to the last results.
+    fn is_unfinished(&self) -> bool {
+        let calls = self.said().filter_map(Part::as_call);
+        self.turns.last().is_some_and(|turn| turn.role == Role::User)
+            && calls.into_iter().all(|call| self.own.contains(&call.id))
+    }
+
+    /// Whether a turn says the same: its calls, and its text unless the client leaves that out. Providers that count their
+    /// calls give the same ids again and again.
     fn is_said_by(&self, turn: &Turn) -> bool {
         let is_same = |call: &ToolCall| {
             self.said().filter_map(Part::as_call).any(|said| {
@@ -159,12 +203,14 @@ impl Kept {
     /// that it has changed counts.
     fn restored(&self, theirs: Turn, turns: &mut Vec<Turn>) {
         let text = letters(theirs.parts.iter());
-        let is_edited = !text.is_empty() && text != letters(self.said());
-        let is_theirs = |id: &String| {
-            theirs.parts.iter().filter_map(Part::as_call).any(|call| call.id == *id)
-        };
-        let said: HashSet<&String> =
-            self.said().filter_map(Part::as_call).map(|call| &call.id).collect();
+        let said = letters(self.said());
+        // Of a round that broke off nothing counts.
+        let is_said = text == said || self.is_unfinished() && text.starts_with(&said);
+        let is_edited = !text.is_empty() && !is_said;
+        let is_theirs =
+            |id: &String| theirs.parts.iter().filter_map(Part::as_call).any(|call| call.id == *id);
+        let is_known =
+            |id: &String| self.said().filter_map(Part::as_call).any(|call| call.id == *id);
         let mut restored = self.turns.clone();
         for turn in restored.iter_mut().filter(|turn| turn.role == Role::Assistant) {
             turn.parts.retain(|part| match &part.content {
@@ -180,7 +226,7 @@ impl Kept {
                         let calls = last.parts.iter().position(|part| part.as_call().is_some());
                         last.parts.insert(calls.unwrap_or(last.parts.len()), part);
                     }
-                    Content::ToolCall(call) if !said.contains(&call.id) => last.parts.push(part),
+                    Content::ToolCall(call) if !is_known(&call.id) => last.parts.push(part),
                     Content::Served(_) => last.parts.push(part),
                     _ => {}
                 }
