@@ -6,8 +6,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::kept::Kept;
 use crate::conversation::served::Served;
-use crate::conversation::{Ask, Content, Part, Role, Source, ToolCall, Turn};
+use crate::conversation::{Ask, Part, Role, Turn};
 use crate::wire::openai_responses::client::answer_of;
 
 /// How long a client may take.
@@ -23,7 +24,7 @@ pub(in crate::gateway) struct Pending(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    answers: HashMap<u64, Kept>,
+    answers: HashMap<u64, Entry>,
     /// By whose it is, and an id in it that a client may send back.
     by_id: HashMap<(String, String), u64>,
     order: VecDeque<u64>,
@@ -31,13 +32,10 @@ struct State {
     next: u64,
 }
 
-struct Kept {
+struct Entry {
     ids: Vec<(String, String)>,
     until: Instant,
-    /// What the model said in each round, and what the gateway's tools answered.
-    turns: Vec<Turn>,
-    /// The ids of the gateway's calls.
-    own: HashSet<String>,
+    kept: Kept,
     bytes: usize,
 }
 
@@ -45,19 +43,15 @@ impl Pending {
     /// Keeps an answer in which something was run, or what there is of it so far, in the place of what was kept of it before:
     /// its rounds, each with the results of the gateway's calls behind it. `seed` is in the ids of its items.
     pub(super) fn keep(&self, owner: &str, seed: &str, turns: Vec<Turn>) {
-        let parts = || turns.iter().flat_map(|turn| &turn.parts);
-        let own: HashSet<String> =
-            parts().filter_map(Part::as_result).map(|result| result.call_id.clone()).collect();
-        let bytes = parts().map(size).sum();
-        if own.is_empty() || bytes > MAX_BYTES {
+        let Some(kept) = Kept::of(turns) else { return };
+        let bytes = kept.size();
+        if bytes > MAX_BYTES {
             return;
         }
-        let calls = parts().filter_map(Part::as_call).map(|call| call.id.clone());
-        let calls = calls.filter(|id| !own.contains(id));
-        let ids = calls.chain(parts().filter_map(Part::item_id)).chain([seed.to_owned()]);
+        let ids = kept.ids().chain([seed.to_owned()]);
         let ids: Vec<_> = ids.map(|id| (owner.to_owned(), id)).collect();
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(number) = state.by_id.get(&(owner.to_owned(), seed.to_owned())).copied() {
+        if let Some(number) = state.find(owner, seed) {
             state.order.retain(|kept| *kept != number);
             state.forget(number);
         }
@@ -74,7 +68,7 @@ impl Pending {
             state.by_id.insert(id.clone(), number);
         }
         let until = Instant::now() + TTL;
-        state.answers.insert(number, Kept { ids, until, turns, own, bytes });
+        state.answers.insert(number, Entry { ids, until, kept, bytes });
     }
 
     /// Puts back into a history what its client left out.
@@ -87,7 +81,7 @@ impl Pending {
             return;
         }
         let calls = ask.turns.iter().flat_map(|turn| &turn.parts).filter_map(Part::as_call);
-        let known: HashSet<String> = calls.map(|call| call.id.clone()).collect();
+        let known: HashSet<_> = calls.map(|call| (call.id.clone(), call.name.clone())).collect();
         let mut turns = Vec::with_capacity(ask.turns.len());
         for turn in std::mem::take(&mut ask.turns) {
             if turn.role != Role::Assistant {
@@ -98,7 +92,7 @@ impl Pending {
                 // A client that echoes all of the answer has what was run in its own words.
                 let is_told =
                     turn.parts.iter().any(|it| matches!(it.as_served(), Some(Served::Call(_))));
-                match kept.filter(|kept| !is_told && kept.own.is_disjoint(&known)) {
+                match kept.filter(|kept| !is_told && !kept.is_among(&known)) {
                     Some(kept) => kept.restored(turn, &mut turns),
                     None => turns.push(turn),
                 }
@@ -130,7 +124,7 @@ impl State {
             }
         }
         let kept = |number: Option<u64>, turn: &Turn| {
-            let kept = self.answers.get(&number?)?;
+            let kept = &self.answers.get(&number?)?.kept;
             let is_sure = turn.parts.iter().any(|part| self.by_item(owner, part) == number);
             (is_sure || kept.is_said_by(turn)).then_some(kept)
         };
@@ -172,104 +166,10 @@ impl State {
     }
 }
 
-impl Kept {
-    fn said(&self) -> impl Iterator<Item = &Part> {
-        let turns = self.turns.iter().filter(|turn| turn.role == Role::Assistant);
-        turns.flat_map(|turn| &turn.parts)
-    }
-
-    /// Whether it broke off: the model has not said anything to the last results.
-    fn is_unfinished(&self) -> bool {
-        let calls = self.said().filter_map(Part::as_call);
-        self.turns.last().is_some_and(|turn| turn.role == Role::User)
-            && calls.into_iter().all(|call| self.own.contains(&call.id))
-    }
-
-    /// Whether a turn says the same: its calls, and its text unless the client leaves that out. Providers that count their
-    /// calls give the same ids again and again.
-    fn is_said_by(&self, turn: &Turn) -> bool {
-        let is_same = |call: &ToolCall| {
-            self.said().filter_map(Part::as_call).any(|said| {
-                (&said.id, &said.name) == (&call.id, &call.name)
-                    && said.object().to_value() == call.object().to_value()
-            })
-        };
-        let text = letters(turn.parts.iter());
-        turn.parts.iter().filter_map(Part::as_call).all(is_same)
-            && (text.is_empty() || text == letters(self.said()))
-    }
-
-    /// Writes the answer in the place of what its client knows of it. Calls that the client has taken out stay out; a text
-    /// that it has changed counts.
-    fn restored(&self, theirs: Turn, turns: &mut Vec<Turn>) {
-        let text = letters(theirs.parts.iter());
-        let said = letters(self.said());
-        // Of a round that broke off nothing counts.
-        let is_said = text == said || self.is_unfinished() && text.starts_with(&said);
-        let is_edited = !text.is_empty() && !is_said;
-        let is_theirs =
-            |id: &String| theirs.parts.iter().filter_map(Part::as_call).any(|call| call.id == *id);
-        let is_known =
-            |id: &String| self.said().filter_map(Part::as_call).any(|call| call.id == *id);
-        let mut restored = self.turns.clone();
-        for turn in restored.iter_mut().filter(|turn| turn.role == Role::Assistant) {
-            turn.parts.retain(|part| match &part.content {
-                Content::ToolCall(call) => self.own.contains(&call.id) || is_theirs(&call.id),
-                Content::Text { .. } => !is_edited,
-                _ => true,
-            });
-        }
-        if let Some(last) = restored.iter_mut().rfind(|turn| turn.role == Role::Assistant) {
-            for part in theirs.parts {
-                match &part.content {
-                    Content::Text { .. } if is_edited => {
-                        let calls = last.parts.iter().position(|part| part.as_call().is_some());
-                        last.parts.insert(calls.unwrap_or(last.parts.len()), part);
-                    }
-                    Content::ToolCall(call) if !is_known(&call.id) => last.parts.push(part),
-                    Content::Served(_) => last.parts.push(part),
-                    _ => {}
-                }
-            }
-            (last.name, last.extras) = (theirs.name, theirs.extras);
-        }
-        turns.extend(restored.into_iter().filter(|turn| !turn.parts.is_empty()));
-    }
-}
-
-/// All that is said, without white space: clients trim and join texts.
-fn letters<'p>(parts: impl Iterator<Item = &'p Part>) -> String {
-    let texts = parts.filter_map(Part::as_text);
-    texts.flat_map(str::chars).filter(|letter| !letter.is_whitespace()).collect()
-}
-
-fn size(part: &Part) -> usize {
-    let text = match &part.content {
-        Content::Text { text, .. } | Content::Refusal(text) => text.len(),
-        Content::Reasoning(reasoning) => {
-            let seal = reasoning.seal.as_ref().map_or(0, |seal| seal.data.len());
-            reasoning.text.len() + reasoning.summary.iter().map(String::len).sum::<usize>() + seal
-        }
-        Content::ToolCall(call) => {
-            let seal = call.seal.as_ref().map_or(0, |seal| seal.data.len());
-            call.arguments.len() + call.name.len() + seal
-        }
-        Content::ToolResult(result) => result.parts.iter().map(size).sum(),
-        // Pictures are counted by what they are.
-        Content::Media(media) => match &media.source {
-            Source::Base64 { data, .. } => data.len(),
-            _ => 0,
-        },
-        Content::Foreign { value, .. } => value.as_str().len(),
-        Content::Served(_) => 0,
-    };
-    64 + text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conversation::{Extras, Format, Json, ToolResult};
+    use crate::conversation::{Content, Extras, Format, Json, ToolCall, ToolResult};
 
     fn call(id: &str) -> Part {
         let arguments = format!("{{\"of\": \"{id}\"}}");
