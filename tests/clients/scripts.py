@@ -185,6 +185,16 @@ def troubled(trouble):
                     [("exec_command", {"cmd": f"cat {FILE}"}, "High tide: 11:40")])
 
 
+def claude_code_served(directory):
+    """The gateway's tools before Claude Code's and at once with them, one that fails, and one last."""
+    return Served(
+        [gauge("gauges", "Husum")],
+        [gauge("harbour", "Kiel"), ("pilots-jammed", {}, JAMMED)],
+        [gauge("pilots", "List"), ("Bash", {"command": f"cat {FILE}", "description": "Show"}, "High tide: 11:40")],
+        [("Read", {"file_path": f"{directory}/{FILE}"}, "High tide: 11:40"),
+         ("harbour-exec_command", {"cmd": "open"}, "harbour: the lock did open")])
+
+
 def code_mode_served():
     program = f"text((await tools.exec_command({{cmd: 'cat {FILE}; echo \"{LINE[:5]}\" >> {FILE}'}})).output);"
     return Served([gauge("harbour", "Kiel")], [("exec", program, "High tide: 11:40"), gauge("pilots", "List")])
@@ -195,9 +205,9 @@ def ends_with_served():
     return Served([("exec_command", {"cmd": f"cat {FILE}"}, "High tide: 11:40")], [gauge("gauges", "Husum")])
 
 
-def beside_own():
+def beside_own(*before):
     """The client has a server of the same name, with a tool of the same name."""
-    return Served([("read_gauge", {"station": "Husum"}, "7.31"), gauge("gauges", "Husum")], [gauge("gauges", "Kiel")],
+    return Served(*before, [("read_gauge", {"station": "Husum"}, "7.31"), gauge("gauges", "Husum")], [gauge("gauges", "Kiel")],
                   [("read_gauge", {"station": "Kiel"}, "7.31")])
 
 

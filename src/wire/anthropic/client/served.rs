@@ -3,18 +3,14 @@
 
 use super::super::types::{self, Node, Object};
 use crate::conversation::served::{Served, ServedCall, ServedOutcome};
-use crate::conversation::{Content, Json, Part, Role, ToolCall, ToolResult};
+use crate::conversation::{Content, Part, Role, ToolCall, ToolResult};
 use crate::ground::fault::Fault;
 use crate::wire::fields::Fields;
 
 /// The blocks; none for what this format has no block for.
 pub(super) fn blocks(served: &Served) -> Vec<Object<'_>> {
     match served {
-        Served::Call(call) => {
-            let input = ToolCall { arguments: call.arguments.clone(), ..ToolCall::default() };
-            let used = used(call, input.object());
-            [Some(used), result(call)].into_iter().flatten().collect()
-        }
+        Served::Call(call) => [Some(used(call)), result(call)].into_iter().flatten().collect(),
         Served::Tools(_) | Served::Approval(_) | Served::Answer(_) => Vec::new(),
     }
 }
@@ -47,12 +43,13 @@ pub(super) fn read_result(fields: &mut Fields<'_>, role: Role) -> Result<Content
 }
 
 /// `mcp_tool_use`.
-pub(super) fn used(call: &ServedCall, input: Json) -> Object<'_> {
+pub(super) fn used(call: &ServedCall) -> Object<'_> {
+    let input = ToolCall { arguments: call.arguments.clone(), ..ToolCall::default() };
     Object::of("mcp_tool_use")
         .with("id", types::legal_id(&call.call_id))
         .with("name", call.name.as_str())
         .with("server_name", call.server.as_str())
-        .with("input", input)
+        .with("input", input.object())
 }
 
 /// `mcp_tool_result`; `None` where none has come.
