@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use crate::conversation::served::Served;
 use crate::conversation::{Content, Part, Role, Source, ToolCall, Turn};
 
 pub(super) struct Kept {
@@ -74,6 +75,8 @@ impl Kept {
         let calls: HashSet<String> = calls.map(|call| call.id.clone()).collect();
         let is_left_out =
             |call: &ToolCall| self.clients.contains(&call.id) && !calls.contains(&call.id);
+        // Calls that the client had to approve were run before the answer began.
+        let mut before = Vec::new();
         let mut restored = self.turns.clone();
         let mut rounds = restored.iter_mut().rev().filter(|turn| turn.role == Role::Assistant);
         if let Some(last) = rounds.next() {
@@ -91,7 +94,12 @@ impl Kept {
                     Content::ToolCall(call) if !self.clients.contains(&call.id) => {
                         last.parts.push(part);
                     }
-                    Content::Served(_) => last.parts.push(part),
+                    // What was run stands here as the model knows it, whatever the client makes of it.
+                    Content::Served(served) => match &**served {
+                        Served::Call(call) if call.approval.is_some() => before.push(part),
+                        Served::Call(_) => {}
+                        _ => last.parts.push(part),
+                    },
                     _ => {}
                 }
             }
@@ -100,7 +108,8 @@ impl Kept {
         if is_edited {
             rounds.for_each(|turn| turn.parts.retain(|part| part.as_text().is_none()));
         }
-        turns.extend(restored.into_iter().filter(|turn| !turn.parts.is_empty()));
+        let before = Turn::new(Role::Assistant, before);
+        turns.extend([before].into_iter().chain(restored).filter(|turn| !turn.parts.is_empty()));
     }
 
     fn said(&self) -> impl Iterator<Item = &Part> {

@@ -7,7 +7,6 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::kept::Kept;
-use crate::conversation::served::Served;
 use crate::conversation::{Ask, Part, Role, Turn};
 use crate::wire::openai_responses::client::answer_of;
 
@@ -89,10 +88,7 @@ impl Pending {
                 continue;
             }
             for (kept, turn) in state.answers_in(owner, turn) {
-                // A client that echoes all of the answer has what was run in its own words.
-                let is_told =
-                    turn.parts.iter().any(|it| matches!(it.as_served(), Some(Served::Call(_))));
-                match kept.filter(|kept| !is_told && !kept.is_among(&known)) {
+                match kept.filter(|kept| !kept.is_among(&known)) {
                     Some(kept) => kept.restored(turn, &mut turns),
                     None => turns.push(turn),
                 }
