@@ -90,9 +90,12 @@ impl Served {
         }
     }
 
-    /// Takes out what would have come as deltas.
+    /// Takes out what would have come as deltas; nothing of a call that has only begun.
     pub(super) fn split(&mut self) -> Vec<Delta> {
         let Self::Call(call) = self else { return Vec::new() };
+        if call.arguments.is_empty() && call.outcome.is_none() {
+            return Vec::new();
+        }
         let arguments = Some(std::mem::take(&mut call.arguments));
         let arguments = arguments.filter(|text| !text.is_empty()).map(Delta::Arguments);
         let outcome = call.outcome.take().map(|outcome| Delta::Outcome(Box::new(outcome)));

@@ -5,6 +5,7 @@
 use serde_json::{Value, json};
 
 use crate::support::dialect::{Dialect, Say};
+use crate::support::folded::folded;
 use crate::support::gateway::{Gateway, KEY};
 use crate::support::mcp::{Fixture, Listening};
 use crate::support::upstream::{Seen, Step, Upstream};
@@ -94,92 +95,7 @@ async fn asked(gateway: &Gateway, surface: &str, body: &Value) -> Value {
     if body["stream"] != true {
         return serde_json::from_str(&text).unwrap();
     }
-    let events: Vec<Value> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("data: "))
-        .filter(|data| *data != "[DONE]")
-        .map(|data| serde_json::from_str(data).unwrap())
-        .collect();
-    match surface {
-        "/v1/responses" => {
-            let numbers = events.iter().map(|event| event["sequence_number"].as_u64().unwrap());
-            assert!(numbers.eq(0..events.len() as u64), "{text}");
-            let last = events.last().unwrap();
-            assert_eq!(last["type"], "response.completed", "{text}");
-            let done: Vec<Value> = events
-                .iter()
-                .filter(|event| event["type"] == "response.output_item.done")
-                .map(|event| event["item"].clone())
-                .collect();
-            assert_eq!(last["response"]["output"], json!(done), "{text}");
-            last["response"].clone()
-        }
-        "/v1/messages" => folded_messages(&events),
-        _ => folded_chat(&events),
-    }
-}
-
-fn folded_messages(events: &[Value]) -> Value {
-    let mut message = events[0]["message"].clone();
-    let mut blocks: Vec<Value> = Vec::new();
-    let mut json_text = String::new();
-    for event in events {
-        match event["type"].as_str().unwrap() {
-            "content_block_start" => {
-                assert_eq!(event["index"], blocks.len());
-                blocks.push(event["content_block"].clone());
-                json_text.clear();
-            }
-            "content_block_delta" => {
-                let block = blocks.last_mut().unwrap();
-                let delta = &event["delta"];
-                if let Some(text) = delta["text"].as_str() {
-                    block["text"] = format!("{}{text}", block["text"].as_str().unwrap()).into();
-                }
-                json_text += delta["partial_json"].as_str().unwrap_or_default();
-            }
-            "content_block_stop" if !json_text.is_empty() => {
-                blocks.last_mut().unwrap()["input"] = serde_json::from_str(&json_text).unwrap();
-                json_text.clear();
-            }
-            "message_delta" => message["stop_reason"] = event["delta"]["stop_reason"].clone(),
-            _ => {}
-        }
-    }
-    assert_eq!(events.last().unwrap()["type"], "message_stop");
-    message["content"] = blocks.into();
-    message
-}
-
-fn folded_chat(events: &[Value]) -> Value {
-    let mut message = json!({ "content": "" });
-    let mut finish = Value::Null;
-    let mut calls: Vec<Value> = Vec::new();
-    for choice in events.iter().filter_map(|event| event["choices"].get(0)) {
-        let delta = &choice["delta"];
-        let text = delta["content"].as_str().unwrap_or_default();
-        message["content"] = format!("{}{text}", message["content"].as_str().unwrap()).into();
-        for call in delta["tool_calls"].as_array().into_iter().flatten() {
-            let index = usize::try_from(call["index"].as_u64().unwrap()).unwrap();
-            if index == calls.len() {
-                calls.push(call.clone());
-            } else {
-                let more = call["function"]["arguments"].as_str().unwrap_or_default();
-                let known = &mut calls[index]["function"]["arguments"];
-                *known = format!("{}{more}", known.as_str().unwrap()).into();
-            }
-        }
-        if !delta["provider_specific_fields"].is_null() {
-            message["provider_specific_fields"] = delta["provider_specific_fields"].clone();
-        }
-        if !choice["finish_reason"].is_null() {
-            finish = choice["finish_reason"].clone();
-        }
-    }
-    if !calls.is_empty() {
-        message["tool_calls"] = calls.into();
-    }
-    json!({ "choices": [{ "message": message, "finish_reason": finish }] })
+    folded(surface, &text)
 }
 
 /// The same plain list for all surfaces: texts, calls that the gateway ran and what came of them, calls of the client.

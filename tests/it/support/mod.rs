@@ -2,6 +2,7 @@
 
 pub(crate) mod clients;
 pub(crate) mod dialect;
+pub(crate) mod folded;
 pub(crate) mod gateway;
 pub(crate) mod mcp;
 pub(crate) mod mcp_script;

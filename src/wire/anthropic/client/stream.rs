@@ -71,6 +71,9 @@ impl Encode for Encoder {
                 self.usage.learn(usage);
                 self.start(out);
             }
+            // Of what this format has no block for, nothing is told: what is known of usage may come yet.
+            Event::Open { part, .. } if matches!(part.as_served(), Some(served) if !is_told(served)) =>
+                {}
             Event::Open { choice: 0, block, part } => {
                 self.start(out);
                 self.open(block, part, out);
@@ -183,7 +186,7 @@ impl Encoder {
         let deltas = part.split();
         let is_call = matches!(part.content, Content::ToolCall(_));
         let is_own = matches!(part.content, Content::Foreign { format: Format::Anthropic, .. });
-        let is_served = matches!(part.as_served(), Some(Served::Call(_)));
+        let is_served = part.as_served().is_some_and(is_told);
         let (argued, summary, cited) = (false, None, Vec::new());
         self.live = Some(Live { block, part, index: None, argued, summary, cited });
         if is_call || is_own || is_served {
@@ -345,6 +348,11 @@ impl Encoder {
         block_delta(index, Object::of("signature_delta").with("signature", signature), out);
         block_stop(index, out);
     }
+}
+
+/// Whether this format has blocks for it.
+fn is_told(served: &Served) -> bool {
+    matches!(served, Served::Call(_))
 }
 
 /// What a delta adds to the thoughts. The text is remembered, as a seal from elsewhere is wrapped with it;
