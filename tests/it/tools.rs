@@ -113,7 +113,7 @@ fn told(surface: &str, answer: &Value) -> Vec<String> {
                 "message" => format!("says {}", item["content"][0]["text"].as_str().unwrap()),
                 "mcp_call" => {
                     assert_eq!(item["server_label"], "py");
-                    let error = item["error"].as_str();
+                    let error = item["error"]["content"][0]["text"].as_str();
                     let text = error.or(item["output"].as_str()).unwrap();
                     ran(&item["name"], text, error.is_some())
                 }

@@ -13,7 +13,7 @@ use super::{Page, pretty};
 use crate::support::dialect::{Dialect, Say};
 use crate::support::folded::folded;
 use crate::support::gateway::{Gateway, KEY};
-use crate::support::mcp_script::{Said, result, serve};
+use crate::support::mcp_script::{Said, result, serve, unknown};
 use crate::support::upstream::{Seen, Upstream};
 
 /// The format in which the model is asked; it has every part in a block of its own.
@@ -78,7 +78,10 @@ impl World {
                 let answer = json!({ "content": [{ "type": "text", "text": text }] });
                 Said::Held(Vec::new(), held.clone(), format!("\"result\":{answer}"))
             }
-            _ => result(r#"{"content":[{"type":"text","text":"it is broken"}],"isError":true}"#),
+            (_, Some(_)) => {
+                result(r#"{"content":[{"type":"text","text":"it is broken"}],"isError":true}"#)
+            }
+            _ => unknown(),
         };
         let server = serve(script, Vec::new()).await;
         let model = Upstream::start(|seen| DIALECT.answer(seen, says(seen))).await;
