@@ -3,7 +3,7 @@
 
 use super::super::types::{self, Node, Object};
 use crate::conversation::served::{Served, ServedCall, ServedOutcome};
-use crate::conversation::{Content, Json, Part, Role, ToolCall, ToolResult};
+use crate::conversation::{Content, Json, Part, ToolCall};
 use crate::ground::fault::Fault;
 use crate::wire::fields::Fields;
 
@@ -19,7 +19,7 @@ pub(super) fn blocks(served: &Served) -> Vec<Object<'_>> {
     }
 }
 
-/// Reads the call of a history. Its result is a block of its own.
+/// Reads the call of a history. Its result is a block of its own, and read like any other.
 pub(super) fn read_use(fields: &mut Fields<'_>) -> Result<Content, Fault> {
     let (id, name) = (fields.string("id")?, fields.string("name")?);
     let call_id: String = fields.required("id", id)?;
@@ -32,18 +32,6 @@ pub(super) fn read_use(fields: &mut Fields<'_>) -> Result<Content, Fault> {
         arguments: input,
         ..ServedCall::default()
     }))))
-}
-
-/// Reads the result of a history, as the ordinary result that the model is told.
-pub(super) fn read_result(fields: &mut Fields<'_>, role: Role) -> Result<Content, Fault> {
-    let id = fields.string("tool_use_id")?;
-    let call_id = fields.required("tool_use_id", id)?;
-    let is_error = fields.boolean("is_error")?.unwrap_or_default();
-    let mut parts = Vec::new();
-    for (path, raw) in fields.list("content")?.unwrap_or_default() {
-        parts.push(super::blocks::block(raw, path, role)?);
-    }
-    Ok(Content::ToolResult(ToolResult { call_id, parts, is_error, ..ToolResult::default() }))
 }
 
 /// `mcp_tool_use`.
