@@ -252,6 +252,8 @@ impl Gate {
             endpoint,
             headers,
             body: &body,
+            pending: &self.pending,
+            owner: &owner,
             record,
         };
         let set = tools::gather(asking).await?.map(Arc::new);

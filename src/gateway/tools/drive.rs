@@ -111,6 +111,11 @@ impl Run {
             if captured.is_empty() {
                 return telling.finish(finish).await;
             }
+            if matches!(finish, Finish::Length | Finish::ContextWindow | Finish::Filtered(_)) {
+                // Its calls may be half of what the model meant.
+                telling.leave(&set, captured, "the model's answer was cut short").await?;
+                return telling.finish(finish).await;
+            }
             calls += u32::try_from(captured.len()).unwrap_or(u32::MAX);
             let is_over = |what: &str| format!("stopped: {what}");
             let budget = &set.budget;
@@ -134,18 +139,23 @@ impl Run {
             let (asked, ready): (Vec<_>, Vec<_>) =
                 captured.into_iter().partition(|captured| captured.fate == Fate::Ask);
             let results = telling.run(&set, ready, deadline).await?;
-            let has_approvals = !asked.is_empty();
+            let waiting: Vec<String> = asked.iter().map(|it| it.call.id.clone()).collect();
             for captured in asked {
                 telling.ask_for_approval(&set, captured).await?;
             }
             if said.iter().any(|part| is_clients(&part)) {
                 let ids = said.iter().filter(is_clients).filter_map(Part::as_call);
                 let ids: Vec<String> = ids.map(|call| call.id.clone()).collect();
-                let own = said.iter().filter(|part| part.as_call().is_some() && !is_clients(part));
-                pending.keep(&owner, ids.into_iter(), own.cloned().collect(), results);
+                // What waits for a word comes back as what was asked.
+                let ran = |part: &&Part| {
+                    let call = part.as_call();
+                    call.is_some_and(|call| !is_clients(part) && !waiting.contains(&call.id))
+                };
+                let ran = said.iter().filter(ran).cloned().collect();
+                pending.keep(&owner, ids.into_iter(), ran, results);
                 return telling.finish(Finish::ToolCalls).await;
             }
-            if has_approvals {
+            if !waiting.is_empty() {
                 return telling.finish(Finish::Stop).await;
             }
             turns.push(Turn::new(Role::Assistant, said));
@@ -197,13 +207,18 @@ impl Telling {
         Err(Over)
     }
 
-    /// The budget is used up: what was called is not run, and the answer says why it ends.
-    async fn stop(&mut self, set: &Toolset, calls: Vec<Captured>, why: &str) -> Result<(), Over> {
+    /// What was called is not run.
+    async fn leave(&mut self, set: &Toolset, calls: Vec<Captured>, why: &str) -> Result<(), Over> {
         calls.iter().for_each(|captured| run::pass_over(set, &captured.call));
         for block in calls.into_iter().filter_map(|captured| captured.block) {
-            let outcome = run::failed(&format!("not run; {why}"));
-            self.settle(block, outcome).await?;
+            self.settle(block, run::failed(&format!("not run; {why}"))).await?;
         }
+        Ok(())
+    }
+
+    /// The budget is used up, and the answer says why it ends.
+    async fn stop(&mut self, set: &Toolset, calls: Vec<Captured>, why: &str) -> Result<(), Over> {
+        self.leave(set, calls, why).await?;
         self.whole(Part::text(format!("({why})"))).await?;
         self.finish(Finish::Length).await
     }

@@ -6,6 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::decisions::Decisions;
 use crate::conversation::served::Served;
 use crate::conversation::{Ask, Part, Role, Turn};
 
@@ -16,9 +17,12 @@ const MAX: usize = 4096;
 /// Bytes that are kept at once.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// All of them.
+/// All of them, and what became of calls that waited for a word.
 #[derive(Default)]
-pub(in crate::gateway) struct Pending(Mutex<State>);
+pub(in crate::gateway) struct Pending {
+    turns: Mutex<State>,
+    pub(super) decisions: Decisions,
+}
 
 #[derive(Default)]
 struct State {
@@ -52,7 +56,7 @@ impl Pending {
         if keys.is_empty() || calls.is_empty() || bytes > MAX_BYTES {
             return;
         }
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         while state.turns.len() >= MAX || state.bytes + bytes > MAX_BYTES {
             if !state.drop_oldest() {
                 break;
@@ -71,7 +75,7 @@ impl Pending {
 
     /// Puts back into a history what its client left out.
     pub(super) fn restore(&self, ask: &mut Ask, owner: &str) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         while state.oldest_is_over() {
             state.drop_oldest();
         }
@@ -123,7 +127,8 @@ impl State {
     }
 }
 
-fn size(part: &Part) -> usize {
+/// About how many bytes a part keeps.
+pub(super) fn size(part: &Part) -> usize {
     let text = part.as_text().map_or(0, str::len);
     let call = part.as_call().map_or(0, |call| call.arguments.len() + call.name.len());
     let result = part.as_result().map_or(0, |result| result.parts.iter().map(size).sum());
@@ -181,7 +186,7 @@ mod tests {
             let id = format!("c{number}");
             pending.keep("a", [id].into_iter(), vec![call("g")], vec![result("g")]);
         }
-        let state = pending.0.lock().unwrap();
+        let state = pending.turns.lock().unwrap();
         assert_eq!((state.turns.len(), state.by_call.len(), state.order.len()), (MAX, MAX, MAX));
     }
 }

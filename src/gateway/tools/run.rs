@@ -1,6 +1,7 @@
 //! One call of a tool, made for the model: checked against the tool's schema, made, and turned into what the model is told.
 //! Whatever goes wrong is told to the model; it is no failure of the request.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -11,6 +12,7 @@ use crate::conversation::served::ServedOutcome;
 use crate::conversation::{Content, Json, Media, MediaKind, Part, Source, ToolCall};
 use crate::ground::names;
 use crate::journal::entry::CallStatus;
+use crate::wire::json::{self, Member};
 use crate::wire::mcp::error::SERVER_TIMEOUT;
 use crate::wire::mcp::{arguments, edit, search};
 
@@ -80,6 +82,11 @@ async fn make(set: &Toolset, tool: &GatewayTool, text: &str) -> Ran {
     let Some(given) = Json::parse(text).filter(Json::is_object) else {
         return wrong("The arguments are no JSON object. Call the tool again with one.");
     };
+    if let Some(name) = repeated(&given) {
+        // The check and the server might each take another one.
+        let name = names::shown(&name);
+        return wrong(&format!("The arguments have `{name}` twice. Call the tool again with one."));
+    }
     if let Err(faults) = arguments::check(&tool.schema, &given) {
         let text = format!("The arguments do not fit the tool's schema: {}", faults.join("; "));
         return wrong(&text);
@@ -87,7 +94,8 @@ async fn make(set: &Toolset, tool: &GatewayTool, text: &str) -> Ran {
     if let Some(outcome) = overload::answer(set, tool, &given) {
         return Ran { outcome, status: CallStatus::Ok, bytes: None };
     }
-    match set.mcp.call_tool(&set.asker, &tool.function, Some(&given)).await {
+    let Some(asker) = set.asker(tool) else { return wrong("There is no such tool.") };
+    match set.mcp.call_tool(asker, &tool.function, Some(&given)).await {
         Ok(result) => {
             let outcome = outcome(&result);
             let status = if outcome.is_error { CallStatus::Error } else { CallStatus::Ok };
@@ -100,12 +108,25 @@ async fn make(set: &Toolset, tool: &GatewayTool, text: &str) -> Ran {
     }
 }
 
+/// A name that an object has more than once.
+fn repeated(object: &Json) -> Option<String> {
+    let mut names: Vec<String> = Vec::new();
+    let visit = |member: Member| {
+        let quoted = object.as_str().get(member.key).map(|key| format!("\"{key}\""));
+        names.extend(quoted.and_then(|quoted| serde_json::from_str::<String>(&quoted).ok()));
+    };
+    json::members_of(object.as_raw(), visit).ok()?;
+    let mut seen = HashSet::new();
+    names.iter().find(|name| !seen.insert(name.as_str())).cloned()
+}
+
 pub(super) fn failed(text: &str) -> ServedOutcome {
     ServedOutcome { parts: vec![Part::text(text)], is_error: true }
 }
 
 /// What the model is told of a result: texts and media; structured content where there is no text that says it.
 fn outcome(result: &Json) -> ServedOutcome {
+    let result = &*result.mended();
     let content: Vec<Value> = edit::read(result, &["content"]).unwrap_or_default();
     let mut room = MAX_TEXT;
     let mut parts: Vec<Part> = content.iter().filter_map(|part| told(part, &mut room)).collect();

@@ -19,9 +19,9 @@ pub(crate) fn folded(surface: &str, text: &str) -> Value {
     }
 }
 
-/// The response object of the last event, which has to be what the events before it came to.
+/// A response object: the one of the last event, which has to be what the events before it came to.
 #[track_caller]
-fn folded_response(events: &[Value]) -> Value {
+pub(crate) fn folded_response(events: &[Value]) -> Value {
     let kinds: Vec<&str> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
     let numbers = events.iter().map(|event| event["sequence_number"].as_u64().unwrap());
     assert!(numbers.eq(0..events.len() as u64), "{kinds:?}");
@@ -89,7 +89,10 @@ fn folded_messages(events: &[Value]) -> Value {
                 json_text += delta["partial_json"].as_str().unwrap_or_default();
             }
             "content_block_stop" if !json_text.is_empty() => {
-                blocks.last_mut().unwrap()["input"] = serde_json::from_str(&json_text).unwrap();
+                // Of a call that is cut there is no more than a text.
+                let input = serde_json::from_str(&json_text);
+                let input = input.unwrap_or_else(|_| Value::from(json_text.as_str()));
+                blocks.last_mut().unwrap()["input"] = input;
                 json_text.clear();
             }
             "message_delta" => message["stop_reason"] = event["delta"]["stop_reason"].clone(),
