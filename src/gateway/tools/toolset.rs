@@ -15,9 +15,9 @@ use crate::conversation::served::{
     self, Served, ServedAnswer, ServedApproval, ServedCall, ServedOutcome, ServedTools,
 };
 use crate::conversation::{Ask, CallKind, Format, Json, Part, ToolCall, ToolChoice};
+use crate::entry::CallStatus;
 use crate::gateway::notes::Notes;
 use crate::ground::fault::{Fault, Kind};
-use crate::journal::entry::CallStatus;
 use crate::mcp::Mcp;
 use crate::mcp::serve::ask::Asker;
 use crate::mcp::toolbox::Tool;
