@@ -296,7 +296,10 @@ fn items_that_are_parted_from_their_thoughts_go_without_their_ids() {
         Part::reasoning(Reasoning { id: Some(format!("rs_{number}")), seal, ..<_>::default() })
     };
     let said = |number: u32| Part {
-        extras: own(&[("id", &format!("\"msg_{number}\""))]),
+        extras: Extras::new(
+            Format::OpenAiResponses,
+            vec![("id".to_owned(), Json::of(&format!("msg_{number}")))],
+        ),
         ..Part::text("said")
     };
     let mut ask = Ask::new(Format::OpenAiResponses);
