@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::dialect::{Dialect, Say};
 use crate::support::folded::folded;
 use crate::support::gateway::{Gateway, KEY};
-use crate::support::mcp::{Fixture, Listening};
+use crate::support::mcp::{Fixture, Listening, tools_once_there};
 use crate::support::upstream::{Seen, Step, Upstream};
 
 const DIALECTS: [Dialect; 5] =
@@ -56,6 +56,7 @@ async fn world(dialect: Dialect, transport: &str, mixes: bool) -> Option<World> 
         dialect.params(upstream.address)
     );
     let gateway = Gateway::start(&config);
+    tools_once_there(&gateway).await;
     Some(World { upstream, gateway, _server: server })
 }
 

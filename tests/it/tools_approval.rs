@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::support::dialect::{Dialect, Say};
 use crate::support::folded::folded;
 use crate::support::gateway::{Gateway, KEY};
+use crate::support::mcp::tools_once_there;
 use crate::support::mcp_script::{result, serve, unknown};
 use crate::support::upstream::Upstream;
 
@@ -74,6 +75,7 @@ impl World {
         })
         .await;
         let gateway = Gateway::start(&config((&model, dialect, &server), "db", true));
+        tools_once_there(&gateway).await;
         Self { dialect, model, server, gateway, dropped, looked }
     }
 

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::dialect::{Dialect, Say};
 use crate::support::gateway::{Gateway, KEY};
+use crate::support::mcp::tools_once_there;
 use crate::support::mcp_script::{result, serve, unknown};
 use crate::support::upstream::{Seen, Upstream};
 
@@ -51,6 +52,7 @@ async fn world() -> World {
         one.address,
         two.address
     ));
+    tools_once_there(&gateway).await;
     World { one, two, model, gateway }
 }
 

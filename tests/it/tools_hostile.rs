@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::support::dialect::{Dialect, Say};
 use crate::support::folded::folded;
 use crate::support::gateway::{Gateway, KEY};
+use crate::support::mcp::tools_once_there;
 use crate::support::mcp_script::{Said, result, serve, unknown};
 use crate::support::upstream::{Seen, Step, Upstream, chunk, delta, events_head, json as whole};
 
@@ -60,6 +61,7 @@ async fn world(says: impl Fn(&Seen, usize) -> Vec<Step> + Send + Sync + 'static)
         Dialect::Chat.params(model.address),
         server.address
     ));
+    tools_once_there(&gateway).await;
     World { model, gateway, calls, _server: server }
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::support::dialect::{Dialect, Say};
 use crate::support::folded::folded;
 use crate::support::gateway::{Gateway, KEY};
+use crate::support::mcp::tools_once_there;
 use crate::support::mcp_script::{result, serve, unknown};
 use crate::support::upstream::{Seen, Upstream};
 
@@ -66,6 +67,7 @@ async fn two_thousand_tools_are_found_and_called_in_streams_of_every_kind() {
     for dialect in DIALECTS {
         let model = Upstream::start(move |seen| dialect.answer(seen, says(dialect, seen))).await;
         let gateway = Gateway::start(&config(dialect, &model, &server, 1000));
+        tools_once_there(&gateway).await;
         let ran = r#"tool_1234 got {"litres":3}"#;
 
         let block = json!({ "type": "mcp", "server_label": "house", "server_url": "litellm_proxy/mcp/db",
@@ -139,6 +141,7 @@ async fn listings_are_the_same_bytes_after_an_edit_that_changes_nothing() {
     for budget in [1000, 10_000_000] {
         let config = config(dialect, &model, &server, budget);
         let gateway = Gateway::start(&config);
+        tools_once_there(&gateway).await;
         let body = json!({ "model": "m", "messages": [{ "role": "user", "content": "Go." }], "stream": true });
         let before = model.seen().len();
         for round in 0..3 {

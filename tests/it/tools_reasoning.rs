@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::dialect::Dialect;
 use crate::support::gateway::{Gateway, KEY};
+use crate::support::mcp::tools_once_there;
 use crate::support::mcp_script::{result, serve, unknown};
 use crate::support::upstream::{Step, Upstream, chunk, events_head, json as whole, last_chunk};
 
@@ -122,6 +123,7 @@ async fn thoughts_go_back_as_openai_takes_them() {
              mcp_servers:\n  db: {{url: 'http://{}/mcp'}}\n",
             model.address, server.address
         ));
+        tools_once_there(&gateway).await;
         for surface in ["/v1/responses", "/v1/chat/completions", "/v1/messages"] {
             for (stream, store) in [
                 (false, None),

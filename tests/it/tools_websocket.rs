@@ -11,6 +11,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::support::dialect::{Dialect, Say};
 use crate::support::folded::folded_response;
 use crate::support::gateway::{Gateway, KEY};
+use crate::support::mcp::tools_once_there;
 use crate::support::mcp_script::{Said, result, serve, unknown};
 use crate::support::upstream::Upstream;
 use crate::support::websocket::Socket;
@@ -53,6 +54,7 @@ async fn world(dialect: Dialect) -> World {
         dialect.params(model.address),
         server.address
     ));
+    tools_once_there(&gateway).await;
     World { dialect, model, server, gateway }
 }
 

@@ -13,6 +13,7 @@ use super::{Page, pretty};
 use crate::support::dialect::{Dialect, Say};
 use crate::support::folded::folded;
 use crate::support::gateway::{Gateway, KEY};
+use crate::support::mcp::tools_once_there;
 use crate::support::mcp_script::{Said, result, serve, unknown};
 use crate::support::upstream::{Seen, Upstream};
 
@@ -91,6 +92,7 @@ impl World {
             DIALECT.params(model.address),
             server.address,
         ));
+        tools_once_there(&gateway).await;
         Self { model, gateway, permits, _server: server }
     }
 
