@@ -248,8 +248,8 @@ impl Session<'_> {
         let now_us = jiff::Timestamp::now().as_microsecond();
         self.postgres.make_partitions(now_us).await?;
         self.maintained_at = Some(Instant::now());
-        if let Some(before_us) = retention::before_us(self.retention, now_us)
-            && let Err(fault) = retention::expire(&self.postgres, before_us).await
+        if let Some(retention) = self.retention
+            && let Err(fault) = retention::expire(&self.postgres, retention, now_us).await
         {
             tracing::warn!(%fault, "old request rows could not be deleted; the next try is in an hour");
         }
