@@ -11,6 +11,7 @@
 mod broken;
 mod cli;
 mod clouds;
+mod dashboards;
 mod database;
 mod docs;
 mod embed;

@@ -23,6 +23,14 @@ pub(crate) fn cached(name: &str) -> Option<PathBuf> {
     None
 }
 
+/// A program of Prometheus: where `tests/run` puts it, or on the PATH, or `None` where it may be missing.
+pub(crate) fn prometheus(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found =
+        std::env::split_paths(&path).map(|folder| folder.join(name)).find(|it| it.is_file());
+    found.or_else(|| cached(&format!("prometheus/usr/bin/{name}")))
+}
+
 /// Runs a program to its end (it has a watchdog of its own); shows what it said if it fails.
 #[track_caller]
 pub(crate) fn succeeds(command: &mut Command) {
