@@ -15,7 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::LoadOptions;
+use crate::config::{LoadOptions, ProcessEnvironment};
 use crate::gateway::sampling::Models;
 use crate::gateway::{Gate, Live, discovery};
 use crate::http::server::{self, Accepted};
@@ -26,6 +26,7 @@ use crate::mcp::{self, Mcp};
 use crate::provider::auth::Authority;
 use crate::provider::client::Upstreams;
 use crate::reload::{self, Corridor};
+use crate::service::Service;
 
 /// How long the last rows may take to reach the disk and the database.
 const JOURNAL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -91,6 +92,7 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
     let gate = Gate::new(live, journal.recorder(), journal.responses(), mcp.clone());
     let gate = Arc::new(gate);
     let reload = Arc::new(Notify::new());
+    let service = Arc::new(Service::from_environment(&ProcessEnvironment));
     let authority = Authority::default();
     mcp.reconcile(&gate.live().snapshot);
     mcp.announce(&gate.live().snapshot);
@@ -123,16 +125,21 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
         status,
         journal: journal.clone(),
         mcp: mcp.clone(),
+        service: service.clone(),
         asked: reload.clone(),
     };
+    let state = corridor.state();
     let corridor = tokio::spawn(corridor.follow(loaded.stamps, stop.clone()));
     let mut signals = Signals::listen()?;
     tokio::spawn(discovery::follow(gate.clone(), upstreams(&authority)?, stop.clone()));
     tokio::spawn(sweep_mcp_sessions(gate.clone(), mcp.clone(), stop.clone()));
+    let alive = tokio::spawn(keep_alive(service.clone(), workers.clone()));
     crate::cli::banner::print(&mut std::io::stdout(), address, &gate.live().snapshot);
+    service.ready(&state);
 
     signals.end(&reload).await;
     tracing::info!("shutting down: no new requests, those in progress may finish");
+    service.stopping();
     gate.drain();
     stop.cancel();
     mcp.sessions.stop();
@@ -146,6 +153,8 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
         () = signals.end(&reload) => tracing::warn!("stopping at once"),
     }
     let _ended = corridor.await;
+    alive.abort();
+    let _ended = alive.await;
     if let Some(workers) = Arc::into_inner(workers) {
         workers.end();
     }
@@ -162,6 +171,11 @@ async fn serve_admin(listener: TcpListener, door: Arc<Door>, stop: CancellationT
         tokio::spawn(server::converse(stream, peer, door.clone(), stop.clone()));
     };
     server::accept(listener, until, deal).await;
+}
+
+/// Tells the service manager that the gateway is alive, as long as this thread and every worker moves.
+async fn keep_alive(service: Arc<Service>, workers: Arc<Workers>) {
+    service.keep_alive(|| workers.beat()).await;
 }
 
 /// The signals that are listened for: from before the banner on, which tells others to send them.

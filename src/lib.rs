@@ -8,6 +8,7 @@
 
 pub mod app;
 pub mod reload;
+pub mod service;
 pub mod cli;
 pub mod http;
 pub mod gateway;

@@ -16,6 +16,7 @@ use crate::gateway::{Gate, Live};
 use crate::http::status::{ReloadError, ReloadStatus, Status};
 use crate::journal::Journal;
 use crate::mcp::Mcp;
+use crate::service::Service;
 
 /// What an edit goes through, and what it changes.
 pub struct Corridor {
@@ -25,6 +26,7 @@ pub struct Corridor {
     pub status: Arc<Status>,
     pub journal: Arc<Journal>,
     pub mcp: Arc<Mcp>,
+    pub service: Arc<Service>,
     /// Rung by SIGHUP and by the operator's request.
     pub asked: Arc<Notify>,
 }
@@ -39,9 +41,27 @@ impl Corridor {
                 () = self.asked.notified() => {}
                 () = stop.cancelled() => return,
             }
+            self.service.reloading();
             let stamps = self.pass().await;
+            self.service.ready(&self.state());
             watcher.watch(&stamps);
         }
+    }
+
+    /// What is in force, in one line, and what became of the latest edit.
+    pub fn state(&self) -> String {
+        let live = self.gate.live();
+        let (snapshot, generation) = (&live.snapshot, live.generation);
+        let reload = self.status.reload.load();
+        if let Some(problem) = reload.last_error.as_ref().and_then(|error| error.problems.first()) {
+            return format!("generation {generation} stays; the edit was refused: {problem}");
+        }
+        format!(
+            "generation {generation}: {} models, {} keys, {} MCP servers",
+            snapshot.models.groups.len() + snapshot.models.wildcards.len(),
+            snapshot.keys.virtual_keys.len(),
+            snapshot.mcp_servers.len(),
+        )
     }
 
     /// One edit, from the file to the swap. Gives what every source held: what to watch from now on.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Every room and its floor. A file imports its own room and lower floors only.
-const FLOORS: [(&str, u8); 13] = [
+const FLOORS: [(&str, u8); 14] = [
     ("ground", 0),
     ("conversation", 1),
     ("wire", 2),
@@ -15,6 +15,7 @@ const FLOORS: [(&str, u8); 13] = [
     ("http", 6),
     ("reload", 7),
     ("app", 7),
+    ("service", 7),
     ("cli", 7),
     ("lib", 7),
 ];
