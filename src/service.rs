@@ -34,9 +34,7 @@ impl Service {
                 Ok((socket, address(&name)?))
             };
             let opened: io::Result<_> = open();
-            opened
-                .inspect_err(|error| tracing::warn!(%error, "NOTIFY_SOCKET cannot be used"))
-                .ok()
+            opened.inspect_err(|error| tracing::warn!(%error, "NOTIFY_SOCKET cannot be used")).ok()
         });
         let number = |name| environment.variable(name)?.to_str()?.parse::<u64>().ok();
         let is_for_us =

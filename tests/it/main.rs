@@ -8,9 +8,11 @@
     reason = "a test says what is wrong by panicking, its helpers too"
 )]
 
+mod backup;
 mod broken;
 mod cli;
 mod clouds;
+mod compose;
 mod database;
 mod docs;
 mod embed;
@@ -34,6 +36,7 @@ mod mcp_reloads;
 mod mcp_rest;
 mod mcp_restarts;
 mod provider_errors;
+mod proxies;
 #[cfg(target_os = "linux")]
 mod mcp_scope;
 mod mcp_stdio;
@@ -44,6 +47,8 @@ mod reload;
 mod responses;
 mod scope;
 mod sdk;
+#[cfg(target_os = "linux")]
+mod service;
 mod shutdown;
 mod stream;
 mod support;
