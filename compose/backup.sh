@@ -38,9 +38,10 @@ backups() { find "$folder" -maxdepth 1 -type f -name "$base-$store-*.$suffix" 2>
 started=$SECONDS
 metrics() {
   local code=$? newest time=0 bytes=0
-  rm -f "${part:-}" "${part:-}-journal"
-  [ -n "${BACKUP_METRICS:-}" ] || return 0
-  newest=$(backups | head -n 1)
+  [ -z "${part:-}" ] || rm -f -- "$part" "$part-journal"
+  [ -n "${BACKUP_METRICS:-}" ] || exit "$code"
+  newest=$(backups)
+  newest=${newest%%$'\n'*}
   if [ -n "$newest" ]; then
     time=$(stat -c %Y "$newest")
     bytes=$(stat -c %s "$newest")
@@ -58,7 +59,10 @@ metrics() {
     echo "# HELP tidegate_backup_last_duration_seconds How long the latest backup took."
     echo "# TYPE tidegate_backup_last_duration_seconds gauge"
     echo "tidegate_backup_last_duration_seconds{store=\"$store\"} $((SECONDS - started))"
-  } >"$BACKUP_METRICS.part" && chmod 644 "$BACKUP_METRICS.part" && mv "$BACKUP_METRICS.part" "$BACKUP_METRICS"
+  } >"$BACKUP_METRICS.part" || exit "$code"
+  chmod 644 "$BACKUP_METRICS.part"
+  mv "$BACKUP_METRICS.part" "$BACKUP_METRICS"
+  exit "$code"
 }
 trap metrics EXIT
 
@@ -82,8 +86,8 @@ if [ "$store" = postgres ]; then
   [ "${BACKUP_PAYLOADS:-no}" != yes ] || without=()
   pg_dump --format=custom --schema=tidegate --no-owner --no-acl --lock-wait-timeout=60s \
     "${without[@]}" --file="$part" "$address" || leave 1 "pg_dump failed"
-  pg_restore --list "$part" 2>/dev/null | grep -q ' TABLE tidegate request_logs ' ||
-    leave 3 "the dump has no table tidegate.request_logs"
+  contents=$(pg_restore --list "$part") || leave 3 "the dump cannot be read"
+  [[ $contents == *" TABLE tidegate request_logs "* ]] || leave 3 "the dump has no table tidegate.request_logs"
   # Every row is read once more: a dump that was cut short has a good list.
   pg_restore --file=/dev/null "$part" || leave 3 "the dump cannot be read to its end"
 else

@@ -86,7 +86,7 @@ restore_sqlite() {
     [ ! -e "$file$suffix" ] || mv "$file$suffix" "$file.$before$suffix"
   done
   mv "$file.part" "$file"
-  say "done: $(sqlite3 -readonly "$file" "SELECT count(*) FROM $(head -n 1 <<<"$tables")") rows"
+  say "done: $(sqlite3 -readonly "$file" "SELECT count(*) FROM ${tables%%$'\n'*}") rows"
   [ ! -e "$file.$before" ] || say "what was there before: $file.$before"
 }
 

@@ -175,6 +175,7 @@ fn checks(name: &str, files: &[(String, String)]) {
     std::fs::create_dir_all(secrets.join("tidegate")).unwrap();
     for (secret, value) in [
         ("master_key", "sk-0123456789abcdefghijklmnop"),
+        ("metrics_key", "sk-metrics-0123456789abcdefgh"),
         ("postgres_password", "p%40ss"),
         ("tidegate/master_key", "sk-0123456789abcdefghijklmnop"),
         ("tidegate/database_url", "postgresql://user:password@host/database"),

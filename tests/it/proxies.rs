@@ -141,7 +141,12 @@ where
 
 async fn streams_come_as_they_are_sent(name: &str) {
     let (upstream, permits) = provider().await;
-    let gateway = Gateway::start(&one_model(&upstream.base()));
+    // So that responses are translated.
+    let config = one_model(&upstream.base()).replace(
+        "      model: openai/up\n",
+        "      model: openai/up\n      use_chat_completions_api: true\n",
+    );
+    let gateway = Gateway::start(&config);
     let Some(proxy) = Proxy::start(name, &gateway).await else { return };
     let message = json!([{ "role": "user", "content": "count" }]);
     // One path that passes bytes, two that translate.
