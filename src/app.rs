@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{LoadOptions, ProcessEnvironment};
+use crate::gateway::observers::Observers;
 use crate::gateway::sampling::Models;
 use crate::gateway::{Gate, Live, discovery};
 use crate::http::server::{self, Accepted};
@@ -89,7 +90,8 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
     let mcp_thread = mcp::Thread::start().map_err(other)?;
     let mcp = Mcp::new(mcp_thread.handle().clone());
     let live = Live::build(snapshot, None);
-    let gate = Gate::new(live, journal.recorder(), journal.responses(), mcp.clone());
+    let observers = Observers::new(journal.recorder());
+    let gate = Gate::new(live, observers, journal.responses(), mcp.clone());
     let gate = Arc::new(gate);
     let reload = Arc::new(Notify::new());
     let service = Arc::new(Service::from_environment(&ProcessEnvironment));

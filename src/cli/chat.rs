@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::{complain, configured, done, print};
 use crate::config::snapshot::{Keys, Snapshot};
 use crate::gateway::endpoint::ENDPOINTS;
+use crate::gateway::observers::Observers;
 use crate::gateway::{Gate, Live};
 use crate::journal::Journal;
 use crate::mcp::Mcp;
@@ -57,7 +58,7 @@ async fn chat(mut snapshot: Snapshot, arguments: &Arguments) -> Result<(), Strin
         Journal::open(&snapshot.request_log, "chat").map_err(|error| error.to_string())?;
     let mcp = Mcp::new(tokio::runtime::Handle::current());
     let live = Live::build(snapshot, None);
-    let gate = Gate::new(live, journal.recorder(), journal.responses(), mcp);
+    let gate = Gate::new(live, Observers::new(journal.recorder()), journal.responses(), mcp);
     let upstreams = Upstreams::build(Authority::default()).map_err(|error| error.to_string())?;
     let endpoint = ENDPOINTS
         .iter()

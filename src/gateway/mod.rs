@@ -14,6 +14,7 @@ mod lane;
 pub mod load;
 pub mod models;
 mod notes;
+pub mod observers;
 pub mod outgoing;
 mod record;
 pub mod relay;
@@ -45,6 +46,7 @@ use self::answer::{refuse, respond};
 use self::begin::Begun;
 use self::endpoint::{BodyKind, Endpoint};
 use self::load::Load;
+use self::observers::Observers;
 use self::outgoing::Outgoing;
 use self::record::Record;
 use self::responses::Thread;
@@ -55,7 +57,6 @@ use crate::config::snapshot::{Deployment, Match, Snapshot};
 use crate::conversation::Format;
 use crate::ground::fault::{Fault, Kind};
 use crate::ground::names;
-use crate::journal::Recorder;
 use crate::journal::responses::Responses;
 use crate::mcp::Mcp;
 use crate::provider::client::Upstreams;
@@ -91,7 +92,7 @@ impl Live {
 /// The gate: what all requests share.
 pub struct Gate {
     live: ArcSwap<Live>,
-    recorder: Recorder,
+    observers: Observers,
     responses: Responses,
     mcp: Arc<Mcp>,
     /// Results that clients have to come back for.
@@ -118,10 +119,10 @@ pub(crate) struct Asked<'r> {
 }
 
 impl Gate {
-    pub fn new(live: Live, recorder: Recorder, responses: Responses, mcp: Arc<Mcp>) -> Self {
+    pub fn new(live: Live, observers: Observers, responses: Responses, mcp: Arc<Mcp>) -> Self {
         Self {
             live: ArcSwap::from_pointee(live),
-            recorder,
+            observers,
             responses,
             mcp,
             pending: Arc::default(),
@@ -176,7 +177,7 @@ impl Gate {
         B: Body<Data = Bytes, Error: Error + Send + 'static> + Send + Unpin + 'static,
     {
         let live = self.live();
-        let mut record = Record::open(self.recorder.clone(), endpoint, live.generation, client);
+        let mut record = Record::open(self.observers.clone(), endpoint, live.generation, client);
         // Boxed: the futures of a request lie in one another, and moving the outermost would move all.
         let answer = self.answer(&live, known, endpoint, headers, body, upstreams, &mut record);
         match Box::pin(answer).await {

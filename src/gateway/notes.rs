@@ -11,7 +11,7 @@ use super::record::{cost, micros, uuid_at};
 use super::route::Candidate;
 use crate::config::snapshot::Prices;
 use crate::conversation::Usage;
-use crate::journal::entry::{Attempt, CallStatus, Entry, Round, Status, ToolCall, UsageSource};
+use crate::entry::{Attempt, CallStatus, Entry, Round, Status, ToolCall, UsageSource};
 
 /// Calls that get a row of their own; a model may call many at once that are all refused.
 const MAX_CALLS: usize = 1024;

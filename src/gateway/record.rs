@@ -1,5 +1,5 @@
-//! The record of one request: opened at the door, carried along, and written to the journal when the
-//! last byte has left, or when the client went away: dropping it is what writes it.
+//! The record of one request: opened at the door, carried along, and told to the observers when the
+//! last byte has left, or when the client went away: dropping it is what tells it.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use super::admit::Caller;
 use super::endpoint::Endpoint;
 use super::load::Permit;
 use super::notes::Notes;
+use super::observers::Observers;
 use super::route::Candidate;
 use crate::config::snapshot::{Deployment, Prices};
 use crate::conversation::Losses;
+use crate::entry::{self, Attempt, Entry, Payload, Status, UsageSource};
 use crate::ground::fault::{Fault, Kind};
 use crate::ground::secret;
-use crate::journal::Recorder;
-use crate::journal::entry::{self, Attempt, Entry, Payload, Status, UsageSource};
 use crate::wire::tap::Tap;
 
 /// Longest text taken over from a header or a message.
@@ -35,8 +35,8 @@ pub(super) struct Record {
     upstream_begun: Option<Instant>,
     /// The deployment that was tried last.
     tried: Option<Arc<Deployment>>,
-    /// Absent: no row is written.
-    recorder: Option<Recorder>,
+    /// Absent: it is no request of its own.
+    observers: Option<Observers>,
     /// Of a request with the gateway's tools.
     notes: Option<Notes>,
     ended: bool,
@@ -52,7 +52,7 @@ pub(super) struct Times {
 
 impl Record {
     pub(super) fn open(
-        recorder: Recorder,
+        observers: Observers,
         endpoint: &Endpoint,
         generation: u64,
         client: IpAddr,
@@ -73,7 +73,7 @@ impl Record {
             begun: Instant::now(),
             upstream_begun: None,
             tried: None,
-            recorder: Some(recorder),
+            observers: Some(observers),
             notes: None,
             ended: false,
             _permit: None,
@@ -94,7 +94,7 @@ impl Record {
             begun: Instant::now(),
             upstream_begun: None,
             tried: None,
-            recorder: None,
+            observers: None,
             notes: self.notes.clone(),
             ended: true,
             _permit: None,
@@ -194,7 +194,7 @@ impl Record {
 
     pub(super) fn note_attempt(&mut self, attempt: Attempt) {
         match &self.notes {
-            Some(notes) if self.recorder.is_none() => notes.note_attempt(attempt),
+            Some(notes) if self.observers.is_none() => notes.note_attempt(attempt),
             _ => self.entry.attempts.push(attempt),
         }
     }
@@ -298,11 +298,11 @@ impl Drop for Record {
             self.entry.status = Status::Cancelled;
             self.entry.http_status = Kind::ClientClosed.row().status;
         }
-        if let Some(recorder) = &self.recorder {
+        if let Some(observers) = &self.observers {
             if let Some(notes) = &self.notes {
                 notes.close(&mut self.entry);
             }
-            recorder.record(std::mem::take(&mut *self.entry));
+            observers.observe(std::mem::take(&mut *self.entry));
         }
     }
 }

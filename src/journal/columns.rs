@@ -11,7 +11,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Row, Statement, ToSql};
 use serde_json::Value;
 
-use super::entry::{Entry, Round, ToolCall};
+use crate::entry::{Entry, Round, ToolCall};
 
 /// How a column's SQLite value is written as JSON.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -344,7 +344,7 @@ fn trail(entry: &Entry) -> Option<String> {
         .attempts
         .iter()
         .take(LIST_LIMIT)
-        .map(|attempt| super::entry::Attempt {
+        .map(|attempt| crate::entry::Attempt {
             deployment: clean(&attempt.deployment, TEXT_LIMIT).into_owned(),
             ..attempt.clone()
         })
@@ -360,7 +360,7 @@ fn losses(entry: &Entry) -> Option<String> {
         .losses
         .iter()
         .take(LIST_LIMIT)
-        .map(|loss| super::entry::Loss {
+        .map(|loss| crate::entry::Loss {
             path: clean(&loss.path, TEXT_LIMIT).into_owned(),
             why: clean(&loss.why, TEXT_LIMIT).into_owned(),
         })

@@ -10,7 +10,6 @@
 
 mod columns;
 mod drain;
-pub mod entry;
 mod postgres;
 pub mod query;
 mod queue;

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
-use super::entry::{Entry, ToolCall};
 use super::reader::Row;
+use crate::entry::{Entry, ToolCall};
 
 /// What an entry weighs beside its texts and bodies, in bytes.
 const ENTRY_WEIGHT: usize = 1024;

@@ -10,8 +10,8 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
 
 use super::columns;
-use super::entry::{Entry, Payload};
 use super::reader::Row;
+use crate::entry::{Entry, Payload};
 
 /// How long a statement waits for another process that holds the file.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -453,7 +453,7 @@ fn file_id(_path: &Path) -> Option<FileId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::entry::ToolCall;
+    use crate::entry::ToolCall;
 
     #[test]
     fn a_full_disk_undoes_the_group_and_passes() {

@@ -9,9 +9,9 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use super::entry::{CallStatus, Entry, Payload, Round, ToolCall};
 use super::query::{self, LogQuery};
 use super::*;
+use crate::entry::{self, CallStatus, Entry, Payload, Round, ToolCall};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use rusqlite::ErrorCode;
 
-use super::entry::Entry;
 use super::queue::{Command, Dropped, Entries, GROUP_ROWS, Shared, Wait};
 use super::spool::{self, Spool};
+use crate::entry::Entry;
 
 /// How long the first row of a group waits for others, and how long while many come.
 const GROUP_TIME: Duration = Duration::from_millis(5);

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tidegate::config::snapshot::RequestLog;
 use tidegate::conversation::usage::Usage;
-use tidegate::ground::secret::Secret;
-use tidegate::journal::entry::{
+use tidegate::entry::{
     Attempt, CallStatus, Entry, Loss, Payload, Round, Status, ToolCall, UsageSource,
 };
+use tidegate::ground::secret::Secret;
 use tidegate::journal::query::{self, LogQuery};
 use tidegate::journal::{Journal, JournalStatus, PostgresState, Recorder};
 use tokio::sync::mpsc;

@@ -18,6 +18,7 @@ mod docs;
 mod embed;
 mod faults;
 mod golden;
+mod guides;
 mod hostile;
 mod journal;
 mod lanes;

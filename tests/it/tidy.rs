@@ -3,14 +3,16 @@
 use std::path::{Path, PathBuf};
 
 /// Every room and its floor. A file imports its own room and lower floors only.
-const FLOORS: [(&str, u8); 14] = [
+const FLOORS: [(&str, u8); 16] = [
     ("ground", 0),
     ("conversation", 1),
+    ("entry", 2),
     ("wire", 2),
     ("config", 3),
     ("provider", 4),
     ("journal", 4),
     ("mcp", 4),
+    ("telemetry", 4),
     ("gateway", 5),
     ("http", 6),
     ("reload", 7),

@@ -18,11 +18,11 @@ use crate::conversation::served::{Served, ServedApproval, ServedCall, ServedOutc
 use crate::conversation::{
     Content, Delta, Event, Finish, Fold, Part, Role, ToolCall, ToolResult, Turn, Usage, served,
 };
+use crate::entry::Status;
 use crate::gateway::notes::Notes;
 use crate::gateway::rounds::Rounds;
 use crate::gateway::translated::Round;
 use crate::ground::fault::Fault;
-use crate::journal::entry::Status;
 use crate::wire::codec::broke_off;
 
 /// Calls of one turn that run at once.

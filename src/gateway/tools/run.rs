@@ -9,8 +9,8 @@ use super::overload;
 use super::toolset::{GatewayTool, Toolset};
 use crate::conversation::served::ServedOutcome;
 use crate::conversation::{Content, Json, Media, MediaKind, Part, Source, ToolCall};
+use crate::entry::CallStatus;
 use crate::ground::names;
-use crate::journal::entry::CallStatus;
 use crate::wire::mcp::error::SERVER_TIMEOUT;
 use crate::wire::mcp::{arguments, edit, search};
 

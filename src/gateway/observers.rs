@@ -1,0 +1,29 @@
+//! Who is told of each request when it is over: counters, spans, and the journal last, which takes the entry for itself.
+
+use std::sync::Arc;
+
+use crate::entry::Entry;
+use crate::journal::Recorder;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::Traces;
+
+/// What every record holds on to. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Observers {
+    pub metrics: Arc<Metrics>,
+    pub traces: Arc<Traces>,
+    pub recorder: Recorder,
+}
+
+impl Observers {
+    pub fn new(recorder: Recorder) -> Self {
+        Self { metrics: Arc::default(), traces: Arc::default(), recorder }
+    }
+
+    /// A request is over.
+    pub(super) fn observe(&self, entry: Entry) {
+        self.metrics.observe(&entry);
+        self.traces.observe(&entry);
+        self.recorder.record(entry);
+    }
+}
