@@ -175,7 +175,6 @@ fn checks(name: &str, files: &[(String, String)]) {
     std::fs::create_dir_all(secrets.join("tidegate")).unwrap();
     for (secret, value) in [
         ("master_key", "sk-0123456789abcdefghijklmnop"),
-        ("metrics_key", "sk-metrics-0123456789abcdefgh"),
         ("postgres_password", "p%40ss"),
         ("tidegate/master_key", "sk-0123456789abcdefghijklmnop"),
         ("tidegate/database_url", "postgresql://user:password@host/database"),
@@ -382,9 +381,12 @@ fn who_is_asked_by_name_and_port_listens_there() {
     let (_, admin) =
         lan["general_settings"]["admin_listen"].as_str().unwrap().rsplit_once(':').unwrap();
     assert_eq!(words(&job["static_configs"][0]["targets"]), [format!("tidegate:{admin}")]);
-    assert!(words(&all["services"]["prometheus"]["secrets"]).iter().any(|secret| {
-        job["authorization"]["credentials_file"] == format!("/run/secrets/{secret}")
-    }));
+    let rules = prometheus["rule_files"][0].as_str().unwrap();
+    let (mounted, file) = rules.rsplit_once('/').unwrap();
+    let volumes = words(&all["services"]["prometheus"]["volumes"]);
+    let source =
+        volumes.iter().find_map(|volume| volume.split_once(&format!(":{mounted}:"))).unwrap().0;
+    assert!(folder().join(source).join(file).is_file(), "{rules}");
     shared("prometheus", "tidegate");
     let loki = &yaml("loki/loki.yaml")["server"]["http_listen_port"];
     assert!(text("alloy/config.alloy").contains(&format!("http://loki:{loki}/")));

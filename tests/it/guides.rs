@@ -10,11 +10,12 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use super::docs::{Block, blocks, pages, root};
-use crate::support::gateway::{Gateway, KEY, MASTER, PATIENCE};
+use crate::support::gateway::{Gateway, KEY, MASTER, PATIENCE, one_model};
 use crate::support::mcp;
 use crate::support::postgres::Postgres;
 
@@ -249,7 +250,36 @@ followed! {
 }
 
 /// Pages that need more around them than a house.
-const OTHERS: [&str; 1] = ["postgres-tools.md"];
+const OTHERS: [&str; 3] = ["backup.md", "deploy.md", "postgres-tools.md"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn backup() {
+    let database = Postgres::running().await;
+    let scripts = format!("{}/", root().join("compose").display());
+    let instead = [
+        ("postgresql://tidegate:password@127.0.0.1:5432/tidegate", &*database.url()),
+        ("compose/", &*scripts),
+        ("backups/tidegate-postgres-20261101T031700Z.dump", "backups/tidegate-postgres-*.dump"),
+    ];
+    let more = [("DATABASE_URL", &*database.url())];
+    // A gateway that was here before has made the tables.
+    let before = Gateway::start_with(&one_model("http://127.0.0.1:9/v1"), &[], &more);
+    let made = "SELECT count(*) FROM pg_tables WHERE schemaname = 'tidegate' AND tablename = 'tool_call_logs'";
+    let end = Instant::now() + PATIENCE;
+    while database.count(made).await == 0 {
+        assert!(Instant::now() < end, "{}", before.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    drop(before);
+    Reader::follow("backup.md", &more, &instead).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deploy() {
+    // The reader's folder is the repository's `compose`.
+    let copy = format!("cp -r {}/. .\n", root().join("compose").display());
+    Reader::follow("deploy.md", &[], &[("cd compose\n", &*copy)]).await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_tools() {
