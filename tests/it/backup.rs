@@ -202,28 +202,6 @@ async fn a_gateway_under_load_feels_neither_and_loses_no_row() {
 }
 
 #[tokio::test]
-async fn releases_write_side_by_side() {
-    let server = Postgres::running().await;
-    let old = Gateway::start(&config(Some(&server.url())));
-    ask(&old, 5).await;
-    rows(&server, "SELECT count(*) FROM tidegate.request_logs", 5).await;
-    // A newer release comes, adds to the tables as every step does, and writes.
-    server
-        .execute(
-            "ALTER TABLE tidegate.request_logs ADD COLUMN mood text NOT NULL DEFAULT 'calm'; \
-             INSERT INTO tidegate.migrations (version, name, sha256) VALUES (1000, 'mood', 'x')",
-        )
-        .await;
-    // This one goes on, and starts again, as after a way back.
-    ask(&old, 5).await;
-    rows(&server, "SELECT count(*) FROM tidegate.request_logs", 10).await;
-    let again = Gateway::start(&config(Some(&server.url())));
-    ask(&again, 5).await;
-    rows(&server, "SELECT count(*) FROM tidegate.request_logs WHERE mood = 'calm'", 15).await;
-    again.log_until("a step of a newer release").await;
-}
-
-#[tokio::test]
 async fn sqlite_is_backed_up_lost_and_restored() {
     let mut gateway = Gateway::start(&config(None));
     ask(&gateway, 30).await;

@@ -60,6 +60,7 @@ mod tools_journal;
 mod tools_models;
 mod translate;
 mod turns;
+mod upgrade;
 mod upload;
 mod websocket;
 mod wild;
