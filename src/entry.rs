@@ -1,10 +1,12 @@
 //! One finished request as a value: the row before it is a row. Durations are microseconds.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
 use crate::conversation::usage::Usage;
+use crate::ground::usd::Usd;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,8 +60,9 @@ pub struct Round {
     /// From the first try to the end of what the model said.
     pub duration_us: u64,
     pub tokens: Usage,
-    /// US dollars; as for the whole request.
-    pub cost_usd: Option<f64>,
+    /// As for the whole request.
+    pub cost_usd: Option<Usd>,
+    pub price_version: Option<Arc<str>>,
 }
 
 /// How a call of a tool ended.
@@ -102,6 +105,8 @@ pub struct ToolCall {
     pub result_bytes: Option<u64>,
     /// The first half of the arguments' SHA-256.
     pub arguments_digest: [u8; 16],
+    /// Where the server answered and the call has a price.
+    pub cost_usd: Option<Usd>,
 }
 
 /// One thing of a request that its provider's format could not carry.
@@ -178,8 +183,11 @@ pub struct Entry {
     pub fallback_from: Option<String>,
     pub tokens: Usage,
     pub usage_source: UsageSource,
-    /// US dollars; `None` when no price is configured or no usage is known, never zero for unknown.
-    pub cost_usd: Option<f64>,
+    /// Of the model, in all rounds, and of the tools. `None` where something that was used has no price, or nothing is known of what
+    /// was used: never zero for unknown.
+    pub cost_usd: Option<Usd>,
+    /// Which prices were used: a table's version, `config`, or `provider` where the provider said the cost itself.
+    pub price_version: Option<Arc<str>>,
     pub client_ip: Option<IpAddr>,
     pub user_agent: Option<String>,
     /// The provider's `x-request-id`.

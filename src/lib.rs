@@ -17,6 +17,7 @@ pub mod mcp;
 pub mod telemetry;
 pub mod config;
 pub mod entry;
+pub mod prices;
 pub mod wire;
 pub mod conversation;
 pub mod ground;

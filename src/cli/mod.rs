@@ -10,6 +10,7 @@ mod keys;
 pub mod log;
 mod logs;
 mod mcp;
+mod prices;
 mod schema;
 mod serve;
 
@@ -65,6 +66,8 @@ enum Command {
     Logs(logs::Arguments),
     /// Try the MCP servers of the configuration: list them and their tools, call one, pin what they offer.
     Mcp(mcp::Arguments),
+    /// What models cost: look it up, make a table of a public price file, compare two.
+    Prices(prices::Arguments),
     /// Ask a running gateway whether it is ready: exit 0 if so (for containers).
     Healthcheck(healthcheck::Arguments),
     /// Print a completion script for a shell.
@@ -86,6 +89,7 @@ impl Cli {
             Some(Command::Keys(arguments)) => keys::run(&arguments),
             Some(Command::Logs(arguments)) => logs::run(&config, arguments),
             Some(Command::Mcp(arguments)) => mcp::run(&config, &arguments),
+            Some(Command::Prices(arguments)) => prices::run(&config, &arguments),
             Some(Command::Healthcheck(arguments)) => {
                 healthcheck::run(&config, &arguments, self.serve.address())
             }

@@ -29,7 +29,14 @@ fn close(schema: &mut Value) {
         .and_then(Value::as_str)
         .is_some_and(|text| text.contains("Any other key is kept"));
     if is_section && !is_open {
-        object.insert("patternProperties".to_owned(), json!({ "^x-": {} }));
+        let has_prices = object
+            .get("properties")
+            .is_some_and(|keys| keys.get("cache_read_input_token_cost").is_some());
+        let patterns = match has_prices {
+            true => json!({ "^x-": {}, "_cost(_|$)": {}, "_tokens(_|$)": {} }),
+            false => json!({ "^x-": {} }),
+        };
+        object.insert("patternProperties".to_owned(), patterns);
         object.insert("additionalProperties".to_owned(), json!(false));
     }
     let types = match object.get("type") {

@@ -16,6 +16,8 @@ use url::Url;
 use crate::conversation::Format;
 use crate::ground::names::Pattern;
 use crate::ground::secret::{KeyHash, Secret};
+use crate::ground::usd::Usd;
+use crate::prices::Pricing;
 use crate::wire::catalogue::Provider;
 use crate::wire::codec::Options;
 use crate::wire::mcp::lock::Lock;
@@ -149,8 +151,8 @@ pub struct Deployment {
     pub stream_timeout: Option<Duration>,
     /// `mock_response`: answer with this text (or fail with this LiteLLM exception name) at once.
     pub mock_response: Option<String>,
-    /// US dollars per token.
-    pub prices: Prices,
+    /// Where its prices come from.
+    pub prices: Pricing,
     /// `model_info` as the client may see it.
     pub info: Map<String, Value>,
 }
@@ -186,14 +188,6 @@ pub enum Cloud {
     },
     /// The JSON of a service account, or of a user's own credentials.
     Google(Secret),
-}
-
-/// US dollars per token, where the configuration says them.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Prices {
-    pub input_cost_per_token: Option<f64>,
-    pub output_cost_per_token: Option<f64>,
-    pub cache_read_input_token_cost: Option<f64>,
 }
 
 /// How a group's deployments are tried.
@@ -268,6 +262,7 @@ pub struct McpServer {
     pub description: Option<String>,
     pub instructions: Option<String>,
     pub info: Map<String, Value>,
+    pub tool_prices: ToolPrices,
     pub transport: McpTransport,
     /// The only hosts that its URL and redirects may have; empty: that of its URL.
     pub allowed_hosts: Vec<Pattern>,
@@ -300,6 +295,20 @@ pub struct McpServer {
     pub pin: Pin,
     /// Calls that a model makes at once may run at once.
     pub parallel: bool,
+}
+
+/// What calls of a server's tools cost, in US dollars each.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ToolPrices {
+    pub default: Option<Usd>,
+    /// By the server's own names.
+    pub by_tool: BTreeMap<String, Usd>,
+}
+
+impl ToolPrices {
+    pub fn of(&self, tool: &str) -> Option<Usd> {
+        self.by_tool.get(tool).copied().or(self.default)
+    }
 }
 
 /// The way to an MCP server.
@@ -389,7 +398,7 @@ impl Deployment {
             timeout: None,
             stream_timeout: None,
             mock_response: None,
-            prices: Prices::default(),
+            prices: Pricing::default(),
             info: Map::new(),
         }
     }
@@ -411,6 +420,7 @@ impl McpServer {
             description: None,
             instructions: None,
             info: Map::new(),
+            tool_prices: ToolPrices::default(),
             transport,
             allowed_hosts: Vec::new(),
             headers: Vec::new(),

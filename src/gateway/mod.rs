@@ -6,6 +6,7 @@ mod answer;
 mod attempt;
 mod begin;
 pub mod body;
+mod cost;
 pub mod discovery;
 pub mod endpoint;
 mod held;
@@ -225,6 +226,7 @@ impl Gate {
         if live.snapshot.request_log.store_prompts {
             record.keep_request(&body);
         }
+        record.note_asked(endpoint, &body);
         let mut envelope = Envelope::read(&body)?;
         record.note_model(&envelope.model, envelope.stream, envelope.user.as_deref());
         // 4. May this key use this model, and who can serve it, in which order?

@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
-use super::record::{cost, micros, uuid_at};
+use super::cost;
+use super::record::{micros, uuid_at};
 use super::route::Candidate;
-use crate::config::snapshot::Prices;
+use crate::config::snapshot::Deployment;
 use crate::conversation::Usage;
 use crate::entry::{Attempt, CallStatus, Entry, Round, Status, ToolCall, UsageSource};
+use crate::ground::usd::Usd;
 
 /// Calls that get a row of their own; a model may call many at once that are all refused.
 const MAX_CALLS: usize = 1024;
@@ -36,13 +38,15 @@ struct State {
 struct Asked {
     round: Round,
     begun: Instant,
-    prices: Prices,
+    tried: Option<Arc<Deployment>>,
     has_ended: bool,
 }
 
 struct Made {
     call: ToolCall,
     begun: Instant,
+    /// Of one that is answered.
+    price: Option<Usd>,
     has_ended: bool,
 }
 
@@ -70,7 +74,7 @@ impl Notes {
         self.lock().rounds.push(Asked {
             round: Round::default(),
             begun: Instant::now(),
-            prices: Prices::default(),
+            tried: None,
             has_ended: false,
         });
     }
@@ -80,7 +84,7 @@ impl Notes {
         if let Some(asked) = self.lock().rounds.last_mut() {
             asked.round.deployment.clone_from(&candidate.deployment.id);
             asked.round.model.clone_from(&candidate.model);
-            asked.prices = candidate.deployment.prices;
+            asked.tried = Some(candidate.deployment.clone());
         }
     }
 
@@ -100,18 +104,21 @@ impl Notes {
 
     /// The model has said all, or failed; what has ended already stays as it is.
     pub(super) fn end_round(&self, status: Status) {
-        if let Some(asked) = self.lock().rounds.last_mut() {
-            asked.end(status);
+        let mut state = self.lock();
+        let at_us = state.started_at_us;
+        if let Some(asked) = state.rounds.last_mut() {
+            asked.end(status, at_us);
         }
     }
 
-    /// A tool is about to be called; `arguments` are the model's own text.
+    /// A tool is about to be called; `arguments` are the model's own text, `price` is what it costs if it is answered.
     pub(super) fn begin_call(
         &self,
         server: &str,
         tool: &str,
         function: &str,
         arguments: &str,
+        price: Option<Usd>,
     ) -> Running {
         let mut state = self.lock();
         state.all_calls += 1;
@@ -133,8 +140,9 @@ impl Notes {
                 arguments_bytes: arguments.len() as u64,
                 result_bytes: None,
                 arguments_digest: digest(arguments),
+                cost_usd: None,
             };
-            state.calls.push(Made { call, begun: Instant::now(), has_ended: false });
+            state.calls.push(Made { call, begun: Instant::now(), price, has_ended: false });
         }
         Running { notes: self.clone(), index }
     }
@@ -146,8 +154,12 @@ impl Notes {
             Status::Ok => Status::Cancelled,
             status => status,
         };
-        state.rounds.iter_mut().for_each(|asked| asked.end(unfinished));
+        let at_us = state.started_at_us;
+        state.rounds.iter_mut().for_each(|asked| asked.end(unfinished, at_us));
         state.calls.iter_mut().for_each(|made| made.end(CallStatus::Cancelled, None));
+        if let Some((cost, version)) = state.cost() {
+            (entry.cost_usd, entry.price_version) = (cost, version);
+        }
         entry.attempts.append(&mut state.attempts);
         entry.tool_calls = state.all_calls;
         entry.tool_call_logs = state.calls.drain(..).map(|made| made.call).collect();
@@ -161,9 +173,13 @@ impl Notes {
         if !tokens.is_empty() {
             entry.tokens = tokens;
             entry.usage_source = UsageSource::Provider;
-            // Each at its own deployment's price.
-            entry.cost_usd = rounds.iter().filter_map(|round| round.cost_usd).reduce(|a, b| a + b);
         }
+    }
+
+    /// What all rounds and calls have cost together, and by which prices; `None` where there was no round. Unknown where a round used
+    /// something of unknown price.
+    pub(super) fn cost(&self) -> Option<(Option<Usd>, Option<Arc<str>>)> {
+        self.lock().cost()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -172,17 +188,48 @@ impl Notes {
     }
 }
 
+impl State {
+    fn cost(&self) -> Option<(Option<Usd>, Option<Arc<str>>)> {
+        if self.rounds.is_empty() {
+            return None;
+        }
+        let used = self.rounds.iter().map(|asked| &asked.round);
+        let used = used.filter(|round| !round.tokens.is_empty());
+        let calls = self.calls.iter().filter_map(|made| made.call.cost_usd);
+        let models: Option<Vec<Usd>> = used.clone().map(|round| round.cost_usd).collect();
+        let models = models.filter(|costs| !costs.is_empty());
+        let cost = models.map(|costs| costs.into_iter().chain(calls).sum());
+        let mut versions: Vec<&Arc<str>> = Vec::new();
+        for version in used.filter_map(|round| round.price_version.as_ref()) {
+            if !versions.contains(&version) {
+                versions.push(version);
+            }
+        }
+        let version = match versions.as_slice() {
+            [] => None,
+            [one] => Some(Arc::clone(one)),
+            several => {
+                let names: Vec<&str> = several.iter().map(|version| &***version).collect();
+                Some(names.join(",").into())
+            }
+        };
+        Some((cost, version.filter(|_| cost.is_some())))
+    }
+}
+
 impl Asked {
-    fn end(&mut self, status: Status) {
+    /// `at_us`: when the request began.
+    fn end(&mut self, status: Status, at_us: i64) {
         if std::mem::replace(&mut self.has_ended, true) {
             return;
         }
         let round = &mut self.round;
         round.status = status;
         round.duration_us = micros(self.begun.elapsed());
-        if !round.tokens.is_empty() {
-            round.cost_usd = cost(&self.prices, &round.tokens);
-        }
+        let tried = self.tried.as_deref().filter(|_| !round.tokens.is_empty());
+        let cost =
+            tried.and_then(|tried| cost::of(tried, &round.model, None, &round.tokens, at_us));
+        (round.cost_usd, round.price_version) = cost.map(|it| (it.usd, it.version)).unzip();
     }
 }
 
@@ -191,6 +238,7 @@ impl Made {
         if !std::mem::replace(&mut self.has_ended, true) {
             self.call.status = status;
             self.call.result_bytes = result_bytes;
+            self.call.cost_usd = self.price.filter(|_| result_bytes.is_some());
             self.call.duration_us = micros(self.begun.elapsed());
         }
     }
@@ -239,13 +287,13 @@ mod tests {
     #[test]
     fn rounds_and_calls_are_summed_in_one_row() {
         let notes = notes();
-        notes.begin_call("db", "drop", "db-drop", "{}").end(CallStatus::Denied, None);
+        notes.begin_call("db", "drop", "db-drop", "{}", None).end(CallStatus::Denied, None);
         notes.begin_round();
         notes.note_usage(used(1, 1));
         notes.note_usage(used(10, 2));
         notes.end_round(Status::Ok);
         notes.end_round(Status::Error);
-        notes.begin_call("db", "list", "db-list", "abc").end(CallStatus::Ok, Some(7));
+        notes.begin_call("db", "list", "db-list", "abc", None).end(CallStatus::Ok, Some(7));
         notes.begin_round();
         let attempt = Attempt {
             deployment: "d".into(),
@@ -279,8 +327,8 @@ mod tests {
     fn what_goes_on_when_the_row_is_written_was_cancelled() {
         let notes = notes();
         notes.begin_round();
-        let running = notes.begin_call("db", "hang", "db-hang", "{}");
-        drop(notes.begin_call("db", "hang", "db-hang", "{}"));
+        let running = notes.begin_call("db", "hang", "db-hang", "{}", None);
+        drop(notes.begin_call("db", "hang", "db-hang", "{}", None));
         let mut entry = Entry { status: Status::Cancelled, ..Entry::default() };
         notes.close(&mut entry);
         assert_eq!(entry.rounds[0].status, Status::Cancelled);
@@ -296,7 +344,7 @@ mod tests {
     fn rows_of_calls_are_bounded_and_all_are_counted() {
         let notes = notes();
         for _ in 0..MAX_CALLS + 5 {
-            notes.begin_call("db", "list", "db-list", "{}").end(CallStatus::NotRun, None);
+            notes.begin_call("db", "list", "db-list", "{}", None).end(CallStatus::NotRun, None);
         }
         let mut entry = Entry::default();
         notes.close(&mut entry);

@@ -10,16 +10,19 @@ use http::HeaderMap;
 use uuid::Uuid;
 
 use super::admit::Caller;
+use super::cost;
 use super::endpoint::Endpoint;
 use super::load::Permit;
 use super::notes::Notes;
 use super::observers::Observers;
 use super::route::Candidate;
-use crate::config::snapshot::{Deployment, Prices};
-use crate::conversation::Losses;
+use crate::config::snapshot::Deployment;
+use crate::conversation::{Losses, Usage};
 use crate::entry::{self, Attempt, Entry, Payload, Status, UsageSource};
 use crate::ground::fault::{Fault, Kind};
 use crate::ground::secret;
+use crate::ground::usd::Usd;
+use crate::wire::fields::Fields;
 use crate::wire::tap::Tap;
 
 /// Longest text taken over from a header or a message.
@@ -39,6 +42,8 @@ pub(super) struct Record {
     observers: Option<Observers>,
     /// Of a request with the gateway's tools.
     notes: Option<Notes>,
+    /// What is charged for and only the request tells.
+    asked: Usage,
     ended: bool,
     _permit: Option<Permit>,
 }
@@ -75,6 +80,7 @@ impl Record {
             tried: None,
             observers: Some(observers),
             notes: None,
+            asked: Usage::default(),
             ended: false,
             _permit: None,
         }
@@ -96,6 +102,7 @@ impl Record {
             tried: None,
             observers: None,
             notes: self.notes.clone(),
+            asked: Usage::default(),
             ended: true,
             _permit: None,
         }
@@ -147,6 +154,24 @@ impl Record {
         if let Some(user) = user {
             self.entry.end_user = Some(cut(user));
         }
+    }
+
+    /// What of the request is charged for, where its answer does not say it: characters that are spoken, a ranking.
+    pub(super) fn note_asked(&mut self, endpoint: &Endpoint, body: &[u8]) {
+        match endpoint.operation {
+            "speech" => {
+                let text = Fields::of_bytes(body).and_then(|mut fields| fields.text("input"));
+                self.asked.characters = text.map(|text| text.chars().count() as u64);
+            }
+            "rerank" => self.asked.queries = Some(1),
+            _ => {}
+        }
+    }
+
+    /// What the request has cost so far, with all its rounds and calls.
+    pub(super) fn cost(&self) -> Option<Usd> {
+        let rounds = self.notes.as_ref().and_then(Notes::cost);
+        rounds.map_or(self.entry.cost_usd, |(cost, _)| cost)
     }
 
     pub(super) fn note_received(&mut self, bytes: u64) {
@@ -243,8 +268,13 @@ impl Record {
         if let Some(usage) = tap.usage {
             entry.tokens = usage;
             entry.usage_source = UsageSource::Provider;
-            entry.cost_usd = tried.and_then(|tried| cost(&tried.prices, &usage));
         }
+        let usage = tap.usage.filter(|usage| !usage.is_empty()).unwrap_or(self.asked);
+        let model = entry.model_upstream.as_deref().unwrap_or_default();
+        let cost = tried.and_then(|tried| {
+            cost::of(tried, model, tap.model.as_deref(), &usage, entry.started_at_us)
+        });
+        (entry.cost_usd, entry.price_version) = cost.map(|it| (it.usd, it.version)).unzip();
         // What broke the answer off has been told already, in more words.
         if let Some(error) = tap.error.as_ref().filter(|_| entry.error_type.is_none()) {
             entry.status = Status::Error;
@@ -315,23 +345,6 @@ pub(super) fn uuid_at(since_1970: Duration) -> Uuid {
     let mut bytes = [0; 10];
     bytes.iter_mut().zip(random).for_each(|(byte, random)| *byte = random);
     uuid::Builder::from_unix_timestamp_millis(millis, &bytes).into_uuid()
-}
-
-/// US dollars, where a price is configured for what was used.
-pub(super) fn cost(prices: &Prices, usage: &crate::conversation::usage::Usage) -> Option<f64> {
-    let (input_price, output_price) = (prices.input_cost_per_token, prices.output_cost_per_token);
-    if input_price.is_none() && output_price.is_none() {
-        return None;
-    }
-    let count = |tokens: Option<u64>| tokens.unwrap_or_default() as f64;
-    let cached = count(usage.cache_read);
-    let input_price = input_price.unwrap_or_default();
-    let cached_price = prices.cache_read_input_token_cost.unwrap_or(input_price);
-    Some(
-        (count(usage.input) - cached).max(0.0) * input_price
-            + cached * cached_price
-            + count(usage.output) * output_price.unwrap_or_default(),
-    )
 }
 
 pub(super) fn micros(duration: Duration) -> u64 {

@@ -44,6 +44,7 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (1, "request_logs", include_str!("migrations/postgres_0001_request_logs.sql")),
     (2, "losses", include_str!("migrations/postgres_0002_losses.sql")),
     (3, "tool_calls", include_str!("migrations/postgres_0003_tool_calls.sql")),
+    (4, "prices", include_str!("migrations/postgres_0004_prices.sql")),
 ];
 
 static INSERT_REQUESTS: LazyLock<String> = LazyLock::new(|| insert("request_logs", REQUESTS));

@@ -6,13 +6,15 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use memchr::memmem::Finder;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::anthropic_usage::{self, MessageAccount, MessageEvent, MessageUsage};
 use super::json::{self, Member};
 use super::openai_error;
 use super::openai_responses::client;
-use super::openai_usage::Account;
+use super::openai_usage::{self, Account};
 use super::sse;
 use crate::conversation::{Delta, Event, Finish, Reply, Usage};
 use crate::ground::fault::Fault;
@@ -63,6 +65,7 @@ pub struct Seen {
 /// would be escaped.
 static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
 static FINISH: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"finish_reason\""));
+static SEARCH: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"web_search_call\""));
 static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
 
 impl Tap {
@@ -124,7 +127,8 @@ impl Tap {
         if self.family == Family::Messages {
             return self.take_message(body);
         }
-        let (mut account, mut choices) = (Account::default(), None);
+        let (mut account, mut choices, mut searches) = (Account::default(), None, 0);
+        let mut units = Units::default();
         let scanned = json::scan_object(body, |Member { key, value }| {
             let value = body.get(value).unwrap_or_default();
             match body.get(key).unwrap_or_default() {
@@ -134,6 +138,17 @@ impl Tap {
                     self.response_id = serde_json::from_slice(value).ok();
                 }
                 b"status" => account.status = serde_json::from_slice(value).ok(),
+                b"service_tier" => account.service_tier = serde_json::from_slice(value).ok(),
+                b"output" if self.family == Family::Responses => {
+                    searches = SEARCH.find_iter(value).count() as u64;
+                }
+                b"meta" if self.family == Family::Other => {
+                    units.billed = serde_json::from_slice(value).unwrap_or_default();
+                }
+                b"duration" if self.family == Family::Other => {
+                    units.seconds = serde_json::from_slice(value).ok();
+                }
+                b"data" if self.family == Family::Other => units.pictures = pictures(value),
                 b"error" => account.error = serde_json::from_slice(value).ok(),
                 b"choices" => choices = Some(value),
                 _ => {}
@@ -144,6 +159,10 @@ impl Tap {
         }
         self.has_content = true;
         self.take(&account);
+        if let Some(usage) = self.usage.as_mut().filter(|_| searches > 0) {
+            usage.searches = usage.searches.or(Some(searches));
+        }
+        self.usage = units.with(self.usage);
         self.finish_reason = choices.and_then(first_finish_reason).or(self.finish_reason.take());
         true
     }
@@ -345,6 +364,64 @@ impl Tap {
             _ => {}
         }
     }
+}
+
+/// What an answer that is no conversation tells of its size beside `usage`.
+#[derive(Default)]
+struct Units {
+    /// Cohere's `meta`.
+    billed: Meta,
+    /// Of what was transcribed.
+    seconds: Option<f64>,
+    pictures: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Meta {
+    billed_units: BilledUnits,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct BilledUnits {
+    input_tokens: Option<f64>,
+    output_tokens: Option<f64>,
+    search_units: Option<f64>,
+}
+
+impl Units {
+    /// What is known, and of these units what was not known yet.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts")]
+    fn with(self, known: Option<Usage>) -> Option<Usage> {
+        let BilledUnits { input_tokens, output_tokens, search_units } = self.billed.billed_units;
+        let count = |units: Option<f64>| units.filter(|it| *it >= 0.0).map(|units| units as u64);
+        let mut usage = known.unwrap_or_default();
+        let time = self.seconds.and_then(openai_usage::milliseconds);
+        usage.input = usage.input.or(count(input_tokens));
+        usage.output = usage.output.or(count(output_tokens));
+        usage.queries = usage.queries.or(count(search_units));
+        usage.audio_milliseconds = usage.audio_milliseconds.or(time);
+        usage.images = usage.images.or(self.pictures);
+        (!usage.is_empty()).then_some(usage)
+    }
+}
+
+/// How many pictures are in a list, where it is one of pictures.
+fn pictures(data: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Picture<'p> {
+        #[serde(borrow)]
+        url: Option<&'p RawValue>,
+        #[serde(borrow)]
+        b64_json: Option<&'p RawValue>,
+    }
+    // Embeddings stand under the same name, and are long.
+    let head = data.get(..data.len().min(256)).unwrap_or_default();
+    memchr::memmem::find(head, b"\"url\"").or(memchr::memmem::find(head, b"\"b64_json\""))?;
+    let pictures: Vec<Picture<'_>> = serde_json::from_slice(data).ok()?;
+    let has_any = |it: &&Picture<'_>| it.url.is_some() || it.b64_json.is_some();
+    Some(pictures.iter().filter(has_any).count() as u64)
 }
 
 /// The first `finish_reason` that is a string.

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 /// Every room and its floor. A file imports its own room and lower floors only.
-const FLOORS: [(&str, u8); 15] = [
+const FLOORS: [(&str, u8); 16] = [
     ("ground", 0),
     ("conversation", 1),
     ("entry", 2),
+    ("prices", 2),
     ("wire", 2),
     ("config", 3),
     ("provider", 4),

@@ -4,6 +4,7 @@
 
 mod keys;
 mod models;
+mod prices;
 mod provider;
 mod routing;
 mod servers;
@@ -61,6 +62,7 @@ pub(super) fn check(
     if serves_nothing && !damaged.contains(&root.place) {
         checker.warning(root.place, "`model_list` is empty: no model can be asked for");
     }
+    let book = settings::book(&general.value, folder, &mut checker);
     let (models, access_groups) = models::models(
         file.model_list.unwrap_or_default(),
         file.credential_list.unwrap_or_default(),
@@ -73,6 +75,7 @@ pub(super) fn check(
                 .as_ref()
                 .is_some_and(|at| at.value == OnLoss::Refuse),
         },
+        &book,
         &mut checker,
     );
     let models = routing::aliases(models, router.value.model_group_alias.as_ref(), &mut checker);

@@ -15,6 +15,8 @@ use super::Checker;
 use super::routing::time;
 use crate::ground::names::Pattern;
 use crate::ground::secret::Secret;
+use crate::prices::table::MAX_BYTES;
+use crate::prices::{About, Book, Table};
 use crate::wire::mcp::lock::Lock;
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -157,6 +159,31 @@ fn lock(path: &Path, checker: &mut Checker<'_, '_>) -> Arc<Lock> {
         checker.error(Place { file, line: 1, column: 1 }, message);
         Arc::default()
     })
+}
+
+/// The tables that prices come from. The operator's file is one of the configuration's sources, so that an edit of it is in force
+/// at once.
+pub(super) fn book(
+    general: &GeneralSettings,
+    folder: &Path,
+    checker: &mut Checker<'_, '_>,
+) -> Arc<Book> {
+    let Some(path) = &general.pricing_file else { return Arc::default() };
+    let (file, read) = checker.origins.read(&folder.join(&path.value), MAX_BYTES);
+    let bytes = match read {
+        Ok(bytes) => bytes,
+        Err(message) => {
+            checker.error(path.place, message);
+            return Arc::default();
+        }
+    };
+    match Table::read(&bytes, About { source: "file".to_owned(), ..About::default() }) {
+        Ok(table) => Arc::new(Book::new(Some(table))),
+        Err(error) => {
+            checker.error(Place { file, line: 1, column: 1 }, error.to_string());
+            Arc::default()
+        }
+    }
 }
 
 /// What tools inside an answer may cost.

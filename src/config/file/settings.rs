@@ -91,6 +91,9 @@ pub(in crate::config) struct GeneralSettings {
     /// Tokens, by estimate, that the definitions of MCP tools may add to a request. Where they are more, the
     /// model gets `search_tools` and `call_tool` in their place, and finds them by words. Default: no limit.
     pub(in crate::config) tool_token_budget: Option<At<u64>>,
+    /// A file with prices that go before the built-in ones: LiteLLM's `model_prices_and_context_window.json`, models.dev's
+    /// `api.json`, or what `tidegate prices` wrote. Relative to the configuration; read again when it changes.
+    pub(in crate::config) pricing_file: Option<At<PathBuf>>,
     /// Keep prompts and answers with the rows of requests. Default: false.
     pub(in crate::config) store_prompts_in_spend_logs: Option<bool>,
     /// Write no rows. Default: false.

@@ -6,12 +6,17 @@ mod access;
 mod models;
 mod settings;
 
+use crate::prices::component::{self, Key};
+
 /// Whether LiteLLM knows the key there; the text says what to do instead, where there is something.
 pub(super) fn litellm(section: &str, key: &str) -> Option<&'static str> {
     let keys = TABLE.iter().find(|(name, _)| *name == section).map(|(_, keys)| *keys)?;
     if keys.contains(&key) {
         let hint = HINTS.iter().find(|(name, _)| *name == key).map(|(_, hint)| *hint);
         return Some(hint.unwrap_or_default());
+    }
+    if section == "LitellmParams" && component::key(key) == Some(Key::Unused) {
+        return Some("nothing is computed from this price yet");
     }
     if section == "LitellmParams" && models::REQUEST_FIELDS.contains(&key) {
         return Some("put it into `extra_body` to send it with every request");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::conversation::Usage;
 use super::*;
 use crate::config::diff;
 use crate::ground::secret::KeyHash;
@@ -148,7 +149,9 @@ fn an_ordinary_litellm_configuration_loads() {
     assert_eq!(group.deployments[0].info["mode"], "chat");
     let large = &snapshot.models.groups["text-embedding-3-large"].deployments[0];
     assert_eq!(large.model.as_str(), "text-embedding-3-large");
-    assert_eq!(large.prices.input_cost_per_token, Some(2e-8));
+    let usage = Usage { input: Some(1_000), ..Usage::default() };
+    let cost = large.prices.of("text-embedding-3-large", None).and_then(|it| it.cost(&usage, 0));
+    assert_eq!(cost.map(|usd| usd.to_string()).as_deref(), Some("0.00002"));
     assert!(large.api_key.as_ref().is_some_and(|key| key.expose() == CANARY));
     assert_eq!(snapshot.models.groups["text-embedding-3-small"].deployments[0].id, "embedding-1");
     assert_eq!(snapshot.models.find("openrouter/a/b").unwrap().captured, ["a/b"]);

@@ -53,7 +53,7 @@ pub(super) fn unknown(set: &Toolset, name: &str) -> ServedOutcome {
 /// Notes a call that is not made.
 pub(super) fn pass_over(set: &Toolset, call: &ToolCall) {
     if let Some(tool) = set.find(&call.name) {
-        let noted = set.notes.begin_call(&tool.server, &tool.own, &call.name, &call.arguments);
+        let noted = set.notes.begin_call(&tool.server, &tool.own, &call.name, &call.arguments, None);
         noted.end(CallStatus::NotRun, None);
     }
 }
@@ -65,7 +65,9 @@ pub(super) async fn run(
     text: &str,
     left: Duration,
 ) -> ServedOutcome {
-    let running = set.notes.begin_call(&tool.server, &tool.own, &tool.function, text);
+    let server = set.asker.snapshot.mcp_servers.get(&tool.server);
+    let price = server.and_then(|server| server.tool_prices.of(&tool.own));
+    let running = set.notes.begin_call(&tool.server, &tool.own, &tool.function, text, price);
     let Ok(ran) = tokio::time::timeout(left, make(set, tool, text)).await else {
         running.end(CallStatus::Timeout, None);
         return failed("The tool was cancelled: the time for tools is used up.");
