@@ -293,6 +293,7 @@ async fn calls_of_tools_stand_beside_their_request() {
         tool: "é".repeat(1000),
         status: CallStatus::NotRun,
         result_bytes: Some(u64::MAX),
+        cost_usd: None,
         arguments_digest: [0xab; 16],
         ..ToolCall::default()
     });

@@ -172,8 +172,7 @@ fn days(value: &Value) -> Option<u8> {
 /// left out.
 pub(super) fn import(file: &Map<String, Value>) -> Lines {
     let mut lines = Lines::default();
-    for (name, value) in file {
-        let Some(map) = value.as_object().filter(|_| name != "sample_spec") else { continue };
+    for (name, map) in named(file) {
         let Some(told) = map.get("litellm_provider").and_then(Value::as_str) else { continue };
         let provider = provider(told);
         let mut entry = entry(map);
@@ -188,6 +187,15 @@ pub(super) fn import(file: &Map<String, Value>) -> Lines {
         lines.add(provider, bare.unwrap_or(name), line, bare.is_some());
     }
     lines
+}
+
+/// Every name with its entry: some only name another one.
+fn named(file: &Map<String, Value>) -> impl Iterator<Item = (&String, &Map<String, Value>)> {
+    let all = file.iter().filter(|(name, _)| *name != "sample_spec");
+    all.filter_map(|(name, value)| {
+        let meant = value.get("alias_of").and_then(Value::as_str).and_then(|it| file.get(it));
+        Some((name, meant.unwrap_or(value).as_object()?))
+    })
 }
 
 impl Entry {

@@ -237,8 +237,8 @@ fn written(lines: Lines, about: &About) -> String {
     let dash = if about.date.is_empty() { "" } else { "-" };
     let mut head = format!("{MAGIC}\n{UNITS}\n# version: {}{dash}{digest}\n", about.date);
     let notes = [("date", &about.date), ("source", &about.source)].into_iter();
-    let notes = notes.chain(about.licence.iter().map(|line| ("licence", line)));
-    for (name, text) in notes.filter(|(_, text)| !text.is_empty()) {
+    let notes = notes.filter(|(_, text)| !text.is_empty());
+    for (name, text) in notes.chain(about.licence.iter().map(|line| ("licence", line))) {
         head.push_str(&format!("# {name}: {text}\n"));
     }
     head + &body

@@ -213,7 +213,7 @@ fn where_it_is_served_changes_the_price() {
     assert_eq!(at(Place::HostEu), Some(anywhere.by("1.1".parse().unwrap())));
 }
 
-/// What LiteLLM 1.110.2 computes with the same prices (`litellm.cost_per_token`), written down once.
+/// What LiteLLM 1.110.2 computes with the same prices (`litellm.cost_per_token`), written down once by `litellm.py` beside it.
 #[derive(Deserialize)]
 struct Case {
     provider: String,

@@ -11,6 +11,7 @@
 mod broken;
 mod cli;
 mod clouds;
+mod costs;
 mod database;
 mod docs;
 mod embed;
