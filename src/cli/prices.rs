@@ -152,13 +152,19 @@ fn import(
     if !is_day {
         return Err(format!("{date:?} is no day; write it as 2026-11-26"));
     }
-    let about = About { date: date.to_owned(), source: source.to_owned(), licence, ..About::default() };
+    let about =
+        About { date: date.to_owned(), source: source.to_owned(), licence, ..About::default() };
     let table = table(file, about)?;
     match output {
         None => print(table.text()),
         Some(output) => {
             write(output, &table)?;
-            print(&format!("{}: {} models, {}\n", output.display(), table.len(), table.about.version));
+            print(&format!(
+                "{}: {} models, {}\n",
+                output.display(),
+                table.len(),
+                table.about.version
+            ));
         }
     }
     Ok(())

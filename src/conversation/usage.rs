@@ -93,9 +93,7 @@ impl Usage {
         for (count, more) in self.counts().into_iter().zip(other.values()) {
             *count = match (*count, more) {
                 (None, None) => None,
-                (one, two) => {
-                    Some(one.unwrap_or_default().saturating_add(two.unwrap_or_default()))
-                }
+                (one, two) => Some(one.unwrap_or_default().saturating_add(two.unwrap_or_default())),
             };
         }
         self.stated_cost = match (self.stated_cost, other.stated_cost) {
@@ -158,8 +156,7 @@ mod tests {
         let service = Service { tier: Some(Tier::Flex), ..Service::default() };
         let two = Usage { input: Some(3), output: Some(4), service, ..Usage::default() };
         let both = one.plus(two);
-        let expected =
-            Usage { input: Some(4), output: Some(4), searches: Some(2), service, ..one };
+        let expected = Usage { input: Some(4), output: Some(4), searches: Some(2), service, ..one };
         assert_eq!(both, expected);
         let mut learned = one;
         learned.learn(two);

@@ -403,7 +403,8 @@ fn rounds(entry: &Entry) -> Option<String> {
         return None;
     }
     let told = entry.rounds.iter().take(LIST_LIMIT).map(|round| {
-        let Round { deployment, model, status, duration_us, tokens, cost_usd, price_version } = round;
+        let Round { deployment, model, status, duration_us, tokens, cost_usd, price_version } =
+            round;
         let mut told = serde_json::Map::new();
         let mut tell = |name: &str, value: Value| {
             if !value.is_null() {

@@ -174,13 +174,21 @@ impl Pricing {
         let Some(found) = found.filter(|_| !self.stands_alone()) else {
             return (!own.prices.is_empty()).then(|| {
                 let list = own.prices.clone().into();
-                Arc::new(Prices { list, off_peak: own.off_peak.clone().into(), version: OWN.into() })
+                Arc::new(Prices {
+                    list,
+                    off_peak: own.off_peak.clone().into(),
+                    version: OWN.into(),
+                })
             });
         };
         let mut list = self.placed(&found.list);
         list.retain(|price| own.prices.iter().all(|other| other.slot != price.slot));
         list.extend(&own.prices);
-        let off_peak = if own.off_peak.is_empty() { found.off_peak.clone() } else { own.off_peak.clone().into() };
+        let off_peak = if own.off_peak.is_empty() {
+            found.off_peak.clone()
+        } else {
+            own.off_peak.clone().into()
+        };
         let version = match own.prices.is_empty() {
             true => found.version.clone(),
             false => format!("{OWN}+{}", found.version).into(),

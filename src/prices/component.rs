@@ -177,12 +177,15 @@ pub fn key(name: &str) -> Option<Key> {
     }
     let (base, ..) = parts(name);
     // Some carry a size or a time behind it: `output_cost_per_second_720p`, `output_cost_per_image_1K`.
-    let known = |known: &&str| base.strip_prefix(*known).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'));
+    let known = |known: &&str| {
+        base.strip_prefix(*known).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+    };
     let sized = ["output_cost_per_second_", "output_cost_per_image_"];
     if UNUSED.iter().any(known) || sized.iter().any(|prefix| name.starts_with(prefix)) {
         return Some(Key::Unused);
     }
-    let looks_like_one = name.contains("cost_per") || name.ends_with("_cost") || name.contains("_cost_");
+    let looks_like_one =
+        name.contains("cost_per") || name.ends_with("_cost") || name.contains("_cost_");
     looks_like_one.then_some(Key::Unknown)
 }
 
@@ -208,9 +211,9 @@ fn parts(name: &str) -> (&str, u32, Option<Tier>) {
 }
 
 fn without_tier(name: &str) -> (&str, Option<Tier>) {
-    let found = TIERS.iter().find_map(|(tier, word)| {
-        Some((name.strip_suffix(word)?.strip_suffix('_')?, Some(*tier)))
-    });
+    let found = TIERS
+        .iter()
+        .find_map(|(tier, word)| Some((name.strip_suffix(word)?.strip_suffix('_')?, Some(*tier))));
     found.unwrap_or((name, None))
 }
 
@@ -245,7 +248,9 @@ impl Slot {
         let rate = match self.rate {
             Rate::Standard => return,
             Rate::OffPeak => "off-peak",
-            Rate::Tier(tier) => TIERS.iter().find(|(it, _)| *it == tier).map_or("standard", |it| it.1),
+            Rate::Tier(tier) => {
+                TIERS.iter().find(|(it, _)| *it == tier).map_or("standard", |it| it.1)
+            }
         };
         out.push('/');
         out.push_str(rate);

@@ -103,7 +103,9 @@ impl Bill<'_> {
     }
 
     fn input(&mut self, usage: &Usage) {
-        use Component::{AudioInput, CacheRead, CacheWrite, CacheWriteHour, ImageTokenInput, Input};
+        use Component::{
+            AudioInput, CacheRead, CacheWrite, CacheWriteHour, ImageTokenInput, Input,
+        };
         let count = |count: Option<u64>| count.unwrap_or_default();
         let base = self.rate(Input);
         let (read, written) = (count(usage.cache_read), count(usage.cache_write));
@@ -185,7 +187,8 @@ impl Bill<'_> {
             return self.charge_other(count.min(1), Some(price));
         }
         // The answer does not tell which of the three it was; the middle one is what providers do unasked.
-        let any = [SearchMedium, SearchLow, SearchHigh].iter().find_map(|it| self.prices.standard(*it));
+        let any =
+            [SearchMedium, SearchLow, SearchHigh].iter().find_map(|it| self.prices.standard(*it));
         self.charge_other(count, any);
     }
 

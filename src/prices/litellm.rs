@@ -103,7 +103,9 @@ impl Entry {
             let above = (0.0..4e9).contains(&start).then_some(start as u32)?;
             let mut prices = Vec::new();
             for component in [Input, Output, CacheRead, CacheWrite, Reasoning] {
-                let price = band.iter().find(|(name, _)| component::slot(name) == Some(Slot::of(component)));
+                let price = band
+                    .iter()
+                    .find(|(name, _)| component::slot(name) == Some(Slot::of(component)));
                 let Some((_, value)) = price else { continue };
                 has_reasoning |= component == Reasoning;
                 prices.push((component, amount(value).ok()?));
@@ -203,9 +205,8 @@ impl Entry {
     fn of_provider(&mut self, provider: &str, name: &str, map: &Map<String, Value>) {
         let factors = map.get(component::FACTORS).and_then(Value::as_object);
         for (name, value) in factors.into_iter().flatten() {
-            let slot = component::slot(name).filter(|slot| {
-                [Component::Fast, Component::UsOnly].contains(&slot.component)
-            });
+            let slot = component::slot(name)
+                .filter(|slot| [Component::Fast, Component::UsOnly].contains(&slot.component));
             if let Some((slot, usd)) = slot.zip(amount(value).ok()) {
                 self.set(slot, usd);
             }
@@ -272,7 +273,8 @@ mod tests {
             "output_cost_per_reasoning_token": null,
         });
         let entry = entry(value.as_object().unwrap());
-        let told: Vec<String> = entry.prices.iter().map(|it| format!("{}={}", it.slot, it.usd)).collect();
+        let told: Vec<String> =
+            entry.prices.iter().map(|it| format!("{}={}", it.slot, it.usd)).collect();
         assert_eq!(told, ["in=0.0000025", "out=0.00001", "search=0.01"]);
         let faults: Vec<_> = entry.faults.iter().map(|it| (it.key.as_str(), it.kind)).collect();
         assert_eq!(
@@ -301,7 +303,8 @@ mod tests {
         });
         let entry = entry(value.as_object().unwrap());
         assert_eq!(entry.faults, []);
-        let told: Vec<String> = entry.prices.iter().map(|it| format!("{}={}", it.slot, it.usd)).collect();
+        let told: Vec<String> =
+            entry.prices.iter().map(|it| format!("{}={}", it.slot, it.usd)).collect();
         assert_eq!(
             told,
             [

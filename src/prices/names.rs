@@ -129,7 +129,12 @@ mod tests {
             None,
             &["eu.meta.llama3-2-1b-instruct-v1:0", "meta.llama3-2-1b-instruct-v1:0"],
         );
-        check("vertex_ai", "gemini-2.0-flash-001", None, &["gemini-2.0-flash-001", "gemini-2.0-flash"]);
+        check(
+            "vertex_ai",
+            "gemini-2.0-flash-001",
+            None,
+            &["gemini-2.0-flash-001", "gemini-2.0-flash"],
+        );
         check("vertex_ai", "claude-x@20250929", None, &["claude-x@20250929", "claude-x"]);
         check("openrouter", "openai/gpt-4o", None, &["openai/gpt-4o"]);
         check("fireworks_ai", "qwen", None, &["qwen", "accounts/fireworks/models/qwen"]);

@@ -16,7 +16,8 @@ use super::{litellm, models_dev};
 const MAGIC: &str = "# tidegate price table 1";
 /// The largest file that is read, and the most that one may become when it is unpacked.
 pub const MAX_BYTES: usize = 64 * 1024 * 1024;
-const UNITS: &str = "# US dollars for one token, unless the name says otherwise: provider/model, then name=price";
+const UNITS: &str =
+    "# US dollars for one token, unless the name says otherwise: provider/model, then name=price";
 
 /// A table that is read.
 #[derive(Debug, PartialEq)]

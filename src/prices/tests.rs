@@ -145,14 +145,23 @@ fn what_has_no_price_is_unknown_and_not_free() {
     assert_eq!(cost("{}", used(1, 1)), None);
     assert_eq!(cost(r#"{"input_cost_per_token":1}"#, used(2, 0)), usd("2"));
     assert_eq!(cost(r#"{"input_cost_per_token":1}"#, used(2, 1)), None);
-    assert_eq!(cost(r#"{"input_cost_per_token":0,"output_cost_per_token":0}"#, used(2, 1)), usd("0"));
+    assert_eq!(
+        cost(r#"{"input_cost_per_token":0,"output_cost_per_token":0}"#, used(2, 1)),
+        usd("0")
+    );
     let both = r#"{"input_cost_per_token":1,"output_cost_per_token":2}"#;
     assert_eq!(cost(both, Usage::default()), None);
     assert_eq!(cost(both, Usage { searches: Some(1), ..used(1, 1) }), None);
     assert_eq!(cost(both, Usage { cache_read: Some(3), ..used(1, 1) }), usd("5"));
-    assert_eq!(cost(both, Usage { reasoning: Some(9), audio_output: Some(9), ..used(1, 1) }), usd("3"));
+    assert_eq!(
+        cost(both, Usage { reasoning: Some(9), audio_output: Some(9), ..used(1, 1) }),
+        usd("3")
+    );
     assert_eq!(cost(both, Usage { images: Some(1), ..Usage::default() }), None);
-    assert_eq!(cost(r#"{"output_cost_per_image":0.04}"#, Usage { images: Some(2), ..used(9, 9) }), usd("0.08"));
+    assert_eq!(
+        cost(r#"{"output_cost_per_image":0.04}"#, Usage { images: Some(2), ..used(9, 9) }),
+        usd("0.08")
+    );
     assert_eq!(cost(r#"{"input_cost_per_request":0.01}"#, Usage::default()), usd("0.01"));
 }
 
@@ -175,12 +184,20 @@ fn an_entry_goes_before_the_file_and_the_file_before_the_built_in_table() {
     let expect = |cost: &str, version: &str| Some((cost.to_owned(), version.to_owned()));
     let filed = pricing("openai", Some("gpt-4o"), None, "{}");
     assert_eq!(told(&filed, "gpt-4o", None), expect("2", &version));
-    let own = pricing("openai", Some("gpt-4o"), None, r#"{"input_cost_per_token":5,"output_cost_per_token":0}"#);
+    let own = pricing(
+        "openai",
+        Some("gpt-4o"),
+        None,
+        r#"{"input_cost_per_token":5,"output_cost_per_token":0}"#,
+    );
     assert_eq!(told(&own, "gpt-4o", None), expect("5", "config"));
     let added = pricing("openai", Some("gpt-4o"), None, r#"{"input_cost_per_audio_token":9}"#);
     assert_eq!(told(&added, "gpt-4o", None), expect("2", &format!("config+{version}")));
     let built_in = pricing("openai", Some("gpt-4.1"), None, "{}");
-    assert_eq!(told(&built_in, "gpt-4.1", None), expect("0.00001", &super::book::built_in().about.version));
+    assert_eq!(
+        told(&built_in, "gpt-4.1", None),
+        expect("0.00001", &super::book::built_in().about.version)
+    );
     // A name of one's own, with the model whose prices it has; or with the one that the answer names.
     let based = pricing("azure", Some("my-deployment"), Some("azure/eu/m"), "{}");
     assert_eq!(told(&based, "my-deployment", None), expect("14", &version));
@@ -213,7 +230,7 @@ fn where_it_is_served_changes_the_price() {
     assert_eq!(at(Place::HostEu), Some(anywhere.by("1.1".parse().unwrap())));
 }
 
-/// What LiteLLM 1.110.2 computes with the same prices (`litellm.cost_per_token`), written down once by `litellm.py` beside it.
+/// What LiteLLM 1.110.2 computes with the same prices (`litellm.cost_per_token`), written down once by `compute.py` beside it.
 #[derive(Deserialize)]
 struct Case {
     provider: String,
@@ -261,7 +278,10 @@ fn costs_are_those_that_litellm_computes() {
         let fits = cost.is_some_and(|cost| (cost - case.cost).abs() <= 1e-12 * case.cost.max(1e-3));
         if !fits {
             let Case { provider, model, input, output, cost: expected, .. } = case;
-            wrong.push(format!("{provider}/{model} {input} {output} {:?}: {cost:?}, not {expected}", usage.service.tier));
+            wrong.push(format!(
+                "{provider}/{model} {input} {output} {:?}: {cost:?}, not {expected}",
+                usage.service.tier
+            ));
         }
     }
     assert!(wrong.is_empty(), "{} of {}: {wrong:#?}", wrong.len(), cases.len());

@@ -125,9 +125,10 @@ impl Account<'_> {
         let tier = tier.or(self.service_tier.as_deref()).and_then(Tier::read);
         usage.service.tier = tier.or(usage.service.tier);
         let output = response.and_then(|response| response.get("output")?.as_array());
-        let searches = output.into_iter().flatten().filter(|item| {
-            item.get("type").and_then(Value::as_str) == Some("web_search_call")
-        });
+        let searches = output
+            .into_iter()
+            .flatten()
+            .filter(|item| item.get("type").and_then(Value::as_str) == Some("web_search_call"));
         let searches = searches.count() as u64;
         usage.searches = usage.searches.or((searches > 0).then_some(searches));
         Some(usage)
@@ -224,7 +225,11 @@ impl RawUsage {
 
 /// Seconds in thousandths, rounded; `None` for what is no length of time.
 pub(super) fn milliseconds(seconds: f64) -> Option<u64> {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within its bounds")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "within its bounds"
+    )]
     (0.0..1e9).contains(&seconds).then(|| (seconds * 1000.0).round() as u64)
 }
 

@@ -10,7 +10,8 @@ use crate::support::upstream::{
 
 const COST: &str = "x-litellm-response-cost";
 /// One dollar for each token that is read, and two for each that is said.
-const OWN: &str = r#"{"house":{"litellm_provider":"openai","input_cost_per_token":1,"output_cost_per_token":2}}"#;
+const OWN: &str =
+    r#"{"house":{"litellm_provider":"openai","input_cost_per_token":1,"output_cost_per_token":2}}"#;
 
 /// Says what the endpoint's answers say of their size.
 async fn provider() -> Upstream {
@@ -49,7 +50,9 @@ async fn provider() -> Upstream {
 
 fn config(base: &str, more: &str) -> String {
     let entry = |name: &str, model: &str, more: &str| {
-        format!("- {{model_name: {name}, litellm_params: {{model: {model}, api_base: '{base}', api_key: k{more}}}}}\n")
+        format!(
+            "- {{model_name: {name}, litellm_params: {{model: {model}, api_base: '{base}', api_key: k{more}}}}}\n"
+        )
     };
     let entries = [
         entry("known", "openai/gpt-4o", ""),
@@ -62,8 +65,12 @@ fn config(base: &str, more: &str) -> String {
         entry("picture", "openai/p", ", output_cost_per_image: 0.04"),
         entry("rank", "openai/r", ", input_cost_per_query: 0.002"),
         entry("voice", "openai/tts-1", ""),
-        entry("search", "openai/s", ", input_cost_per_token: 0, output_cost_per_token: 0, \
-            search_context_cost_per_query: {search_context_size_medium: 0.01}"),
+        entry(
+            "search",
+            "openai/s",
+            ", input_cost_per_token: 0, output_cost_per_token: 0, \
+            search_context_cost_per_query: {search_context_size_medium: 0.01}",
+        ),
     ];
     format!(
         "general_settings: {{master_key: {MASTER}{more}}}\nmodel_list:\n{}virtual_keys:\n\
@@ -73,14 +80,24 @@ fn config(base: &str, more: &str) -> String {
 }
 
 /// The header and the row's cost and version, once the row is there.
-async fn cost(gateway: &Gateway, path: &str, body: &Value, rows: &mut usize) -> (Option<String>, String) {
+async fn cost(
+    gateway: &Gateway,
+    path: &str,
+    body: &Value,
+    rows: &mut usize,
+) -> (Option<String>, String) {
     let answered = gateway.post(path, body).send().await.unwrap();
     let status = answered.status();
     let header = answered.headers().get(COST).map(|value| value.to_str().unwrap().to_owned());
     let text = answered.bytes().await.unwrap();
     assert_eq!(status, 200, "{path}: {}", String::from_utf8_lossy(&text));
     *rows += 1;
-    let all = gateway.rows("coalesce(printf('%.9f', cost_usd), '-') || ' ' || coalesce(price_version, '-')", *rows).await;
+    let all = gateway
+        .rows(
+            "coalesce(printf('%.9f', cost_usd), '-') || ' ' || coalesce(price_version, '-')",
+            *rows,
+        )
+        .await;
     let Cell::Text(row) = &all[*rows - 1][0] else { panic!("{all:?}") };
     (header, row.clone())
 }
@@ -194,7 +211,10 @@ fn a_table_is_made_looked_into_and_brought_up_to_date() {
     std::fs::write(path("newer.json"), newer(16)).unwrap();
     let jump = ["update", "--from", "newer.json", "--output", "prices.table"];
     let (code, told) = run(&jump);
-    assert!(code == Some(1) && told.contains("! openai/house out: 3 -> 16") && told.contains("--force"), "{told}");
+    assert!(
+        code == Some(1) && told.contains("! openai/house out: 3 -> 16") && told.contains("--force"),
+        "{told}"
+    );
     assert_eq!(std::fs::read(path("prices.table")).unwrap(), before);
     assert_eq!(run(&[&jump[..], &["--force"]].concat()).0, Some(0));
     assert_ne!(std::fs::read(path("prices.table")).unwrap(), before);

@@ -582,9 +582,17 @@ async fn stores_of_an_older_release_are_brought_up_to_date() {
         )
         .await;
     for (version, name, sql) in [
-        (1, "request_logs", include_str!("../../src/journal/migrations/postgres_0001_request_logs.sql")),
+        (
+            1,
+            "request_logs",
+            include_str!("../../src/journal/migrations/postgres_0001_request_logs.sql"),
+        ),
         (2, "losses", include_str!("../../src/journal/migrations/postgres_0002_losses.sql")),
-        (3, "tool_calls", include_str!("../../src/journal/migrations/postgres_0003_tool_calls.sql")),
+        (
+            3,
+            "tool_calls",
+            include_str!("../../src/journal/migrations/postgres_0003_tool_calls.sql"),
+        ),
     ] {
         server.execute(sql).await;
         let step = format!(

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 use sha2::{Digest, Sha256};
 
-use super::super::file::models::{
-    Credential, CredentialValues, LitellmParams, ModelEntry,
-};
+use super::super::file::models::{Credential, CredentialValues, LitellmParams, ModelEntry};
 use super::super::file::value::{At, OnLoss};
 use super::super::problem::Place;
 use super::super::snapshot::{Deployment, Group, Models};
@@ -56,7 +54,8 @@ pub(super) fn models(
     for entry in list {
         unenforced.note(&unenforced_keys(&entry.value));
         let name = entry.value.model_name.as_ref().map(|name| Pattern::new(name.value.clone()));
-        let Some((name, draft)) = draft(entry, &credentials, general, book, &mut access_groups, checker)
+        let Some((name, draft)) =
+            draft(entry, &credentials, general, book, &mut access_groups, checker)
         else {
             match name {
                 Some(name) => checker.faulty_models.push(name),

@@ -19,7 +19,11 @@ use crate::prices::litellm::{self, Entry, Fault, FaultKind};
 use crate::prices::{Book, Pricing, component};
 
 /// The prices that an entry says: those of `litellm_params` before those of `model_info`.
-pub(super) fn own(params: &LitellmParams, info: &ModelInfo, checker: &mut Checker<'_, '_>) -> Entry {
+pub(super) fn own(
+    params: &LitellmParams,
+    info: &ModelInfo,
+    checker: &mut Checker<'_, '_>,
+) -> Entry {
     let mut said = Map::new();
     for (name, at) in info.prices.iter().chain(&params.prices) {
         said.insert(name.clone(), at.value.clone());
@@ -49,7 +53,9 @@ fn tell(fault: &Fault, at: &At<Value>, checker: &mut Checker<'_, '_>) {
     let message = match at.value.as_f64() {
         Some(number) if number < 0.0 => format!("`{name}` must not be below zero"),
         _ if at.value.is_object() || at.value.is_array() => {
-            format!("`{name}`: not as LiteLLM has it, or with something else than numbers of US dollars")
+            format!(
+                "`{name}`: not as LiteLLM has it, or with something else than numbers of US dollars"
+            )
         }
         _ => format!("`{name}`: expected a number of US dollars"),
     };
@@ -92,19 +98,19 @@ fn served(deployment: &Deployment) -> Served {
 }
 
 /// `mcp_info.mcp_server_cost_info` of an MCP server.
-pub(super) fn tools(
-    server: &McpServer,
-    place: Place,
-    checker: &mut Checker<'_, '_>,
-) -> ToolPrices {
-    let Some(told) = server.mcp_info.as_ref().and_then(|info| info.get("mcp_server_cost_info")) else {
+pub(super) fn tools(server: &McpServer, place: Place, checker: &mut Checker<'_, '_>) -> ToolPrices {
+    let Some(told) = server.mcp_info.as_ref().and_then(|info| info.get("mcp_server_cost_info"))
+    else {
         return ToolPrices::default();
     };
     let mut price = |name: &str, value: &Value| -> Option<Usd> {
         let amount = litellm::amount(value).ok();
         if amount.is_none() && !value.is_null() {
             let name = show(name);
-            checker.error(place, format!("`mcp_server_cost_info`: {name}: expected a number of US dollars"));
+            checker.error(
+                place,
+                format!("`mcp_server_cost_info`: {name}: expected a number of US dollars"),
+            );
         }
         amount
     };

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::conversation::Usage;
 use super::*;
 use crate::config::diff;
+use crate::conversation::Usage;
 use crate::ground::secret::KeyHash;
 
 #[test]

@@ -53,7 +53,8 @@ pub(super) fn unknown(set: &Toolset, name: &str) -> ServedOutcome {
 /// Notes a call that is not made.
 pub(super) fn pass_over(set: &Toolset, call: &ToolCall) {
     if let Some(tool) = set.find(&call.name) {
-        let noted = set.notes.begin_call(&tool.server, &tool.own, &call.name, &call.arguments, None);
+        let noted =
+            set.notes.begin_call(&tool.server, &tool.own, &call.name, &call.arguments, None);
         noted.end(CallStatus::NotRun, None);
     }
 }

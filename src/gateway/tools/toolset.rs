@@ -147,7 +147,8 @@ impl Toolset {
                 let status = if answer.approve { CallStatus::NotRun } else { CallStatus::Denied };
                 let function = self.function(&asked.server, &asked.name);
                 let server = tool.map_or(&asked.server, |tool| &tool.server);
-                let call = self.notes.begin_call(server, &asked.name, &function, &asked.arguments, None);
+                let call =
+                    self.notes.begin_call(server, &asked.name, &function, &asked.arguments, None);
                 call.end(status, None);
             }
             let outcome = match tool {

@@ -54,9 +54,10 @@ pub(super) fn usage(mut fields: Fields<'_>) -> Usage {
     let holds_thoughts = candidates.is_some() && total.is_some() && sum(input, candidates) == total;
     let output = if holds_thoughts { candidates } else { sum(candidates, thoughts) };
     let of = |list: &str, modality: &str| {
-        let details = fields.peek(list).map(RawValue::get).and_then(|raw| {
-            serde_json::from_str::<Vec<ModalityCount>>(raw).ok()
-        });
+        let details = fields
+            .peek(list)
+            .map(RawValue::get)
+            .and_then(|raw| serde_json::from_str::<Vec<ModalityCount>>(raw).ok());
         let fits = |count: &ModalityCount| count.modality.eq_ignore_ascii_case(modality);
         details?.iter().find(|count| fits(count)).map(|count| count.token_count)
     };
@@ -64,10 +65,8 @@ pub(super) fn usage(mut fields: Fields<'_>) -> Usage {
     let fresh = |whole: Option<u64>, cached: Option<u64>| {
         whole.map(|whole| whole.saturating_sub(cached.unwrap_or_default()))
     };
-    let audio_input =
-        fresh(of("promptTokensDetails", "AUDIO"), of("cacheTokensDetails", "AUDIO"));
-    let image_input =
-        fresh(of("promptTokensDetails", "IMAGE"), of("cacheTokensDetails", "IMAGE"));
+    let audio_input = fresh(of("promptTokensDetails", "AUDIO"), of("cacheTokensDetails", "AUDIO"));
+    let image_input = fresh(of("promptTokensDetails", "IMAGE"), of("cacheTokensDetails", "IMAGE"));
     let (audio_output, image_output) =
         (of("candidatesTokensDetails", "AUDIO"), of("candidatesTokensDetails", "IMAGE"));
     Usage {

@@ -8,11 +8,11 @@ use super::super::super::codec::Ids;
 use super::super::super::fields::{Fields, as_string};
 use super::super::citation;
 use super::FORMAT;
+use crate::conversation::usage::{Service, Tier};
 use crate::conversation::{
     CallKind, Content, Extras, Finish, Head, Json, Media, MediaKind, Part, Reasoning, Seal, Source,
     ToolCall, Usage,
 };
-use crate::conversation::usage::{Service, Tier};
 
 /// An item as far as it is told.
 #[derive(Debug)]

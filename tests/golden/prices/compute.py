@@ -1,5 +1,5 @@
 """Prints nothing and writes the file it is given: what LiteLLM 1.110.2 (PyPI) computes for some models and usages. Run by hand:
-python litellm.py litellm.json"""
+python compute.py litellm.json"""
 import json, os, random, sys
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 import litellm
