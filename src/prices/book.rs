@@ -26,8 +26,11 @@ const UNPREFIXED: &[&str] = &["openai", "anthropic", "vertex_ai", "bedrock", "co
 #[derive(Debug, Default)]
 pub struct Book {
     file: Option<Arc<Table>>,
-    remembered: Mutex<HashMap<(String, String), Option<Arc<Prices>>>>,
+    remembered: Mutex<Remembered>,
 }
+
+/// By provider and model; also that there is none.
+type Remembered = HashMap<(String, String), Option<Arc<Prices>>>;
 
 /// Where a deployment's requests are served, where that changes prices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

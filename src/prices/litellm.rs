@@ -37,17 +37,16 @@ pub enum FaultKind {
 pub fn entry(map: &Map<String, Value>) -> Entry {
     let mut entry = Entry::default();
     for (key, value) in map.iter().filter(|(_, value)| !value.is_null()) {
-        match component::key(key) {
-            None => {}
-            Some(Key::Price(slot)) => entry.price(key, slot, value),
-            Some(Key::Nested) => {
-                if entry.nested(key, value).is_none() {
-                    entry.fault(key, FaultKind::Value);
-                }
+        let fault = match component::key(key) {
+            None => None,
+            Some(Key::Price(slot)) => {
+                entry.price(slot, value).is_none().then_some(FaultKind::Value)
             }
-            Some(Key::Unused) => entry.fault(key, FaultKind::Unused),
-            Some(Key::Unknown) => entry.fault(key, FaultKind::Unknown),
-        }
+            Some(Key::Nested) => entry.nested(key, value).is_none().then_some(FaultKind::Value),
+            Some(Key::Unused) => Some(FaultKind::Unused),
+            Some(Key::Unknown) => Some(FaultKind::Unknown),
+        };
+        entry.faults.extend(fault.map(|kind| Fault { key: key.clone(), kind }));
     }
     entry
 }
@@ -62,20 +61,14 @@ pub fn amount(value: &Value) -> Result<Usd, NotAnAmount> {
 }
 
 impl Entry {
-    fn price(&mut self, key: &str, slot: Slot, value: &Value) {
-        match amount(value) {
-            Ok(usd) => self.set(slot, usd),
-            Err(NotAnAmount) => self.fault(key, FaultKind::Value),
-        }
+    fn price(&mut self, slot: Slot, value: &Value) -> Option<()> {
+        self.set(slot, amount(value).ok()?);
+        Some(())
     }
 
     fn set(&mut self, slot: Slot, usd: Usd) {
         self.prices.retain(|price| price.slot != slot);
         self.prices.push(Price { slot, usd });
-    }
-
-    fn fault(&mut self, key: &str, kind: FaultKind) {
-        self.faults.push(Fault { key: key.to_owned(), kind });
     }
 
     fn nested(&mut self, key: &str, value: &Value) -> Option<()> {
