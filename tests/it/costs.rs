@@ -25,7 +25,8 @@ async fn provider() -> Upstream {
                 let all = [&delta("a")[..], FINISH, usage.as_bytes(), DONE].concat();
                 return vec![events_head(), chunk(&all), last_chunk()];
             }
-            "completions" => json!({ "id": "c", "object": "chat.completion", "created": 1, "model": "gpt-4o-2024-08-06",
+            "completions" => json!({ "id": "c", "object": "chat.completion", "created": 1,
+                "model": if seen.json()["model"] == "house" { "house" } else { "gpt-4o-2024-08-06" },
                 "service_tier": "default",
                 "choices": [{ "index": 0, "finish_reason": "stop", "message": { "role": "assistant", "content": "a" } }],
                 "usage": { "prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100,
@@ -94,7 +95,7 @@ async fn cost(
     *rows += 1;
     let all = gateway
         .rows(
-            "coalesce(printf('%.9f', cost_usd), '-') || ' ' || coalesce(price_version, '-')",
+            "coalesce(iif(cost_usd IS NULL, NULL, printf('%.9f', cost_usd)), '-') || ' ' || coalesce(price_version, '-')",
             *rows,
         )
         .await;

@@ -236,6 +236,7 @@ followed! {
     claude_code: "claude-code.md",
     codex: "codex.md",
     configuration: "configuration.md",
+    costs: "costs.md",
     keys: "keys.md",
     logs: "logs.md",
     mcp_servers: "mcp.md",

@@ -62,7 +62,7 @@ fn entry_at(started_at_us: i64) -> Entry {
         arguments_bytes: 2,
         result_bytes: Some(512),
         arguments_digest: [7; 16],
-        cost_usd: None,
+        cost_usd: "0.001".parse().ok(),
     };
     Entry {
         request_id: Uuid::new_v7(time),
