@@ -40,6 +40,7 @@ pub struct Snapshot {
     pub limits: Limits,
     pub request_log: RequestLog,
     pub diagnostics: Diagnostics,
+    pub metrics: MetricsSettings,
 }
 
 /// Who may enter. Looked up by digest, in memory, without I/O.
@@ -240,6 +241,15 @@ pub struct RequestLog {
     pub retention: Option<Duration>,
     /// `disable_spend_logs`.
     pub disabled: bool,
+}
+
+/// What holds for the page of metrics.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MetricsSettings {
+    /// Whether it wants the master key; `None`: only where clients have the same listener.
+    pub wants_key: Option<bool>,
+    /// Whether LiteLLM's names stand on it, too.
+    pub litellm_names: bool,
 }
 
 /// What Tidegate says of itself.

@@ -8,6 +8,7 @@ mod begin;
 pub mod body;
 pub mod discovery;
 pub mod endpoint;
+mod figures;
 mod held;
 mod hub;
 mod lane;
@@ -45,6 +46,7 @@ pub use self::answer::{fault_response, fault_response_as, fault_response_to};
 use self::answer::{refuse, respond};
 use self::begin::Begun;
 use self::endpoint::{BodyKind, Endpoint};
+use self::figures::AuthFailures;
 use self::load::Load;
 use self::observers::Observers;
 use self::outgoing::Outgoing;
@@ -98,6 +100,7 @@ pub struct Gate {
     /// Results that clients have to come back for.
     pending: Arc<Pending>,
     load: Load,
+    auth_failures: AuthFailures,
     draining: AtomicBool,
     /// Rings at each swap.
     swapped: Notify,
@@ -120,6 +123,7 @@ pub(crate) struct Asked<'r> {
 
 impl Gate {
     pub fn new(live: Live, observers: Observers, responses: Responses, mcp: Arc<Mcp>) -> Self {
+        observers.metrics.adopt(&live.snapshot);
         Self {
             live: ArcSwap::from_pointee(live),
             observers,
@@ -127,6 +131,7 @@ impl Gate {
             mcp,
             pending: Arc::default(),
             load: Load::default(),
+            auth_failures: AuthFailures::default(),
             draining: AtomicBool::new(false),
             swapped: Notify::new(),
         }
@@ -139,7 +144,9 @@ impl Gate {
 
     /// Puts a new generation in place; requests that began keep theirs.
     pub fn swap(&self, live: Arc<Live>) {
+        let snapshot = live.snapshot.clone();
         self.live.store(live);
+        self.observers.metrics.adopt(&snapshot);
         self.swapped.notify_one();
     }
 
@@ -204,11 +211,11 @@ impl Gate {
     {
         record.note_headers(headers);
         // 1. Is there room for one more?
-        record.hold(self.enter(live)?);
+        record.hold(self.enter(live, endpoint.surface)?);
         // 2. Who is calling? Headers only: a stranger's body is never looked at.
         let caller = match known {
             Some(caller) => caller,
-            None => admit::identify(&live.snapshot.keys, headers)?,
+            None => self.identify(live, headers)?,
         };
         record.note_caller(&caller);
         if endpoint.body == BodyKind::Multipart {
@@ -299,15 +306,16 @@ impl Gate {
     ///
     /// # Errors
     /// `Draining` when the gateway is about to end, `Overloaded` when there is no place.
-    pub fn enter(&self, live: &Live) -> Result<load::Permit, Fault> {
+    pub fn enter(&self, live: &Live, surface: &'static str) -> Result<load::Permit, Fault> {
         if self.is_draining() {
+            self.load.count_shed("draining");
             return Err(Fault::new(
                 Kind::Draining,
                 "The gateway is shutting down. Try again in a moment.",
             )
             .with_retry_after(1));
         }
-        self.load.enter(live.snapshot.limits.max_in_flight)
+        self.load.enter(live.snapshot.limits.max_in_flight, surface)
     }
 }
 

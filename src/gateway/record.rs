@@ -40,7 +40,7 @@ pub(super) struct Record {
     /// Of a request with the gateway's tools.
     notes: Option<Notes>,
     ended: bool,
-    _permit: Option<Permit>,
+    permit: Option<Permit>,
 }
 
 /// How long the head of an answer took, in microseconds: altogether, and without the provider's share.
@@ -76,7 +76,7 @@ impl Record {
             observers: Some(observers),
             notes: None,
             ended: false,
-            _permit: None,
+            permit: None,
         }
     }
 
@@ -97,12 +97,12 @@ impl Record {
             observers: None,
             notes: self.notes.clone(),
             ended: true,
-            _permit: None,
+            permit: None,
         }
     }
 
     pub(super) fn hold(&mut self, permit: Permit) {
-        self._permit = Some(permit);
+        self.permit = Some(permit);
     }
 
     pub(super) fn id(&self) -> Uuid {
@@ -210,6 +210,11 @@ impl Record {
         let whole = self.begun.elapsed();
         let upstream = self.upstream_begun.map(|begun| begun.elapsed()).unwrap_or_default();
         let (whole_us, ours_us) = (micros(whole), micros(whole.saturating_sub(upstream)));
+        if self.entry.stream
+            && let Some(permit) = &mut self.permit
+        {
+            permit.begin_stream();
+        }
         self.entry.http_status = status;
         self.entry.ttfb_us = Some(whole_us);
         self.entry.overhead_us = Some(ours_us);

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::gateway::admit::Caller;
 use crate::gateway::load::Permit;
 use crate::gateway::outgoing::{Events, Outgoing};
-use crate::gateway::{Gate, admit, body};
+use crate::gateway::{Gate, body};
 use crate::ground::fault::Fault;
 use crate::mcp::Mcp;
 use crate::mcp::serve::ask::Scope;
@@ -60,6 +60,17 @@ pub(super) const PATHS: &[(&str, McpPath)] = &[
     ("/{server}/sse", McpPath::Older),
     (sse::MESSAGES, McpPath::Messages),
 ];
+
+impl McpPath {
+    /// What stands for it, and for what is spelled otherwise and means the same, in metrics.
+    fn surface(self) -> &'static str {
+        match self {
+            Self::Endpoint => "/mcp",
+            Self::Older => "/sse",
+            Self::Messages => sse::MESSAGES,
+        }
+    }
+}
 
 /// Answers a request to one of the paths.
 pub(super) async fn answer<B>(
@@ -107,8 +118,8 @@ where
     let authority = request.uri.authority().map(|authority| authority.as_str());
     origin::check(&request.headers, authority, &snapshot)
         .map_err(|refusal| Box::new(refusal.answer()))?;
-    let permit = gate.enter(&live).map_err(refused)?;
-    let caller = admit::identify(&snapshot.keys, &request.headers).map_err(refused)?;
+    let permit = gate.enter(&live, path.surface()).map_err(refused)?;
+    let caller = gate.identify(&live, &request.headers).map_err(refused)?;
     let key = match caller {
         Caller::Key(key) => Some(key),
         Caller::Master | Caller::Anyone => None,

@@ -14,10 +14,9 @@ use tokio_util::task::AbortOnDropHandle;
 use super::cors;
 use super::mcp::{Named, scope};
 use super::router::{percent_decoded, reply_with};
-use crate::config::snapshot::Snapshot;
 use crate::gateway::admit::Caller;
 use crate::gateway::outgoing::Outgoing;
-use crate::gateway::{Gate, admit, body, fault_response};
+use crate::gateway::{Gate, Live, body, fault_response};
 use crate::ground::fault::{Fault, Kind};
 use crate::mcp::Mcp;
 use crate::mcp::rest::{self, RestAnswer};
@@ -66,9 +65,9 @@ where
 {
     let answered = async {
         let live = gate.live();
-        let _permit = gate.enter(&live)?;
+        let _permit = gate.enter(&live, "/mcp-rest")?;
         let server = params.get("server").map_or(Named::All, Named::Single);
-        let asker = admitted(&live.snapshot, server, request)?;
+        let asker = admitted(gate, &live, server, request)?;
         let mut room = gate.load().room();
         let bytes = match body.as_mut().filter(|_| path.posts()) {
             Some(body) => {
@@ -91,7 +90,8 @@ where
 }
 
 /// Lets a request in, by its headers alone.
-fn admitted(snapshot: &Arc<Snapshot>, server: Named<'_>, request: &Parts) -> Result<Asker, Fault> {
+fn admitted(gate: &Gate, live: &Live, server: Named<'_>, request: &Parts) -> Result<Asker, Fault> {
+    let snapshot = &live.snapshot;
     let headers = &request.headers;
     let is_open = snapshot.keys.is_open();
     // A page sends such a request without asking for permission, and calls a tool by it.
@@ -104,7 +104,7 @@ fn admitted(snapshot: &Arc<Snapshot>, server: Named<'_>, request: &Parts) -> Res
              `virtual_keys` to the configuration.",
         ));
     }
-    let key = match admit::identify(&snapshot.keys, headers)? {
+    let key = match gate.identify(live, headers)? {
         Caller::Key(key) => Some(key),
         Caller::Master | Caller::Anyone => None,
     };

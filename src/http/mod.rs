@@ -5,6 +5,7 @@
 mod cors;
 mod mcp;
 mod mcp_rest;
+mod metrics;
 mod router;
 pub mod server;
 pub mod status;

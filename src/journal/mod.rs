@@ -10,6 +10,7 @@
 
 mod columns;
 mod drain;
+mod figures;
 mod postgres;
 pub mod query;
 mod queue;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
+use super::figures::Flushes;
 use super::reader::Row;
 use crate::entry::{Entry, ToolCall};
 
@@ -57,6 +58,10 @@ pub(super) struct Counters {
     /// Microseconds since 1970 UTC; `i64::MAX`: no row.
     pub(super) spool_oldest_us: AtomicI64,
     pub(super) dead_letters: AtomicI64,
+    /// Of rows in the file, as it was looked at last.
+    pub(super) spool_bytes: AtomicU64,
+    /// How long groups took to commit.
+    pub(super) flushes: Flushes,
     /// Unix second of the last complaint about dropped rows.
     complained_at: AtomicI64,
 }

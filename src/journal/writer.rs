@@ -139,12 +139,14 @@ impl Writer {
         }
         let Some(mut spool) = self.opened() else { return };
         self.is_busy = self.pending.len() >= BUSY_ROWS;
+        let began = Instant::now();
         let outcome = match spool.insert(self.pending.make_contiguous(), &self.instance) {
             Err(error) if is_about_a_row(&error) => self.insert_singly(&mut spool),
             outcome => outcome,
         };
         match outcome {
             Ok(written) => {
+                self.shared.counters.flushes.observe(began.elapsed());
                 self.spool = Some(spool);
                 self.wrote(written);
             }
@@ -282,6 +284,9 @@ impl Writer {
 
     fn exceeds_its_bound(&self) -> bool {
         let used = self.spool.as_ref().and_then(|spool| spool.used_bytes().ok());
+        if let Some(used) = used {
+            self.shared.counters.spool_bytes.store(used, Ordering::Relaxed);
+        }
         used.is_some_and(|used| used > self.shared.bounds.spool_bytes)
     }
 
@@ -335,6 +340,7 @@ impl Writer {
         counters.dead_letters.store(spool.count_dead_letters().unwrap_or(0), Ordering::Relaxed);
         let oldest = spool.oldest_us().ok().flatten().unwrap_or(i64::MAX);
         counters.spool_oldest_us.store(oldest, Ordering::Relaxed);
+        counters.spool_bytes.store(spool.used_bytes().unwrap_or(0), Ordering::Relaxed);
         self.shared.file_generation.fetch_add(1, Ordering::Release);
         self.spool = Some(spool);
         self.shared.committed.notify_one();

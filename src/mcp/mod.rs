@@ -5,6 +5,7 @@
 
 pub mod connection;
 pub mod era;
+mod figures;
 pub mod locked;
 pub mod offers;
 pub mod pool;

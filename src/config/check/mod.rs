@@ -124,6 +124,7 @@ pub(super) fn check(
             &mut checker,
         ),
         diagnostics: settings::diagnostics(&litellm.value, &general.value),
+        metrics: settings::metrics(&litellm.value, &mut checker),
     }
 }
 

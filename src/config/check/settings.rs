@@ -10,10 +10,12 @@ use url::Url;
 use super::super::file::settings::{GeneralSettings, LitellmSettings, RequestLog as LogSettings};
 use super::super::file::value::{At, Length};
 use super::super::problem::Place;
-use super::super::snapshot::{Diagnostics, Limits, McpSettings, RequestLog, ToolLimits};
+use super::super::snapshot::{
+    Diagnostics, Limits, McpSettings, MetricsSettings, RequestLog, ToolLimits,
+};
 use super::Checker;
 use super::routing::time;
-use crate::ground::names::Pattern;
+use crate::ground::names::{self, Pattern};
 use crate::ground::secret::Secret;
 use crate::wire::mcp::lock::Lock;
 
@@ -274,4 +276,20 @@ pub(super) fn diagnostics(litellm: &LitellmSettings, general: &GeneralSettings) 
         debug: general.detailed_debug.unwrap_or_default()
             || litellm.set_verbose.unwrap_or_default(),
     }
+}
+
+pub(super) fn metrics(litellm: &LitellmSettings, checker: &mut Checker<'_, '_>) -> MetricsSettings {
+    let mut litellm_names = false;
+    if let Some(callbacks) = &litellm.callbacks {
+        for callback in &callbacks.value.0 {
+            if callback == "prometheus" {
+                litellm_names = true;
+                continue;
+            }
+            let shown = names::shown(callback);
+            let message = format!("LiteLLM's callback `{shown}` is not honoured by Tidegate");
+            checker.warning(callbacks.place, message);
+        }
+    }
+    MetricsSettings { wants_key: litellm.require_auth_for_metrics_endpoint, litellm_names }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::value::{Address, At, Length, OnLoss, Target};
+use super::value::{Address, At, Length, OnLoss, OneOrMany, Target};
 use crate::ground::secret::Secret;
 
 /// A list of mappings from a model's name to the names to try after it.
@@ -24,6 +24,11 @@ pub(in crate::config) struct LitellmSettings {
     pub(in crate::config) json_logs: Option<bool>,
     /// As `general_settings.detailed_debug`.
     pub(in crate::config) set_verbose: Option<bool>,
+    /// Whether `/metrics` wants the master key. Default: where it stands on the address of clients, and not on that of
+    /// `admin_listen`.
+    pub(in crate::config) require_auth_for_metrics_endpoint: Option<bool>,
+    /// With `prometheus` in it, `/metrics` has the most used of LiteLLM's names, too. Other callbacks are not honoured.
+    pub(in crate::config) callbacks: Option<At<OneOrMany>>,
     /// As in `router_settings`, which wins.
     pub(in crate::config) num_retries: Option<At<u32>>,
     /// As `router_settings.timeout`, which wins.

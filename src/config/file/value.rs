@@ -57,7 +57,6 @@ pub(in crate::config) struct Target {
 
 /// One text, or a list of them.
 #[derive(Clone, Debug, Default)]
-#[expect(dead_code, reason = "`include` reads the tree; this is its type in the schema")]
 pub(in crate::config) struct OneOrMany(pub(in crate::config) Vec<String>);
 
 impl At<String> {
@@ -233,8 +232,27 @@ impl JsonSchema for Target {
 
 impl<'de> Deserialize<'de> for OneOrMany {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // `include` takes the key out of the tree before anything is decoded.
-        deserializer.deserialize_ignored_any(IgnoredAny).map(|_| Self::default())
+        struct Texts;
+        impl<'de> Visitor<'de> for Texts {
+            type Value = OneOrMany;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or a list of texts")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<OneOrMany, E> {
+                Ok(OneOrMany(vec![text.to_owned()]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<OneOrMany, A::Error> {
+                let mut texts = Vec::new();
+                while let Some(text) = list.next_element()? {
+                    texts.push(text);
+                }
+                Ok(OneOrMany(texts))
+            }
+        }
+        deserializer.deserialize_any(Texts)
     }
 }
 

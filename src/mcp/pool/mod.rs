@@ -21,6 +21,7 @@ use tokio::sync::{Semaphore, broadcast};
 use self::catalogue::Kind;
 use self::slot::{Slot, State};
 use super::era::Identity;
+use super::figures::Figures;
 use super::serve::ask::Asker;
 use crate::config::snapshot::{McpServer, McpTransport, Sharing, Snapshot};
 use crate::conversation::Json;
@@ -37,6 +38,7 @@ pub struct Pool {
     /// How many calls may run on a server, with the number it was made for.
     rooms: Mutex<HashMap<String, (usize, Arc<Semaphore>)>>,
     changes: broadcast::Sender<Change>,
+    pub(super) figures: Arc<Figures>,
     handle: Handle,
 }
 
@@ -124,7 +126,8 @@ impl Pool {
     /// A pool whose tasks run on the runtime of the handle.
     pub fn new(handle: Handle) -> Self {
         let changes = broadcast::channel(MAX_CHANGES).0;
-        Self { state: Mutex::default(), rooms: Mutex::default(), changes, handle }
+        let (state, rooms, figures) = (Mutex::default(), Mutex::default(), Arc::default());
+        Self { state, rooms, changes, figures, handle }
     }
 
     /// What changes at servers, from now on.
@@ -173,6 +176,7 @@ impl Pool {
             session.map(Arc::downgrade),
             self.room(server),
             self.changes.clone(),
+            self.figures.clone(),
         ));
         let idle = asker.snapshot.mcp.session_idle_timeout;
         self.handle.spawn(supervise::run(slot.clone(), idle));
@@ -202,6 +206,7 @@ impl Pool {
             !is_same
         });
         drop(state);
+        self.figures.adopt(snapshot.mcp_servers.values());
         let names: Vec<String> = snapshot.mcp_servers.keys().cloned().collect();
         self.rooms
             .lock()

@@ -17,6 +17,7 @@ use super::{Change, Share, SlotKey};
 use crate::config::snapshot::McpServer;
 use crate::mcp::connection::Connection;
 use crate::mcp::era::Identity;
+use crate::mcp::figures::Figures;
 use crate::mcp::offers::Kept;
 use crate::mcp::serve::session::Session;
 use crate::mcp::transport::{Failure, FailureKind};
@@ -64,6 +65,7 @@ pub struct Slot {
     used: AtomicU64,
     began: Instant,
     pub health: Health,
+    pub figures: Arc<Figures>,
     /// The lists as clients see them.
     pub offers: Kept,
     /// The stream of changes of the newest era is open, or there is none to be opened.
@@ -134,6 +136,7 @@ impl Slot {
         session: Option<Weak<Session>>,
         room: Option<Arc<Semaphore>>,
         changes: broadcast::Sender<Change>,
+        figures: Arc<Figures>,
     ) -> Self {
         Self {
             name: server.name.clone(),
@@ -157,7 +160,8 @@ impl Slot {
             used: AtomicU64::new(0),
             began: Instant::now(),
             health: Health::default(),
-            offers: Kept::default(),
+            offers: Kept::new(figures.clone()),
+            figures,
             hears: watch::channel(false).0,
         }
     }

@@ -95,7 +95,17 @@ impl Target {
 /// Makes a call and sees it through.
 pub async fn relay(mcp: &Arc<Mcp>, asker: &Asker, outbox: &Outbox, target: Target) -> Outcome {
     target.slot.health.calls.fetch_add(1, Ordering::Relaxed);
+    let figures = target.slot.figures.clone();
+    let is_tool = target.method == "tools/call";
+    let calling = is_tool.then(|| figures.call(&target.server.name, &target.name));
     let outcome = Call { mcp, asker, outbox, target: &target }.run().await;
+    if let Some(calling) = calling {
+        match &outcome {
+            Ok(result) => calling.answered(result),
+            Err(Trouble::Server(_)) => calling.refused(),
+            Err(Trouble::Way(failure)) => calling.failed(failure.kind),
+        }
+    }
     let is_modern = asker.revision.is_modern();
     outcome.map_err(|failure| match failure {
         Trouble::Server(error) => for_client(error, is_modern),
