@@ -27,6 +27,7 @@ use crate::mcp::{self, Mcp};
 use crate::provider::auth::Authority;
 use crate::provider::client::Upstreams;
 use crate::reload::{self, Corridor};
+use crate::telemetry::log::Log;
 
 /// How long the last rows may take to reach the disk and the database.
 const JOURNAL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -72,7 +73,9 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
         }
         return Err(StartError::Config);
     };
-    let _log = crate::cli::log::start(&snapshot.diagnostics);
+    let instance = instance();
+    let (log, _writing) = crate::cli::log::start(&snapshot.diagnostics, &instance)
+        .map_err(|error| StartError::Other(format!("the log: {error}; see `log_file`")))?;
     let warnings: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
     for warning in &warnings {
         tracing::warn!("{warning}");
@@ -83,13 +86,13 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
         Some(address) => Some(bind(address).await?),
         None => None,
     };
-    let journal = Journal::open(&snapshot.request_log, &instance())
+    let journal = Journal::open(&snapshot.request_log, &instance)
         .map_err(|error| StartError::Other(format!("the request log: {error}")))?;
     let journal = Arc::new(journal);
     let mcp_thread = mcp::Thread::start().map_err(other)?;
     let mcp = Mcp::new(mcp_thread.handle().clone());
     let live = Live::build(snapshot, None);
-    let observers = Observers::new(journal.recorder());
+    let observers = Observers { log: log.clone(), ..Observers::new(journal.recorder()) };
     let gate = Gate::new(live, observers, journal.responses(), mcp.clone());
     let gate = Arc::new(gate);
     let reload = Arc::new(Notify::new());
@@ -128,7 +131,7 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
         asked: reload.clone(),
     };
     let corridor = tokio::spawn(corridor.follow(loaded.stamps, stop.clone()));
-    let mut signals = Signals::listen()?;
+    let mut signals = Signals::listen(log)?;
     tokio::spawn(discovery::follow(gate.clone(), upstreams(&authority)?, stop.clone()));
     tokio::spawn(sweep_mcp_sessions(gate.clone(), mcp.clone(), stop.clone()));
     crate::cli::banner::print(&mut std::io::stdout(), address, &gate.live().snapshot);
@@ -171,25 +174,30 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+    user_defined: Signal,
+    log: Log,
 }
 
 impl Signals {
-    fn listen() -> Result<Self, StartError> {
+    fn listen(log: Log) -> Result<Self, StartError> {
         let listen = |kind| signal(kind).map_err(other);
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
             hang_up: listen(SignalKind::hangup())?,
+            user_defined: listen(SignalKind::user_defined1())?,
+            log,
         })
     }
 
-    /// Returns at SIGTERM or SIGINT; SIGHUP asks for a reload.
+    /// Returns at SIGTERM or SIGINT; SIGHUP asks for a reload, SIGUSR1 for a new log file where the old one was moved.
     async fn end(&mut self, reload: &Notify) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
                 _ = self.hang_up.recv() => reload.notify_one(),
+                _ = self.user_defined.recv() => self.log.reopen(),
             }
         }
     }

@@ -115,8 +115,10 @@ impl Corridor {
         if old.listen != new.listen || old.admin_listen != new.admin_listen {
             tracing::warn!("listen and admin_listen change with the next restart only");
         }
-        if old.diagnostics.json_logs != new.diagnostics.json_logs {
-            tracing::warn!("json_logs changes with the next restart only");
+        if old.diagnostics.json_logs != new.diagnostics.json_logs
+            || old.diagnostics.log_file != new.diagnostics.log_file
+        {
+            tracing::warn!("json_logs and log_file change with the next restart only");
         }
     }
 }

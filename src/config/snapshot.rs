@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
+use tracing::Level;
 use url::Url;
 
 use crate::conversation::Format;
@@ -256,7 +257,9 @@ pub struct MetricsSettings {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Diagnostics {
     pub json_logs: bool,
-    pub debug: bool,
+    pub level: Level,
+    /// The log goes to this file instead of standard error.
+    pub log_file: Option<PathBuf>,
 }
 
 /// One MCP server.

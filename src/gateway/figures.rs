@@ -56,6 +56,10 @@ impl Gate {
     /// The page refuses.
     pub fn encode_metrics(&self, page: &mut DescriptorEncoder<'_>) -> fmt::Result {
         self.observers.metrics.encode(page)?;
+        let help = "Spans that were not exported";
+        let spans = self.observers.traces.spans_dropped();
+        series::counter(page, "tidegate_spans_dropped", help, spans)?;
+        self.observers.log.encode(page)?;
         self.load.encode(page)?;
         self.auth_failures.0.encode(page)?;
         let live = self.live();
@@ -74,7 +78,15 @@ impl Gate {
             groups.iter().copied().flat_map(of_group).collect::<Vec<_>>()
         };
         let help = "How a deployment is: 0 well, 1 it failed a moment ago and is the only one of its group, 2 passed over";
-        series::gauges(page, "tidegate_deployment_state", help, of_all(state))
+        series::gauges(page, "tidegate_deployment_state", help, of_all(state))?;
+        if live.snapshot.metrics.litellm_names {
+            let states =
+                of_all(state).into_iter().map(|([(_, id)], state)| ([("model_id", id)], state));
+            series::gauges(page, "litellm_deployment_state", "As in LiteLLM", states)?;
+            let running = self.load.in_flight();
+            series::gauge(page, "litellm_in_flight_requests", "As in LiteLLM", running)?;
+        }
+        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@
 )]
 
 mod broken;
+mod canary;
 mod cli;
 mod clouds;
 mod database;
@@ -20,6 +21,7 @@ mod hostile;
 mod journal;
 mod lanes;
 mod laws;
+mod logs;
 mod losses;
 mod mcp_cli;
 mod mcp_crashes;
@@ -38,6 +40,7 @@ mod provider_errors;
 mod mcp_scope;
 mod mcp_stdio;
 mod mcp_wire;
+mod metrics;
 mod models;
 mod owner;
 mod reload;

@@ -123,7 +123,7 @@ pub(super) fn check(
             root.place,
             &mut checker,
         ),
-        diagnostics: settings::diagnostics(&litellm.value, &general.value),
+        diagnostics: settings::diagnostics(&litellm.value, &general.value, folder),
         metrics: settings::metrics(&litellm.value, &mut checker),
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Level;
 use url::Url;
 
 use super::super::file::settings::{GeneralSettings, LitellmSettings, RequestLog as LogSettings};
@@ -270,11 +271,18 @@ pub(super) fn one_of<'s>(
     general.or(litellm)
 }
 
-pub(super) fn diagnostics(litellm: &LitellmSettings, general: &GeneralSettings) -> Diagnostics {
+pub(super) fn diagnostics(
+    litellm: &LitellmSettings,
+    general: &GeneralSettings,
+    folder: &Path,
+) -> Diagnostics {
+    let is_verbose =
+        general.detailed_debug.unwrap_or_default() || litellm.set_verbose.unwrap_or_default();
+    let level = general.log_level.map(|level| level.0);
     Diagnostics {
         json_logs: litellm.json_logs.unwrap_or_default(),
-        debug: general.detailed_debug.unwrap_or_default()
-            || litellm.set_verbose.unwrap_or_default(),
+        level: level.unwrap_or(if is_verbose { Level::DEBUG } else { Level::INFO }),
+        log_file: general.log_file.as_ref().map(|path| folder.join(path)),
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::value::{Address, At, Length, OnLoss, OneOrMany, Target};
+use super::value::{Address, At, Length, LogLevel, OnLoss, OneOrMany, Target};
 use crate::ground::secret::Secret;
 
 /// A list of mappings from a model's name to the names to try after it.
@@ -75,6 +75,12 @@ pub(in crate::config) struct GeneralSettings {
     pub(in crate::config) drain_timeout_seconds: Option<At<Length>>,
     /// Log more of what is going on. Default: false.
     pub(in crate::config) detailed_debug: Option<bool>,
+    /// How much the log says: `error`, `warn`, `info`, `debug` or `trace`; with `info` a line for each request. Default:
+    /// `info`, or `debug` with `detailed_debug` or `set_verbose`.
+    pub(in crate::config) log_level: Option<LogLevel>,
+    /// A file for the log, in place of standard error: renamed at 10 MiB, of which five are kept, and opened anew at
+    /// SIGUSR1. Relative to the configuration's directory.
+    pub(in crate::config) log_file: Option<PathBuf>,
     /// What stands between an MCP server's alias and a tool's name: `-`, `_` or `__`. Default: `-`.
     pub(in crate::config) mcp_tool_name_separator: Option<At<String>>,
     /// Longest silence of a client's MCP session. Default: 1800 s.

@@ -13,6 +13,8 @@ use jiff::tz::TimeZone;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use tracing::Level;
+
 use super::super::decode::AT;
 use super::super::problem::{Place, show};
 use crate::ground::secret::Secret;
@@ -47,6 +49,10 @@ pub(in crate::config) enum OnLoss {
     Report,
     Refuse,
 }
+
+/// How much the log says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::config) struct LogLevel(pub(in crate::config) Level);
 
 /// A model that an alias stands for: its name, or LiteLLM's `{model: NAME, hidden: true}`.
 #[derive(Clone, Debug, PartialEq)]
@@ -180,6 +186,19 @@ from_text!(
     },
     "`report` or `refuse`",
     { "enum": ["report", "refuse"] }
+);
+from_text!(
+    LogLevel,
+    |text| match text {
+        "error" => Some(LogLevel(Level::ERROR)),
+        "warn" | "warning" => Some(LogLevel(Level::WARN)),
+        "info" => Some(LogLevel(Level::INFO)),
+        "debug" => Some(LogLevel(Level::DEBUG)),
+        "trace" => Some(LogLevel(Level::TRACE)),
+        _ => None,
+    },
+    "`error`, `warn`, `info`, `debug` or `trace`",
+    { "enum": ["error", "warn", "info", "debug", "trace"] }
 );
 from_text!(Secret, |text| Some(Secret::new(text)), "a text", { "type": ["string", "number"], "title": "secret" });
 

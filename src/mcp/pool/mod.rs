@@ -175,8 +175,7 @@ impl Pool {
             identity,
             session.map(Arc::downgrade),
             self.room(server),
-            self.changes.clone(),
-            self.figures.clone(),
+            self,
         ));
         let idle = asker.snapshot.mcp.session_idle_timeout;
         self.handle.spawn(supervise::run(slot.clone(), idle));

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::catalogue::{Kind, Listing};
 use super::progress::List;
-use super::{Change, Share, SlotKey};
+use super::{Change, Pool, Share, SlotKey};
 use crate::config::snapshot::McpServer;
 use crate::mcp::connection::Connection;
 use crate::mcp::era::Identity;
@@ -135,9 +135,9 @@ impl Slot {
         identity: Identity,
         session: Option<Weak<Session>>,
         room: Option<Arc<Semaphore>>,
-        changes: broadcast::Sender<Change>,
-        figures: Arc<Figures>,
+        pool: &Pool,
     ) -> Self {
+        let (changes, figures) = (pool.changes.clone(), pool.figures.clone());
         Self {
             name: server.name.clone(),
             share,

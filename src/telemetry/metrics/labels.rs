@@ -63,6 +63,8 @@ const STATUSES: &[u16] = &[
 pub(super) struct Known {
     groups: HashSet<Arc<str>>,
     deployments: HashSet<Arc<str>>,
+    /// Whether LiteLLM's names are wanted.
+    pub(super) litellm_names: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
@@ -128,7 +130,11 @@ impl Known {
         let wild = models.wildcards.iter().map(|(_, group)| group);
         let groups = models.groups.values().chain(wild).map(|group| group.name.as_str().into());
         let deployments = models.deployments().map(|deployment| deployment.id.as_str().into());
-        Self { groups: groups.collect(), deployments: deployments.collect() }
+        Self {
+            groups: groups.collect(),
+            deployments: deployments.collect(),
+            litellm_names: snapshot.metrics.litellm_names,
+        }
     }
 
     pub(super) fn group(&self, name: Option<&str>) -> Arc<str> {

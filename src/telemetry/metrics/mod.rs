@@ -2,6 +2,7 @@
 //! where they are; here is only what an entry says. Names and labels: `docs/guide/metrics.md`.
 
 mod labels;
+mod litellm;
 pub mod process;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use self::labels::{
     FellBack, Finished, Known, Retried, Served, Surface, SurfaceOfGroup, Tokens, Trace, Tried,
 };
+use self::litellm::Litellm;
 use crate::config::snapshot::Snapshot;
 use crate::entry::{Attempt, Entry, UsageSource};
 use crate::ground::series::Series;
@@ -44,6 +46,7 @@ pub struct Metrics {
     attempts: Series<Tried, Counter>,
     retries: Series<Retried, Counter>,
     fallbacks: Series<FellBack, Counter>,
+    litellm: Litellm,
 }
 
 impl Default for Metrics {
@@ -89,6 +92,7 @@ impl Default for Metrics {
                 "tidegate_fallbacks",
                 "Requests that another model group was asked for",
             ),
+            litellm: Litellm::default(),
         }
     }
 }
@@ -109,6 +113,7 @@ impl Metrics {
         self.attempts.retain(|labels| known.has_deployment(&labels.deployment));
         self.retries.retain(|labels| known.has_deployment(&labels.deployment));
         self.fallbacks.retain(|it| known.has_group(&it.from) && known.has_group(&it.to));
+        self.litellm.adopt(&known);
         self.known.store(known.into());
     }
 
@@ -148,6 +153,9 @@ impl Metrics {
             let from = known.group(entry.fallback_from.as_deref());
             let to = known.group(entry.model_group.as_deref());
             self.fallbacks.with(FellBack { from, to }, |count| _ = count.inc());
+        }
+        if known.litellm_names {
+            self.litellm.observe(entry, &known, labels::code(entry.http_status));
         }
     }
 
@@ -197,7 +205,11 @@ impl Metrics {
         self.costs.encode(page)?;
         self.attempts.encode(page)?;
         self.retries.encode(page)?;
-        self.fallbacks.encode(page)
+        self.fallbacks.encode(page)?;
+        if self.known.load().litellm_names {
+            self.litellm.encode(page)?;
+        }
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod dialect;
 pub(crate) mod gateway;
 pub(crate) mod mcp;
 pub(crate) mod mcp_script;
+pub(crate) mod page;
 pub(crate) mod postgres;
 pub(crate) mod programs;
 pub(crate) mod providers;
