@@ -11,6 +11,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 
+use super::pool::slot::Slot;
 use super::transport::FailureKind;
 use crate::config::snapshot::{McpServer, McpTransport};
 use crate::conversation::Json;
@@ -52,8 +53,7 @@ struct OfServer {
 
 /// A call of a tool while it runs. Dropped before its end, it was cancelled.
 pub(super) struct Calling<'f> {
-    figures: &'f Figures,
-    server: &'f str,
+    slot: &'f Slot,
     tool: &'f str,
     begun: Instant,
     has_ended: bool,
@@ -103,11 +103,6 @@ impl Figures {
         tools.retain(|server, _| names.contains(&**server));
     }
 
-    /// A tool is called.
-    pub(super) fn call<'f>(&'f self, server: &'f str, tool: &'f str) -> Calling<'f> {
-        Calling { figures: self, server, tool, begun: Instant::now(), has_ended: false }
-    }
-
     /// A connection ended that was not to end, or was not made.
     pub(super) fn count_restart(&self, server: &McpServer) {
         if matches!(server.transport, McpTransport::Stdio(_)) {
@@ -132,15 +127,18 @@ impl Figures {
         self.unpinned.encode(page)
     }
 
-    /// The label for a tool, whose name is its server's to choose.
-    fn tool(&self, server: &str, tool: &str) -> Arc<str> {
+    /// The label for a tool. Its name is its server's to choose, and not a client's that calls what is not listed.
+    fn tool(&self, server: &str, tool: &str, is_listed: impl FnOnce() -> bool) -> Arc<str> {
         let tools = self.tools.read().unwrap_or_else(PoisonError::into_inner);
         let known = tools.get(server).and_then(|tools| tools.get(tool)).cloned();
         drop(tools);
         known.unwrap_or_else(|| {
+            if tool.len() > LONGEST_NAME || !is_listed() {
+                return OTHER.into();
+            }
             let mut tools = self.tools.write().unwrap_or_else(PoisonError::into_inner);
             let tools = tools.entry(server.into()).or_default();
-            if tools.len() >= MOST_TOOLS || tool.len() > LONGEST_NAME {
+            if tools.len() >= MOST_TOOLS {
                 return OTHER.into();
             }
             let name: Arc<str> = tool.into();
@@ -156,7 +154,12 @@ impl OfServer {
     }
 }
 
-impl Calling<'_> {
+impl<'f> Calling<'f> {
+    /// A tool is called, by its server's name for it.
+    pub(super) fn begin(slot: &'f Slot, tool: &'f str) -> Self {
+        Self { slot, tool, begun: Instant::now(), has_ended: false }
+    }
+
     /// The call came to a result, which may say that the tool failed.
     pub(super) fn answered(mut self, result: &Json) {
         let failed: Option<bool> = edit::read(result, &["isError"]);
@@ -179,8 +182,8 @@ impl Calling<'_> {
 
     fn end(&mut self, status: &'static str) {
         self.has_ended = true;
-        let (figures, server) = (self.figures, self.server);
-        let tool = figures.tool(server, self.tool);
+        let (figures, server) = (&self.slot.figures, self.slot.name.as_str());
+        let tool = figures.tool(server, self.tool, || self.slot.lists_tool(self.tool));
         let called = Called { server: server.into(), tool, status };
         figures.calls.with(called, |count| _ = count.inc());
         let took = self.begun.elapsed().as_secs_f64();
@@ -204,10 +207,11 @@ mod tests {
     fn a_server_with_ever_new_tools_has_few_series() {
         let figures = Figures::default();
         for number in 0..1000 {
-            assert!(figures.tool("s", &format!("t{number}")).len() <= LONGEST_NAME);
+            assert!(figures.tool("s", &format!("t{number}"), || true).len() <= LONGEST_NAME);
         }
-        assert_eq!(&*figures.tool("s", "t0"), "t0");
-        assert_eq!(&*figures.tool("s", "t999"), OTHER);
-        assert_eq!(&*figures.tool("t", &"x".repeat(LONGEST_NAME + 1)), OTHER);
+        assert_eq!(&*figures.tool("s", "t0", || true), "t0");
+        assert_eq!(&*figures.tool("s", "t999", || true), OTHER);
+        assert_eq!(&*figures.tool("t", &"x".repeat(LONGEST_NAME + 1), || true), OTHER);
+        assert_eq!(&*figures.tool("t", "invented", || false), OTHER);
     }
 }

@@ -63,7 +63,7 @@ fn config(base: &str, mcp: &str, database: &str) -> String {
         model("page", "model: openai/up-page, api_key: sk-canary-provider-3"),
         model("claude", "model: anthropic/up-echo, api_key: sk-ant-canary-4"),
         model("gemini", "model: gemini/up-echo, api_key: AIza-canary-5"),
-        model("azure", "model: azure/up-echo, api_key: canary-azure-6"),
+        model("azure", "model: azure/up-echo, api_key: canary-azure-6, api_version: preview"),
         model("ollama", "model: ollama/up-echo, api_key: canary-ollama-7"),
         model("cohere", "model: cohere/up-echo, api_key: canary-cohere-8"),
         model(
@@ -83,13 +83,12 @@ fn config(base: &str, mcp: &str, database: &str) -> String {
          \x20 good: {{url: 'http://{mcp}/mcp?token=canary-url-1', transport: http, auth_type: bearer_token, \
             auth_value: canary-mcp-1, static_headers: {{x-secret: canary-mcp-2}}, extra_headers: [x-own]}}\n\
          \x20 bad: {{url: '{base}/mcp?token=canary-url-2', transport: http, auth_type: api_key, \
-            auth_value: canary-mcp-3, static_headers: {{x-secret: canary-mcp-4}}, \
-            restart: {{initial_seconds: 0.05, max_seconds: 0.1}}}}\n\
+            auth_value: canary-mcp-3, static_headers: {{x-secret: canary-mcp-4}}}}\n\
          \x20 older: {{url: '{base}/sse?token=canary-url-3', transport: sse, auth_type: bearer_token, \
-            auth_value: canary-mcp-5, restart: {{initial_seconds: 0.05, max_seconds: 0.1}}}}\n\
+            auth_value: canary-mcp-5}}\n\
          \x20 child: {{command: /bin/sh, args: ['-c', 'echo \"$TOKEN $0\" >&2; echo \"$TOKEN $0\"; exit 1', \
             'canary-argument'], env: {{TOKEN: canary-environment}}, \
-            restart: {{initial_seconds: 0.05, max_seconds: 0.1}}}}\n",
+            restart: {{min_delay_seconds: 0.05, max_delay_seconds: 0.1}}}}\n",
         models.concat()
     )
 }

@@ -101,8 +101,8 @@ mod tests {
 
     #[test]
     fn litellm_keys_are_known_where_they_belong() {
-        assert_eq!(litellm("LitellmSettings", "callbacks"), Some(""));
-        assert_eq!(litellm("RouterSettings", "callbacks"), None);
+        assert_eq!(litellm("LitellmSettings", "cache"), Some(""));
+        assert_eq!(litellm("RouterSettings", "cache"), None);
         assert!(
             litellm("LitellmParams", "temperature").is_some_and(|hint| hint.contains("extra_body"))
         );

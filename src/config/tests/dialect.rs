@@ -126,7 +126,7 @@ fn an_ordinary_litellm_configuration_loads() {
          it into `extra_body` to send it with every request",
         "38:7: warning: LiteLLM's `use_in_pass_through` in `litellm_params` is not honoured by Tidegate",
         "44:5: warning: LiteLLM's `credential_info` in `credential_list` is not honoured by Tidegate",
-        "50:3: warning: LiteLLM's `callbacks` in `litellm_settings` is not honoured by Tidegate",
+        "50:3: warning: LiteLLM's callback `langfuse` is not honoured by Tidegate",
         "51:3: warning: LiteLLM's `cache` in `litellm_settings` is not honoured by Tidegate",
         "52:3: warning: LiteLLM's `cache_params` in `litellm_settings` is not honoured by Tidegate",
         "59:3: warning: LiteLLM's `enable_pre_call_checks` in `router_settings` is not honoured by Tidegate",

@@ -338,6 +338,12 @@ impl Slot {
         Some(known)
     }
 
+    /// Whether the server's list of tools, as far as it is known, has one of this name.
+    pub fn lists_tool(&self, name: &str) -> bool {
+        let listing = self.lists.get(Kind::Tools.index()).and_then(|list| list.listing.load_full());
+        listing.is_some_and(|listing| listing.entries.iter().any(|entry| entry.name == name))
+    }
+
     /// Has a list fetched that is not being fetched already. Gives why that failed the last time, and since when the latest
     /// is waited for.
     fn refresh(&self, list: &List) -> (Option<String>, Instant) {

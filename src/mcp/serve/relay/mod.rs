@@ -21,6 +21,7 @@ use crate::conversation::Json;
 use crate::mcp::Mcp;
 use crate::mcp::connection::{Connection, Event, Exchange, Owner};
 use crate::mcp::era::{self, Identity};
+use crate::mcp::figures::Calling;
 use crate::mcp::pool::slot::{Slot, severity};
 use crate::mcp::roots;
 use crate::mcp::transport::{Failure, FailureKind};
@@ -95,9 +96,8 @@ impl Target {
 /// Makes a call and sees it through.
 pub async fn relay(mcp: &Arc<Mcp>, asker: &Asker, outbox: &Outbox, target: Target) -> Outcome {
     target.slot.health.calls.fetch_add(1, Ordering::Relaxed);
-    let figures = target.slot.figures.clone();
     let is_tool = target.method == "tools/call";
-    let calling = is_tool.then(|| figures.call(&target.server.name, &target.name));
+    let calling = is_tool.then(|| Calling::begin(&target.slot, &target.name));
     let outcome = Call { mcp, asker, outbox, target: &target }.run().await;
     if let Some(calling) = calling {
         match &outcome {
