@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
 
-use super::columns;
 use super::reader::Row;
+use super::{GENERATION, columns};
 use crate::entry::{Entry, Payload};
 
 /// How long a statement waits for another process that holds the file.
@@ -33,7 +33,7 @@ pub enum SpoolError {
     Directory(PathBuf, io::Error),
     /// SQLite refuses.
     Sqlite(PathBuf, rusqlite::Error),
-    /// A newer release has changed the schema.
+    /// A newer release has changed the schema in a way that this one cannot live with.
     Newer(PathBuf, usize),
 }
 
@@ -81,7 +81,7 @@ impl Spool {
         // to checkpoints, so that only a crash of the machine can cost the last moments.
         connection.pragma_update(None, "synchronous", "NORMAL").map_err(refused)?;
         let version = schema_version(&connection).map_err(refused)?;
-        if version > MIGRATIONS.len() {
+        if version / GENERATION > MIGRATIONS.len() / GENERATION {
             return Err(SpoolError::Newer(path.to_owned(), version));
         }
         // Damage in the pages every insert needs shows now, not with the first request.
