@@ -48,6 +48,13 @@ where
         }
     }
 
+    /// The metric of these labels, to be counted with again and again; `None` where there are too many already.
+    pub fn handle(&self, labels: L) -> Option<M> {
+        let mut handle = None;
+        self.with(labels, |metric| handle = Some(metric.clone()));
+        handle
+    }
+
     /// Keeps only series whose labels are still of something.
     pub fn retain(&self, is_kept: impl Fn(&L) -> bool) {
         let mut metrics = self.metrics.write().unwrap_or_else(PoisonError::into_inner);

@@ -76,6 +76,14 @@ pub(super) struct Finished {
     pub(super) error_type: &'static str,
 }
 
+/// Where most of a request's metrics are counted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Place {
+    pub(super) surface: &'static str,
+    pub(super) model_group: Arc<str>,
+    pub(super) provider: &'static str,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
 pub(super) struct Surface {
     pub(super) surface: &'static str,

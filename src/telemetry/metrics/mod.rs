@@ -5,7 +5,9 @@ mod labels;
 mod litellm;
 pub mod process;
 
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
 use prometheus_client::encoding::DescriptorEncoder;
@@ -13,10 +15,12 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 
 use self::labels::{
-    FellBack, Finished, Known, Retried, Served, Surface, SurfaceOfGroup, Tokens, Trace, Tried,
+    FellBack, Finished, Known, Place, Retried, Served, Surface, SurfaceOfGroup, Tokens, Trace,
+    Tried,
 };
 use self::litellm::Litellm;
 use crate::config::snapshot::Snapshot;
+use crate::conversation::usage::Usage;
 use crate::entry::{Attempt, Entry, UsageSource};
 use crate::ground::series::Series;
 
@@ -47,6 +51,18 @@ pub struct Metrics {
     retries: Series<Retried, Counter>,
     fallbacks: Series<FellBack, Counter>,
     litellm: Litellm,
+    handles: RwLock<HashMap<Place, Arc<Handles>>>,
+}
+
+/// The metrics of one place, each resolved when it is first counted with: a request then costs one look-up, not ten.
+#[derive(Debug, Default)]
+struct Handles {
+    good: OnceLock<Option<Counter>>,
+    duration: OnceLock<Option<Times>>,
+    overhead: OnceLock<Option<Times>>,
+    first_token: OnceLock<Option<Times>>,
+    tokens: [OnceLock<Option<Counter>>; 5],
+    cost: OnceLock<Option<Counter<f64>>>,
 }
 
 impl Default for Metrics {
@@ -93,6 +109,7 @@ impl Default for Metrics {
                 "Requests that another model group was asked for",
             ),
             litellm: Litellm::default(),
+            handles: RwLock::default(),
         }
     }
 }
@@ -115,6 +132,8 @@ impl Metrics {
         self.fallbacks.retain(|it| known.has_group(&it.from) && known.has_group(&it.to));
         self.litellm.adopt(&known);
         self.known.store(known.into());
+        // Those of series that are gone would count unseen.
+        self.handles.write().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Counts a request that is over.
@@ -122,45 +141,63 @@ impl Metrics {
         let known = self.known.load();
         let model_group = known.group(entry.model_group.as_deref());
         let (surface, provider) = (entry.surface, entry.provider.unwrap_or_default());
+        let handles = self.handles(&Place { surface, model_group: model_group.clone(), provider });
         let error = entry.error_type.as_deref();
         let error = error.or_else(|| entry.client_closed.then_some("client_closed_request"));
-        let finished = Finished {
-            surface,
-            model_group: model_group.clone(),
-            provider,
-            code: labels::code(entry.http_status),
-            error_type: labels::error_type(error),
-        };
-        self.requests.with(finished, |count| _ = count.inc());
-        let observe = |micros: u64| move |times: &Times| times.observe(seconds(micros), None, None);
-        let of_group = SurfaceOfGroup { surface, model_group: model_group.clone() };
-        self.durations.with(of_group, observe(entry.duration_us));
-        if let Some(micros) = entry.overhead_us {
-            self.overheads.with(Surface { surface }, observe(micros));
-        }
+        let (code, error_type) = (labels::code(entry.http_status), labels::error_type(error));
         let served = Served { model_group, provider };
+        let finished = || {
+            let Served { model_group, provider } = served.clone();
+            self.requests.handle(Finished { surface, model_group, provider, code, error_type })
+        };
+        match (code, error_type) {
+            (200, "") => count(&handles.good, finished, |count| _ = count.inc()),
+            _ => count(&OnceLock::new(), finished, |count| _ = count.inc()),
+        }
+        let observe = |micros: u64| move |times: &Times| times.observe(seconds(micros), None, None);
+        let of_group = || {
+            let model_group = served.model_group.clone();
+            self.durations.handle(SurfaceOfGroup { surface, model_group })
+        };
+        count(&handles.duration, of_group, observe(entry.duration_us));
+        if let Some(micros) = entry.overhead_us {
+            let overheads = || self.overheads.handle(Surface { surface });
+            count(&handles.overhead, overheads, observe(micros));
+        }
         if let Some(micros) = entry.ttft_us {
-            self.first_tokens.with(served.clone(), observe(micros));
+            let first_tokens = || self.first_tokens.handle(served.clone());
+            count(&handles.first_token, first_tokens, observe(micros));
         }
         if entry.usage_source == UsageSource::Provider {
-            self.observe_tokens(&served, entry);
+            self.observe_tokens(&handles, &served, &entry.tokens);
         }
         if let Some(cost) = entry.cost_usd {
-            self.costs.with(served, |total| _ = total.inc_by(cost));
+            let costs = || self.costs.handle(served.clone());
+            count(&handles.cost, costs, |total| _ = total.inc_by(cost));
         }
         self.observe_attempts(&known, &entry.attempts);
         if entry.fallback_from.is_some() {
             let from = known.group(entry.fallback_from.as_deref());
-            let to = known.group(entry.model_group.as_deref());
+            let to = served.model_group;
             self.fallbacks.with(FellBack { from, to }, |count| _ = count.inc());
         }
         if known.litellm_names {
-            self.litellm.observe(entry, &known, labels::code(entry.http_status));
+            self.litellm.observe(entry, &known, code);
         }
     }
 
-    fn observe_tokens(&self, served: &Served, entry: &Entry) {
-        let used = &entry.tokens;
+    /// What was resolved for a place before.
+    fn handles(&self, place: &Place) -> Arc<Handles> {
+        let handles = self.handles.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(handles) = handles.get(place) {
+            return handles.clone();
+        }
+        drop(handles);
+        let mut handles = self.handles.write().unwrap_or_else(PoisonError::into_inner);
+        handles.entry(place.clone()).or_default().clone()
+    }
+
+    fn observe_tokens(&self, handles: &Handles, served: &Served, used: &Usage) {
         let kinds = [
             ("input", used.input),
             ("output", used.output),
@@ -168,12 +205,13 @@ impl Metrics {
             ("cache_write", used.cache_write),
             ("reasoning", used.reasoning),
         ];
-        for (kind, tokens) in kinds {
+        for ((kind, tokens), handle) in kinds.into_iter().zip(&handles.tokens) {
             let Some(tokens) = tokens.filter(|tokens| *tokens > 0) else { continue };
-            let Served { model_group, provider } = served.clone();
-            self.tokens.with(Tokens { model_group, provider, kind }, |total| {
-                total.inc_by(tokens);
-            });
+            let resolve = || {
+                let Served { model_group, provider } = served.clone();
+                self.tokens.handle(Tokens { model_group, provider, kind })
+            };
+            count(handle, resolve, |total| _ = total.inc_by(tokens));
         }
     }
 
@@ -210,6 +248,17 @@ impl Metrics {
             self.litellm.encode(page)?;
         }
         Ok(())
+    }
+}
+
+/// Counts with a handle, resolving it the first time.
+fn count<M>(
+    handle: &OnceLock<Option<M>>,
+    resolve: impl FnOnce() -> Option<M>,
+    count: impl FnOnce(&M),
+) {
+    if let Some(metric) = handle.get_or_init(resolve) {
+        count(metric);
     }
 }
 
