@@ -241,6 +241,13 @@ impl Record {
         }
     }
 
+    /// An error that the provider said in a stream, as it may be passed on: without what only the provider may know.
+    pub(super) fn struck(&self, bytes: Bytes) -> Bytes {
+        let secrets = self.tried.as_deref().map(Deployment::secrets).unwrap_or_default();
+        let struck = secret::strike(&String::from_utf8_lossy(&bytes), secrets);
+        struck.map_or(bytes, Bytes::from)
+    }
+
     /// What the tap saw of the answer.
     pub(super) fn note_tap(&mut self, tap: &Tap) {
         let (entry, tried) = (&mut self.entry, self.tried.as_deref());
