@@ -23,6 +23,7 @@ use crate::http::server::{self, Accepted};
 use crate::http::status::Status;
 use crate::http::{Door, Side, Workers, sweep_mcp_sessions};
 use crate::journal::Journal;
+use crate::journal::audit::{Act, Source};
 use crate::mcp::{self, Mcp};
 use crate::provider::auth::Authority;
 use crate::provider::client::Upstreams;
@@ -86,13 +87,18 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
     let journal = Journal::open(&snapshot.request_log, &instance())
         .map_err(|error| StartError::Other(format!("the request log: {error}")))?;
     let journal = Arc::new(journal);
+    journal.audit(Act {
+        after: Some(serde_json::json!({ "path": path, "listen": snapshot.listen })),
+        config_sha256: Some(snapshot.hash.clone()),
+        ..Act::new("start", Source::Gateway, version())
+    });
     let mcp_thread = mcp::Thread::start().map_err(other)?;
     let mcp = Mcp::new(mcp_thread.handle().clone());
     let live = Live::build(snapshot, None);
     let observers = Observers::new(journal.recorder());
     let gate = Gate::new(live, observers, journal.responses(), mcp.clone());
     let gate = Arc::new(gate);
-    let reload = Arc::new(Notify::new());
+    let (reload, signalled) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let authority = Authority::default();
     mcp.reconcile(&gate.live().snapshot);
     mcp.announce(&gate.live().snapshot);
@@ -125,7 +131,8 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
         status,
         journal: journal.clone(),
         mcp: mcp.clone(),
-        asked: reload.clone(),
+        asked: reload,
+        signalled: signalled.clone(),
     };
     let corridor = tokio::spawn(corridor.follow(loaded.stamps, stop.clone()));
     let mut signals = Signals::listen()?;
@@ -133,7 +140,11 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
     tokio::spawn(sweep_mcp_sessions(gate.clone(), mcp.clone(), stop.clone()));
     crate::cli::banner::print(&mut std::io::stdout(), address, &gate.live().snapshot);
 
-    signals.end(&reload).await;
+    signals.end(&signalled).await;
+    journal.audit(Act {
+        config_sha256: Some(gate.live().snapshot.hash.clone()),
+        ..Act::new("stop", Source::Signal, version())
+    });
     tracing::info!("shutting down: no new requests, those in progress may finish");
     gate.drain();
     stop.cancel();
@@ -145,7 +156,7 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
         () = tokio::time::sleep(patience) => {
             tracing::warn!(connections = workers.connections(), "some did not finish in time");
         }
-        () = signals.end(&reload) => tracing::warn!("stopping at once"),
+        () = signals.end(&signalled) => tracing::warn!("stopping at once"),
     }
     let _ended = corridor.await;
     if let Some(workers) = Arc::into_inner(workers) {
@@ -207,6 +218,11 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
             "cannot listen on {address}: {error}; choose another with --listen"
         ))
     })
+}
+
+/// What was started or stopped, for the audit log.
+fn version() -> &'static str {
+    concat!("tidegate ", env!("CARGO_PKG_VERSION"))
 }
 
 /// A name for this process in the rows it writes.

@@ -236,6 +236,7 @@ impl Door {
                 self.with_master(request, || reply(200, &self.status.config(&self.gate)))
             }
             Route::AdminReload => self.with_master(request, || {
+                self.status.audit_reload_request(client);
                 self.reload.notify_one();
                 reply(202, &json!({ "status": "reloading", "see": "/admin/config" }))
             }),

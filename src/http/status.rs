@@ -1,6 +1,7 @@
 //! What the gateway says of itself: liveness, readiness, health, the configuration in force, the front
 //! page. Nothing here dials anything, so a health check costs nothing and tells nothing secret.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::gateway::Gate;
 use crate::journal::Journal;
+use crate::journal::audit::{Act, Source};
 use crate::mcp::{Mcp, status as servers};
 
 /// What came of the latest edit of the configuration.
@@ -43,6 +45,13 @@ impl Status {
     pub fn new(journal: Arc<Journal>, mcp: Arc<Mcp>, warnings: Vec<String>) -> Self {
         let reload = ReloadStatus { warnings, ..ReloadStatus::default() };
         Self { reload: ArcSwap::from_pointee(reload), started_at: Timestamp::now(), journal, mcp }
+    }
+
+    /// Writes down that the operator asked for a reload, and from where.
+    pub(super) fn audit_reload_request(&self, client: IpAddr) {
+        let client = serde_json::json!({ "client": client });
+        let act = Act::new("reload_request", Source::AdminApi, "/admin/reload");
+        self.journal.audit(Act { after: Some(client), ..act });
     }
 
     /// `GET /health`: the state of each part, without names of models or keys.

@@ -44,6 +44,7 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (1, "request_logs", include_str!("migrations/postgres_0001_request_logs.sql")),
     (2, "losses", include_str!("migrations/postgres_0002_losses.sql")),
     (3, "tool_calls", include_str!("migrations/postgres_0003_tool_calls.sql")),
+    (4, "audit_log", include_str!("migrations/postgres_0004_audit_log.sql")),
 ];
 
 static INSERT_REQUESTS: LazyLock<String> = LazyLock::new(|| insert("request_logs", REQUESTS));
@@ -91,18 +92,37 @@ impl Postgres {
         self.within(CONNECT_TIMEOUT, async |client| Ok(client.batch_execute("").await?)).await
     }
 
-    /// Brings the schema up to date, and makes this month's partitions and the next ones.
-    pub(super) async fn migrate(&self) -> Result<(), Fault> {
-        self.within(MIGRATE_TIMEOUT, async |client| {
+    /// Brings the schema up to date, and makes this month's partitions and the next ones. Tells the steps that were taken.
+    pub(super) async fn migrate(&self) -> Result<Vec<String>, Fault> {
+        let taken = self.within(MIGRATE_TIMEOUT, async |client| {
             begin(client, MIGRATE_TIMEOUT).await?;
             let lock = format!("SELECT pg_advisory_xact_lock({SCHEMA_LOCK})");
             client.batch_execute(&lock).await?;
-            migrate(client).await?;
+            let taken = migrate(client).await?;
+            client.batch_execute("COMMIT").await?;
+            Ok(taken)
+        })
+        .await?;
+        self.make_partitions(Timestamp::now().as_microsecond()).await?;
+        Ok(taken)
+    }
+
+    /// Copies entries of the audit log, a JSON array of objects. What is there already is passed over.
+    pub(super) async fn insert_audit(&self, entries: &str) -> Result<(), Fault> {
+        self.within(BATCH_TIMEOUT, async |client| {
+            begin(client, BATCH_TIMEOUT).await?;
+            client
+                .execute_typed(
+                    "INSERT INTO tidegate.audit_log
+                     SELECT * FROM json_populate_recordset(NULL::tidegate.audit_log, $1::text::json)
+                     ON CONFLICT DO NOTHING",
+                    &[(&entries, Type::TEXT)],
+                )
+                .await?;
             client.batch_execute("COMMIT").await?;
             Ok(())
         })
-        .await?;
-        self.make_partitions(Timestamp::now().as_microsecond()).await
+        .await
     }
 
     /// Makes the partitions from the month of `from_us` (microseconds since 1970 UTC) to the last one
@@ -270,7 +290,8 @@ async fn begin(client: &Object, timeout: Duration) -> Result<(), Fault> {
     Ok(client.batch_execute(&sql).await?)
 }
 
-async fn migrate(client: &Object) -> Result<(), Fault> {
+async fn migrate(client: &Object) -> Result<Vec<String>, Fault> {
+    let mut taken = Vec::new();
     // `CREATE … IF NOT EXISTS` asks for the right to create even where nothing is left to create.
     client
         .batch_execute(
@@ -316,8 +337,9 @@ async fn migrate(client: &Object) -> Result<(), Fault> {
             )
             .await?;
         tracing::info!(version, name, "database schema step applied");
+        taken.push(format!("{version} {name}"));
     }
-    Ok(())
+    Ok(taken)
 }
 
 async fn make_partition(client: &Object, month: Date) -> Result<(), Fault> {

@@ -274,7 +274,7 @@ impl Seen {
     }
 }
 
-fn server(settings: &RequestLog) -> Result<Option<Postgres>, QueryError> {
+pub(super) fn server(settings: &RequestLog) -> Result<Option<Postgres>, QueryError> {
     let Some(url) = &settings.database_url else { return Ok(None) };
     Postgres::new(url.expose()).map(Some).map_err(|error| QueryError::Postgres(error.to_string()))
 }

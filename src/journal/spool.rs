@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
 
+use super::audit::{self, Act};
 use super::columns;
 use super::reader::Row;
 use crate::entry::{Entry, Payload};
@@ -24,6 +25,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/sqlite_0001_request_logs.sql"),
     include_str!("migrations/sqlite_0002_losses.sql"),
     include_str!("migrations/sqlite_0003_tool_calls.sql"),
+    include_str!("migrations/sqlite_0004_audit_log.sql"),
 ];
 
 /// Why the file cannot be used.
@@ -206,6 +208,21 @@ impl Spool {
         let deleted = transaction.execute(&oldest, everything)?;
         transaction.commit()?;
         Ok(deleted)
+    }
+
+    /// Writes an entry of the audit log; returns its number.
+    pub(super) fn audit(
+        &mut self,
+        act: &Act,
+        at_us: i64,
+        instance: &str,
+    ) -> rusqlite::Result<i64> {
+        audit::store::append(&mut self.connection, act, at_us, instance)
+    }
+
+    /// The number of the last entry of the audit log; 0 for none.
+    pub(super) fn last_audit(&self) -> rusqlite::Result<i64> {
+        Ok(audit::store::end(&self.connection)?.map_or(0, |(_, seq)| seq))
     }
 
     pub(super) fn count(&self) -> rusqlite::Result<i64> {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use rusqlite::ErrorCode;
 
+use super::audit::Act;
 use super::queue::{Command, Dropped, Entries, GROUP_ROWS, Shared, Wait};
 use super::spool::{self, Spool};
 use crate::entry::Entry;
@@ -216,6 +217,29 @@ impl Writer {
                     self.spool = self.opened();
                 }
                 Command::Expire(before_us) => self.expiring = Some(before_us),
+                Command::Audit(act, at_us) => {
+                    if let Err(command) = self.audit(act, at_us) {
+                        self.commands.push_back(command);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes an entry of the audit log; gives it back where the file refuses.
+    fn audit(&mut self, act: Box<Act>, at_us: i64) -> Result<(), Command> {
+        let Some(mut spool) = self.opened() else { return Err(Command::Audit(act, at_us)) };
+        match spool.audit(&act, at_us, &self.instance) {
+            Ok(seq) => {
+                self.spool = Some(spool);
+                self.shared.counters.audit_seq.store(seq, Ordering::Relaxed);
+                self.recovered();
+                self.shared.committed.notify_one();
+                Ok(())
+            }
+            Err(error) => {
+                self.failed(spool, &error);
+                Err(Command::Audit(act, at_us))
             }
         }
     }
@@ -333,6 +357,7 @@ impl Writer {
         let counters = &self.shared.counters;
         counters.spool_rows.store(spool.count().unwrap_or(0), Ordering::Relaxed);
         counters.dead_letters.store(spool.count_dead_letters().unwrap_or(0), Ordering::Relaxed);
+        counters.audit_seq.store(spool.last_audit().unwrap_or(0), Ordering::Relaxed);
         let oldest = spool.oldest_us().ok().flatten().unwrap_or(i64::MAX);
         counters.spool_oldest_us.store(oldest, Ordering::Relaxed);
         self.shared.file_generation.fetch_add(1, Ordering::Release);
