@@ -5,6 +5,7 @@
 pub mod access;
 mod check;
 pub mod compare;
+pub mod convert;
 mod decode;
 mod diff;
 mod file;

@@ -1,7 +1,9 @@
 //! The JSON Schema of the configuration and the Markdown reference, both made from the types in
 //! `file` and their doc comments. Files under `docs/reference/` hold the results; a test compares.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
 
@@ -17,6 +19,22 @@ pub fn schema() -> Value {
     let mut schema = schemars::schema_for!(File).to_value();
     close(&mut schema);
     schema
+}
+
+/// The keys of a section, by the name of its type; none where there is no such type.
+pub(super) fn keys(section: &str) -> &'static [String] {
+    static KEYS: LazyLock<BTreeMap<String, Vec<String>>> = LazyLock::new(|| {
+        let schema = schemars::schema_for!(File).to_value();
+        let of = |section: &Value| -> Vec<String> {
+            let properties = section.get("properties").and_then(Value::as_object);
+            properties.map(|keys| keys.keys().cloned().collect()).unwrap_or_default()
+        };
+        let definitions = schema.get("$defs").and_then(Value::as_object);
+        let sections = definitions.into_iter().flatten();
+        let named = sections.map(|(name, section)| (name.clone(), of(section)));
+        named.chain([("File".to_owned(), of(&schema))]).collect()
+    });
+    KEYS.get(section).map_or(&[], Vec::as_slice)
 }
 
 /// Adapts every part: no unknown keys (but `x-…` and what `model_info` may hold), and references
