@@ -99,7 +99,8 @@ impl Corridor {
 
     /// Writes down what came of an edit: what it changed, by name, and the pins it accepted.
     fn audit_reload(&self, source: Source, old: &Live, new: &Live, diff: &Diff) {
-        let told = |live: &Live| json!({ "generation": live.generation, "hash": live.snapshot.hash });
+        let told =
+            |live: &Live| json!({ "generation": live.generation, "hash": live.snapshot.hash });
         let mut after = told(new);
         let changes = serde_json::to_value(diff).unwrap_or_default();
         if let Some(after) = after.as_object_mut() {

@@ -300,7 +300,8 @@ fn shift(old: &Grant, new: &Grant, now: Timestamp) -> Shift {
     // What a key may not use because it does not open, it does not have.
     let nothing = Grant::nothing();
     let (before, after) = (if was { old } else { &nothing }, if is { new } else { &nothing });
-    if was != is && old.is_blocked != new.is_blocked && !old.name.is_empty() && !new.name.is_empty() {
+    if was != is && old.is_blocked != new.is_blocked && !old.name.is_empty() && !new.name.is_empty()
+    {
         let (list, text) = match is {
             true => (&mut shift.gains, "is not blocked any more"),
             false => (&mut shift.loses, "is blocked"),
@@ -314,8 +315,12 @@ fn shift(old: &Grant, new: &Grant, now: Timestamp) -> Shift {
         match before.servers.get(name) {
             None => shift.gains.push(format!("MCP server {name}{}", tools.described())),
             Some(known) => {
-                shift.gains.extend(known.wider(tools).into_iter().map(|it| format!("{name}: {it}")));
-                shift.loses.extend(tools.wider(known).into_iter().map(|it| format!("{name}: {it}")));
+                shift
+                    .gains
+                    .extend(known.wider(tools).into_iter().map(|it| format!("{name}: {it}")));
+                shift
+                    .loses
+                    .extend(tools.wider(known).into_iter().map(|it| format!("{name}: {it}")));
             }
         }
     }
@@ -451,37 +456,50 @@ virtual_keys:
         check("rpm_limit: 10", "rpm_limit: 10 ", &[]);
         check("models: [a]", "models: [a, b]", &["+ one changed: model b"]);
         check("models: [a]", "models: [b]", &["+ one changed: model b", "- one changed: model a"]);
-        check("models: ['*']", "models: ['openai/gpt*']", &[
-            "- two changed: model a",
-            "- two changed: model b",
-            "- two changed: model openai/*",
-        ]);
+        check(
+            "models: ['*']",
+            "models: ['openai/gpt*']",
+            &["- two changed: model a", "- two changed: model b", "- two changed: model openai/*"],
+        );
         check("mcp_servers: [db]", "mcp_servers: [db, fs]", &["+ one changed: MCP server fs"]);
-        check("allowed_tools: [read_*]", "allowed_tools: ['read_rows']", &[
-            "- one changed: db: tool read_*",
-        ]);
+        check(
+            "allowed_tools: [read_*]",
+            "allowed_tools: ['read_rows']",
+            &["- one changed: db: tool read_*"],
+        );
         check("allowed_tools: [read_*]", "allowed_tools: ['*']", &["+ one changed: db: tool *"]);
         check("rpm_limit: 10", "rpm_limit: 20", &["+ one changed: rpm_limit: 20 (was 10)"]);
-        check("rpm_limit: 10", "rpm_limit: 5, expires: 2099-01-01", &[
-            "- one changed: rpm_limit: 5 (was 10)",
-            "- one changed: ends 2099-01-02T00:00:00Z",
-        ]);
-        check("rpm_limit: 10", "blocked: true", &[
-            "- one changed: is blocked",
-            "- one changed: model a",
-            "- one changed: MCP server db",
-        ]);
+        check(
+            "rpm_limit: 10",
+            "rpm_limit: 5, expires: 2099-01-01",
+            &["- one changed: rpm_limit: 5 (was 10)", "- one changed: ends 2099-01-02T00:00:00Z"],
+        );
+        check(
+            "rpm_limit: 10",
+            "blocked: true",
+            &[
+                "- one changed: is blocked",
+                "- one changed: model a",
+                "- one changed: MCP server db",
+            ],
+        );
         // Another key in the place of one: nobody gains.
         check("sk-one-0123456789-0123456789", "sk-new-0123456789-0123456789", &[]);
-        check("sk-one-0123456789-0123456789, key_alias: one", "sk-new-0123456789-0123456789, key_alias: new", &[
-            "+ new new: model a",
-            "+ new new: MCP server db, tools read_*",
-            "- one removed: model a",
-            "- one removed: MCP server db",
-        ]);
-        check("virtual_keys:", "general_settings: {listen: '0.0.0.0:4000'}\nvirtual_keys:", &[
-            "+ gateway: other machines reach 0.0.0.0:4000",
-        ]);
+        check(
+            "sk-one-0123456789-0123456789, key_alias: one",
+            "sk-new-0123456789-0123456789, key_alias: new",
+            &[
+                "+ new new: model a",
+                "+ new new: MCP server db, tools read_*",
+                "- one removed: model a",
+                "- one removed: MCP server db",
+            ],
+        );
+        check(
+            "virtual_keys:",
+            "general_settings: {listen: '0.0.0.0:4000'}\nvirtual_keys:",
+            &["+ gateway: other machines reach 0.0.0.0:4000"],
+        );
     }
 
     #[test]

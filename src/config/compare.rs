@@ -168,7 +168,8 @@ fn differences(path: &str, old: &Value, new: &Value, fields: &mut Vec<Field>) {
     if old == new {
         return;
     }
-    let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    let below =
+        |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
     match (old, new) {
         (Value::Object(old), Value::Object(new)) if !is_seal(old) && !is_seal(new) => {
             for (name, value) in new {
@@ -224,7 +225,8 @@ fn server_effect(
     fields: &[Field],
     entry: Option<&Value>,
 ) -> (String, bool) {
-    let is = |entry: &Value, word: &str| entry.get("transport").and_then(Value::as_str) == Some(word);
+    let is =
+        |entry: &Value, word: &str| entry.get("transport").and_then(Value::as_str) == Some(word);
     let is_child = entry.is_some_and(|entry| is(entry, "stdio"));
     let top = |field: &Field| field.path.split('.').next().unwrap_or_default().to_owned();
     let sampling = |field: &Field| {
@@ -249,12 +251,7 @@ fn server_effect(
     (effect.to_owned(), false)
 }
 
-fn setting_effect(
-    name: &str,
-    _: &'static str,
-    _: &[Field],
-    _: Option<&Value>,
-) -> (String, bool) {
+fn setting_effect(name: &str, _: &'static str, _: &[Field], _: Option<&Value>) -> (String, bool) {
     if RESTART.contains(&name) {
         return ("in force after a restart only".to_owned(), true);
     }
@@ -325,6 +322,5 @@ virtual_keys:
     #[test]
     fn an_edit_is_told_by_field_and_effect() {
         check("models: [a]", "models: [a] ", &[]);
-
     }
 }

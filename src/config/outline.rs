@@ -411,11 +411,15 @@ fn server(server: &McpServer, seals: &Seals) -> Section {
     put(&mut section, "health_check", json!(health_path.as_deref().unwrap_or("ping")));
     put(&mut section, "allowed_hosts", texts(allowed_hosts));
     put(&mut section, "allowed_paths", json!(allowed_paths));
-    put(&mut section, "sharing", json!(match sharing {
-        Sharing::Shared => "shared",
-        Sharing::PerKey => "per_key",
-        Sharing::PerSession => "per_session",
-    }));
+    put(
+        &mut section,
+        "sharing",
+        json!(match sharing {
+            Sharing::Shared => "shared",
+            Sharing::PerKey => "per_key",
+            Sharing::PerSession => "per_session",
+        }),
+    );
     if is_child {
         let (first, longest) = (seconds(restart.first), seconds(restart.longest));
         let restart = json!({ "min_delay_seconds": first, "max_delay_seconds": longest });
@@ -423,11 +427,15 @@ fn server(server: &McpServer, seals: &Seals) -> Section {
     }
     put(&mut section, "protocol_version", json!(revision.map(|revision| revision.as_str())));
     put(&mut section, "sampling_model", json!(sampling_model));
-    put(&mut section, "pin", json!(match pin {
-        Pin::Off => "off",
-        Pin::Warn => "warn",
-        Pin::Enforce => "enforce",
-    }));
+    put(
+        &mut section,
+        "pin",
+        json!(match pin {
+            Pin::Off => "off",
+            Pin::Warn => "warn",
+            Pin::Enforce => "enforce",
+        }),
+    );
     put(&mut section, "parallel", json!(parallel));
     section
 }
@@ -492,8 +500,9 @@ fn veiled(value: &Value, seals: &Seals) -> Value {
 
 /// Whether what stands under a name is likely one.
 pub(super) fn names_a_secret(name: &str) -> bool {
-    const WORDS: [&str; 7] =
-        ["auth", "key", "token", "secret", "cookie", "password", "credential"];
+    const WORDS: [&str; 7] = ["auth", "key", "token", "secret", "cookie", "password", "credential"];
     let name = name.to_ascii_lowercase();
-    WORDS.iter().any(|word| name.contains(word)) && !name.contains("tokens") && !name.contains("_per_token")
+    WORDS.iter().any(|word| name.contains(word))
+        && !name.contains("tokens")
+        && !name.contains("_per_token")
 }

@@ -21,6 +21,9 @@ pub struct Shown {
     /// As [`Snapshot::hash`].
     pub hash: String,
     pub settings: Vec<Setting>,
+    /// Files of the configuration in which a secret stands as it is, and not as a reference or a digest.
+    #[serde(skip)]
+    pub files_with_secrets: Vec<PathBuf>,
 }
 
 /// One value in force.
@@ -60,6 +63,7 @@ pub fn show(
         sources: &loaded.sources,
         listen_was_said: options.listen.is_some(),
         settings: Vec::new(),
+        files_with_secrets: Vec::new(),
     };
     writer.models(&outline.models);
     writer.keys(&outline.virtual_keys);
@@ -69,7 +73,8 @@ pub fn show(
             writer.setting(section, key, value);
         }
     }
-    Ok(Shown { hash: snapshot.hash, settings: writer.settings })
+    let Writer { settings, files_with_secrets, .. } = writer;
+    Ok(Shown { hash: snapshot.hash, settings, files_with_secrets })
 }
 
 /// The master key as the configuration or the environment holds it; `None` where it holds only its digest, or none. For whoever asks
@@ -158,11 +163,19 @@ struct Writer<'w> {
     sources: &'w [PathBuf],
     listen_was_said: bool,
     settings: Vec<Setting>,
+    files_with_secrets: Vec<PathBuf>,
 }
 
 impl Writer<'_> {
     fn add(&mut self, path: Vec<Step>, value: Value, origin: String) {
         self.settings.push(Setting { path, value, origin });
+    }
+
+    fn holds_a_secret(&mut self, place: Place) {
+        let file = self.sources.get(usize::from(place.file));
+        let is_new = |file: &&PathBuf| !self.files_with_secrets.contains(file);
+        let file = file.filter(is_new).cloned();
+        self.files_with_secrets.extend(file);
     }
 
     fn place(&self, place: Place) -> String {
@@ -182,7 +195,13 @@ impl Writer<'_> {
     }
 
     /// One value: at its node's place, below it, or by default.
-    fn value(&mut self, path: Vec<Step>, value: &Value, node: Option<&Node>, default: Option<String>) {
+    fn value(
+        &mut self,
+        path: Vec<Step>,
+        value: &Value,
+        node: Option<&Node>,
+        default: Option<String>,
+    ) {
         if let Value::Object(entries) = value
             && !is_seal(entries)
         {
@@ -192,6 +211,11 @@ impl Writer<'_> {
             [_, Step::Key(key)] => variable(key),
             _ => None,
         });
+        if has_seal(value)
+            && let Some(node) = node.filter(|node| references(node).is_empty())
+        {
+            self.holds_a_secret(node.place);
+        }
         let origin = match (node, default) {
             (Some(node), _) => {
                 let references = references(node).join(" ");
@@ -224,8 +248,11 @@ impl Writer<'_> {
         let nodes = items(self.root.get("model_list"));
         let mut index = 0;
         for (name, deployments) in models {
-            let of_group: Vec<&Node> =
-                nodes.iter().copied().filter(|node| text_at(node, "model_name") == Some(name)).collect();
+            let of_group: Vec<&Node> = nodes
+                .iter()
+                .copied()
+                .filter(|node| text_at(node, "model_name") == Some(name))
+                .collect();
             for (entry, node) in deployments.as_array().into_iter().flatten().zip(of_group) {
                 let path = |steps: &[&str]| -> Vec<Step> {
                     let start = [Step::Key("model_list".to_owned()), Step::Index(index)];
@@ -289,6 +316,13 @@ impl Writer<'_> {
             let api_key = node.and_then(|node| with_synonyms(node, "api_key").or(node.get("key")));
             // Never the key, and no more of its digest than stands in rows.
             let origin = api_key.map(|node| self.place(node.place)).unwrap_or_default();
+            if let Some(node) = api_key
+                && let Some(scalar) = scalar(node)
+                && scalar.references.is_empty()
+                && !scalar.text.starts_with("sha256:")
+            {
+                self.holds_a_secret(node.place);
+            }
             self.add(path("api_key"), Value::from(format!("sha256:{id}…")), origin);
             for (key, value) in entry.as_object().into_iter().flatten() {
                 self.value(path(key), value, node.and_then(|node| node.get(key)), None);
@@ -348,7 +382,20 @@ fn key_id(entry: &Node) -> Option<String> {
 
 fn variable(key: &str) -> Option<String> {
     let (_, name) = VARIABLES.iter().find(|(name, _)| *name == key)?;
-    Some(if name.is_empty() { "default: as timeout".to_owned() } else { format!("variable {name}") })
+    Some(if name.is_empty() {
+        "default: as timeout".to_owned()
+    } else {
+        format!("variable {name}")
+    })
+}
+
+/// Whether a secret is in the value.
+fn has_seal(value: &Value) -> bool {
+    match value {
+        Value::Object(entries) => is_seal(entries) || entries.values().any(has_seal),
+        Value::Array(items) => items.iter().any(has_seal),
+        _ => false,
+    }
 }
 
 /// Every reference at a node and below it.

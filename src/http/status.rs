@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::config::outline::{Seals, outline};
 use crate::gateway::Gate;
 use crate::journal::Journal;
 use crate::journal::audit::{Act, Source};
@@ -138,6 +139,8 @@ impl Status {
             "model_list": models,
             "virtual_keys": keys,
             "mcp_servers": servers::connections(&self.mcp, snapshot),
+            // Every setting by its name in the file: what `config diff` and `plan` compare with.
+            "outline": outline(snapshot, &Seals::of_master(snapshot.keys.master)),
         })
     }
 }

@@ -318,7 +318,7 @@ fn formatted(value: impl std::fmt::Display, scratch: &mut String) -> &str {
     scratch
 }
 
-fn insert(table: &str, columns: &[(&str, Kind)]) -> String {
+pub(super) fn insert(table: &str, columns: &[(&str, Kind)]) -> String {
     let names = names(columns);
     let marks = vec!["?"; columns.len()].join(", ");
     format!("INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks})")

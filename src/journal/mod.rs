@@ -11,6 +11,8 @@
 pub mod audit;
 mod columns;
 mod drain;
+pub mod examine;
+pub mod export;
 mod postgres;
 pub mod query;
 mod queue;
@@ -20,6 +22,8 @@ mod retention;
 mod show;
 mod spool;
 mod tls;
+pub mod usage;
+pub mod walk;
 mod writer;
 
 use std::fmt;

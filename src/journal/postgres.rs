@@ -29,6 +29,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const BATCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Until the schema is up to date.
 const MIGRATE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Until a report over many rows is made.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(600);
 /// Connections at most; the drainer uses one, `tidegate logs` another in a process of its own.
 const POOL_SIZE: usize = 2;
 /// Months for which partitions are made in advance, this one not counted.
@@ -40,7 +42,7 @@ pub(super) const TABLES: [&str; 3] = ["request_logs", "request_payloads", "tool_
 
 /// Every step of the schema: number, name, text. A step that was released is never edited: its digest
 /// is kept beside it.
-const MIGRATIONS: &[(i32, &str, &str)] = &[
+pub(super) const MIGRATIONS: &[(i32, &str, &str)] = &[
     (1, "request_logs", include_str!("migrations/postgres_0001_request_logs.sql")),
     (2, "losses", include_str!("migrations/postgres_0002_losses.sql")),
     (3, "tool_calls", include_str!("migrations/postgres_0003_tool_calls.sql")),
@@ -94,15 +96,16 @@ impl Postgres {
 
     /// Brings the schema up to date, and makes this month's partitions and the next ones. Tells the steps that were taken.
     pub(super) async fn migrate(&self) -> Result<Vec<String>, Fault> {
-        let taken = self.within(MIGRATE_TIMEOUT, async |client| {
-            begin(client, MIGRATE_TIMEOUT).await?;
-            let lock = format!("SELECT pg_advisory_xact_lock({SCHEMA_LOCK})");
-            client.batch_execute(&lock).await?;
-            let taken = migrate(client).await?;
-            client.batch_execute("COMMIT").await?;
-            Ok(taken)
-        })
-        .await?;
+        let taken = self
+            .within(MIGRATE_TIMEOUT, async |client| {
+                begin(client, MIGRATE_TIMEOUT).await?;
+                let lock = format!("SELECT pg_advisory_xact_lock({SCHEMA_LOCK})");
+                client.batch_execute(&lock).await?;
+                let taken = migrate(client).await?;
+                client.batch_execute("COMMIT").await?;
+                Ok(taken)
+            })
+            .await?;
         self.make_partitions(Timestamp::now().as_microsecond()).await?;
         Ok(taken)
     }
@@ -184,6 +187,20 @@ impl Postgres {
         .await
     }
 
+    /// Does work that sees the database as of one moment, and changes nothing.
+    pub(super) async fn in_snapshot<T>(
+        &self,
+        work: impl AsyncFnOnce(&Looking<'_>) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        self.within(REPORT_TIMEOUT, async |client| {
+            client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+            let found = work(&Looking(client)).await?;
+            client.batch_execute("COMMIT").await?;
+            Ok(found)
+        })
+        .await
+    }
+
     /// Runs one or more statements without parameters as one transaction.
     pub(super) async fn run(&self, sql: &str) -> Result<(), Fault> {
         self.within(BATCH_TIMEOUT, async |client| Ok(client.batch_execute(sql).await?)).await
@@ -220,6 +237,21 @@ impl Postgres {
             drop(lease.0.take());
         }
         outcome
+    }
+}
+
+/// A transaction that sees one moment.
+pub(super) struct Looking<'c>(&'c Object);
+
+impl Looking<'_> {
+    /// Runs a query and returns its first column, which must be text.
+    pub(super) async fn texts(
+        &self,
+        sql: &str,
+        parameters: &[(&(dyn tokio_postgres::types::ToSql + Sync), Type)],
+    ) -> Result<Vec<String>, Fault> {
+        let rows = self.0.query_typed(sql, parameters).await?;
+        Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
     }
 }
 

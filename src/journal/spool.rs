@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
+use serde_json::Value;
 
 use super::audit::{self, Act};
-use super::columns;
+use super::columns::{self, Kind};
 use super::reader::Row;
 use crate::entry::{Entry, Payload};
 
@@ -210,13 +211,27 @@ impl Spool {
         Ok(deleted)
     }
 
-    /// Writes an entry of the audit log; returns its number.
-    pub(super) fn audit(
+    /// Writes rows that were read from elsewhere: tables, their columns, and rows as JSON objects. What is there already stays.
+    pub(super) fn import(
         &mut self,
-        act: &Act,
-        at_us: i64,
-        instance: &str,
-    ) -> rusqlite::Result<i64> {
+        tables: &[(&str, &[(&str, Kind)], Vec<Value>)],
+    ) -> rusqlite::Result<()> {
+        let transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for (table, columns, rows) in tables {
+            let mut insert = transaction.prepare(&columns::insert(table, columns))?;
+            for row in rows {
+                let values = columns
+                    .iter()
+                    .map(|(name, kind)| super::export::to_sqlite(row.get(*name), *kind));
+                insert.execute(rusqlite::params_from_iter(values))?;
+            }
+        }
+        transaction.commit()
+    }
+
+    /// Writes an entry of the audit log; returns its number.
+    pub(super) fn audit(&mut self, act: &Act, at_us: i64, instance: &str) -> rusqlite::Result<i64> {
         audit::store::append(&mut self.connection, act, at_us, instance)
     }
 
@@ -332,6 +347,11 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
         )?;
     }
     transaction.commit()
+}
+
+/// How many steps of the schema this release knows.
+pub(super) fn known_schema() -> usize {
+    MIGRATIONS.len()
 }
 
 fn schema_version(connection: &Connection) -> rusqlite::Result<usize> {

@@ -81,7 +81,8 @@ pub fn convert(path: &Path) -> Result<Converted, Vec<Problem>> {
     };
     let tree = super::load::parse(&bytes, 0, &mut findings);
     let Some(Node { value: Value::Map(entries), place }) = tree else {
-        findings.error(Place { file: 0, line: 1, column: 1 }, "a configuration is a mapping of keys");
+        findings
+            .error(Place { file: 0, line: 1, column: 1 }, "a configuration is a mapping of keys");
         return Err(findings.into_problems(&[path.to_owned()]));
     };
     let mut converter = Converter::default();
@@ -203,8 +204,10 @@ impl Converter {
             ("GeneralSettings" | "LitellmSettings", "master_key", Some(written)) => {
                 let is_reference = written.contains("os.environ/") || written.contains("${");
                 if written.len() < 20 && !is_reference {
-                    let reason = "the key can be guessed: on an address other than loopback it is refused";
-                    let fix = "make a longer one, and keep it in a variable: `${LITELLM_MASTER_KEY}`";
+                    let reason =
+                        "the key can be guessed: on an address other than loopback it is refused";
+                    let fix =
+                        "make a longer one, and keep it in a variable: `${LITELLM_MASTER_KEY}`";
                     self.note(path, key.place, Verdict::Manual, reason, fix);
                 } else {
                     self.exact(path, key.place);
@@ -257,7 +260,8 @@ impl Converter {
             let Some(mut section) = self.section("McpServer", &path, server) else { continue };
             if let (true, Value::Map(entries)) = (is_oauth, &mut section.value) {
                 entries.retain(|(key, _)| key.text != "auth_type");
-                let reason = "the server is asked without a credential: OAuth and signatures are not made";
+                let reason =
+                    "the server is asked without a credential: OAuth and signatures are not made";
                 let fix = "show a fixed token with auth_type and auth_value, or pass the client's on with \
                            `extra_headers: [authorization]`";
                 let place = section.place;
@@ -281,7 +285,8 @@ impl Converter {
             let path = format!("credential_list[{index}]");
             let Some(mut entry) = self.section("Credential", &path, item) else { continue };
             if let Value::Map(entries) = &mut entry.value
-                && let Some(at) = entries.iter().position(|(key, _)| key.text == "credential_values")
+                && let Some(at) =
+                    entries.iter().position(|(key, _)| key.text == "credential_values")
             {
                 let (key, values) = entries.remove(at);
                 let path = format!("{path}.credential_values");
@@ -323,21 +328,18 @@ struct Something;
 
 impl Environment for Something {
     fn variable(&self, name: &str) -> Option<OsString> {
-        const KINDS: [(&str, &str); 8] = [
+        const KINDS: [(&str, &str); 6] = [
             ("DATABASE_URL", "postgres://user:password@host/database"),
             ("URL", "https://host.invalid"),
             ("BASE", "https://host.invalid"),
             ("ENDPOINT", "https://host.invalid"),
             ("PORT", "4000"),
             ("REGION", "region-1"),
-            ("CREDENTIALS", ""),
-            ("", "sk-something-0123456789"),
         ];
-        // A setting that is absent stays so.
-        const ABSENT: [&str; 2] = ["LITELLM_MASTER_KEY", "DATABASE_URL"];
         let kind = KINDS.iter().find(|(word, _)| name.contains(word));
-        let asked_for_by_itself = ABSENT.contains(&name) && kind.is_none();
-        kind.filter(|_| !asked_for_by_itself).map(|(_, value)| OsString::from(value))
+        let text =
+            kind.map_or_else(|| format!("sk-something-{name}"), |(_, text)| (*text).to_owned());
+        Some(OsString::from(text))
     }
 }
 

@@ -107,7 +107,13 @@ impl Converter {
         let is_known = catalogue::prefixes().any(|known| known == prefix);
         if is_known && rest.is_empty() {
             let fix = "write the deployment's name behind the `/`";
-            self.note(at, place, Verdict::Unsupported, "the entry names no model; it is left out", fix);
+            self.note(
+                at,
+                place,
+                Verdict::Unsupported,
+                "the entry names no model; it is left out",
+                fix,
+            );
             return false;
         }
         if is_known || (custom.is_none() && model.contains("${")) {
@@ -134,7 +140,10 @@ impl Converter {
                 return true;
             } else {
                 (
-                    format!("the provider `{}` is not known here; the entry is left out", shown(prefix)),
+                    format!(
+                        "the provider `{}` is not known here; the entry is left out",
+                        shown(prefix)
+                    ),
                     "where it has an address in OpenAI's format, write `model: openai/NAME` and `api_base`",
                 )
             };

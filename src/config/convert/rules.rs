@@ -30,7 +30,8 @@ pub(super) fn find(section: &str, key: &str) -> Option<&'static Rule> {
     RULES.iter().find(|rule| rule.section == section && rule.keys.contains(&key))
 }
 
-const NO_CALLBACKS: &str = "no code of others runs in the gateway, and no logging service is called";
+const NO_CALLBACKS: &str =
+    "no code of others runs in the gateway, and no logging service is called";
 const SEE_LOGS: &str = "every request is a row in the request log: `tidegate logs`, SQL, Grafana";
 const ONE_PROCESS: &str = "one process holds the state that LiteLLM's workers share through Redis";
 const NO_TEAMS: &str = "keys are in the file; there are no teams, users or keys in a database";
@@ -63,7 +64,14 @@ const RULES: &[Rule] = &[
     ),
     rule(
         "File",
-        &["mcp_tools", "search_tools", "sandbox_tools", "vector_store_registry", "agents", "prompts"],
+        &[
+            "mcp_tools",
+            "search_tools",
+            "sandbox_tools",
+            "vector_store_registry",
+            "agents",
+            "prompts",
+        ],
         Unsupported,
         "the gateway has no such tools of its own",
         "run them as MCP servers and list those in `mcp_servers`",
@@ -71,7 +79,13 @@ const RULES: &[Rule] = &[
     // litellm_settings.
     rule(
         "LitellmSettings",
-        &["callbacks", "success_callback", "failure_callback", "service_callback", "audit_log_callbacks"],
+        &[
+            "callbacks",
+            "success_callback",
+            "failure_callback",
+            "service_callback",
+            "audit_log_callbacks",
+        ],
         Unsupported,
         NO_CALLBACKS,
         SEE_LOGS,
@@ -148,7 +162,13 @@ const RULES: &[Rule] = &[
         "no headers of clients go to providers",
         "",
     ),
-    rule("LitellmSettings", &["custom_provider_map", "post_call_rules"], Unsupported, NO_CALLBACKS, ""),
+    rule(
+        "LitellmSettings",
+        &["custom_provider_map", "post_call_rules"],
+        Unsupported,
+        NO_CALLBACKS,
+        "",
+    ),
     rule(
         "LitellmSettings",
         &["mcp_semantic_tool_filter", "mcp_tool_search"],
@@ -173,7 +193,14 @@ const RULES: &[Rule] = &[
     ),
     rule(
         "GeneralSettings",
-        &["custom_auth", "custom_key_generate", "custom_sso", "enable_jwt_auth", "litellm_jwtauth", "enable_oauth2_auth"],
+        &[
+            "custom_auth",
+            "custom_key_generate",
+            "custom_sso",
+            "enable_jwt_auth",
+            "litellm_jwtauth",
+            "enable_oauth2_auth",
+        ],
         Unsupported,
         "clients show a virtual key, or the master key",
         "list keys in `virtual_keys`",
@@ -227,7 +254,11 @@ const RULES: &[Rule] = &[
     ),
     rule(
         "GeneralSettings",
-        &["database_connection_pool_limit", "database_connection_pool_timeout", "database_connection_timeout"],
+        &[
+            "database_connection_pool_limit",
+            "database_connection_pool_timeout",
+            "database_connection_timeout",
+        ],
         Exact,
         "the process uses at most two connections",
         "",
@@ -246,7 +277,11 @@ const RULES: &[Rule] = &[
     ),
     rule(
         "GeneralSettings",
-        &["proxy_budget_rescheduler_min_time", "proxy_budget_rescheduler_max_time", "disable_reset_budget"],
+        &[
+            "proxy_budget_rescheduler_min_time",
+            "proxy_budget_rescheduler_max_time",
+            "disable_reset_budget",
+        ],
         Unsupported,
         "budgets are not enforced yet",
         "",
@@ -260,21 +295,37 @@ const RULES: &[Rule] = &[
     ),
     rule(
         "GeneralSettings",
-        &["allowed_ips", "use_x_forwarded_for", "public_routes", "admin_only_routes", "allowed_routes"],
+        &[
+            "allowed_ips",
+            "use_x_forwarded_for",
+            "public_routes",
+            "admin_only_routes",
+            "allowed_routes",
+        ],
         Unsupported,
         "addresses of clients decide nothing",
         "restrict them in the proxy in front, or by `listen` and `admin_listen`",
     ),
     rule(
         "GeneralSettings",
-        &["key_management_system", "key_management_settings", "use_google_kms", "google_kms", "use_azure_key_vault"],
+        &[
+            "key_management_system",
+            "key_management_settings",
+            "use_google_kms",
+            "google_kms",
+            "use_azure_key_vault",
+        ],
         Manual,
         "secrets come from variables and files",
         "have your secret manager write files, and refer to them as `${file:PATH}`",
     ),
     rule(
         "GeneralSettings",
-        &["forward_client_headers_to_llm_api", "forward_llm_provider_auth_headers", "forward_openai_org_id"],
+        &[
+            "forward_client_headers_to_llm_api",
+            "forward_llm_provider_auth_headers",
+            "forward_openai_org_id",
+        ],
         Unsupported,
         "no headers of clients go to providers",
         "put fixed ones into `extra_headers` of an entry",
@@ -310,7 +361,15 @@ const RULES: &[Rule] = &[
     // router_settings.
     rule(
         "RouterSettings",
-        &["redis_host", "redis_port", "redis_password", "redis_url", "redis_db", "cache_kwargs", "client_ttl"],
+        &[
+            "redis_host",
+            "redis_port",
+            "redis_password",
+            "redis_url",
+            "redis_db",
+            "cache_kwargs",
+            "client_ttl",
+        ],
         Exact,
         ONE_PROCESS,
         "",
@@ -350,7 +409,13 @@ const RULES: &[Rule] = &[
         "deployments are chosen by `order` and `weight`",
         "",
     ),
-    rule("RouterSettings", &["set_verbose", "debug_level"], Approximate, "", "use `general_settings.detailed_debug`"),
+    rule(
+        "RouterSettings",
+        &["set_verbose", "debug_level"],
+        Approximate,
+        "",
+        "use `general_settings.detailed_debug`",
+    ),
     // model_list.
     rule(
         "LitellmParams",
@@ -376,14 +441,27 @@ const RULES: &[Rule] = &[
     rule("LitellmParams", &["headers"], Manual, "", "move it to `extra_headers`"),
     rule(
         "LitellmParams",
-        &["azure_ad_token", "tenant_id", "client_id", "client_secret", "azure_username", "azure_password"],
+        &[
+            "azure_ad_token",
+            "tenant_id",
+            "client_id",
+            "client_secret",
+            "azure_username",
+            "azure_password",
+        ],
         Unsupported,
         "Azure is shown an `api_key`",
         "make one for the resource",
     ),
     rule(
         "LitellmParams",
-        &["aws_profile_name", "aws_role_name", "aws_session_name", "aws_web_identity_token", "aws_sts_endpoint"],
+        &[
+            "aws_profile_name",
+            "aws_role_name",
+            "aws_session_name",
+            "aws_web_identity_token",
+            "aws_sts_endpoint",
+        ],
         Unsupported,
         "roles are not assumed",
         "give aws_access_key_id and aws_secret_access_key, or a Bedrock API key as `api_key`",
@@ -462,7 +540,13 @@ const RULES: &[Rule] = &[
         "set `pin: enforce` and run `tidegate mcp pin`",
     ),
     rule("McpServer", &["spec_version"], Exact, "the revision is negotiated", ""),
-    rule("McpServer", &["spec_path"], Unsupported, "APIs without MCP are not made into servers", ""),
+    rule(
+        "McpServer",
+        &["spec_path"],
+        Unsupported,
+        "APIs without MCP are not made into servers",
+        "",
+    ),
     rule("McpServer", &["env_vars"], Unsupported, "variables of users are not known", "use `env`"),
     rule("McpServer", &["rpm"], Unsupported, "calls are bounded by `max_concurrent_requests`", ""),
 ];

@@ -90,8 +90,8 @@ fn quoted(scalar: &Scalar) -> String {
         && !text.ends_with([':', ' '])
         && !text.contains("--- ");
     let as_plain = Scalar::new(text, true);
-    let means_the_same = scalar.plain
-        || (as_plain.meaning() == Plain::Text && as_plain.yaml_1_1_truth().is_none());
+    let means_the_same =
+        scalar.plain || (as_plain.meaning() == Plain::Text && as_plain.yaml_1_1_truth().is_none());
     if scalar.is_null() {
         return "null".to_owned();
     }

@@ -26,15 +26,11 @@ pub struct Stores {
 /// # Errors
 ///
 /// A store cannot be read; without a `database_url`, there is no file.
-pub async fn stores(
-    settings: &RequestLog,
-    since: Option<Timestamp>,
-) -> Result<Stores, QueryError> {
+pub async fn stores(settings: &RequestLog, since: Option<Timestamp>) -> Result<Stores, QueryError> {
     let since = since.map_or(0, |since| since.as_microsecond().max(0));
     let path = settings.path.clone();
     let read = tokio::task::spawn_blocking(move || in_file(path, since)).await;
-    let file = read
-        .unwrap_or_else(|error| Err(QueryError::Output(std::io::Error::other(error))));
+    let file = read.unwrap_or_else(|error| Err(QueryError::Output(std::io::Error::other(error))));
     let Some(server) = query::server(settings)? else {
         return Ok(Stores { file: file?, server: None });
     };
@@ -71,8 +67,7 @@ fn in_file(path: PathBuf, since: i64) -> Result<Vec<Entry>, QueryError> {
     let read = || -> rusqlite::Result<Vec<Entry>> {
         let connection = reader::open_read_only(&path)?;
         let columns = store::COLUMNS;
-        let sql =
-            format!("SELECT {columns} FROM audit_log WHERE at >= ?1 ORDER BY chain, seq");
+        let sql = format!("SELECT {columns} FROM audit_log WHERE at >= ?1 ORDER BY chain, seq");
         connection.prepare(&sql)?.query_map(params![since], store::read)?.collect()
     };
     read().map_err(|error| QueryError::Sqlite(path.clone(), error))

@@ -18,8 +18,7 @@ pub(in crate::journal) fn append(
 ) -> rusqlite::Result<i64> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let last = last(&transaction)?;
-    let entry =
-        act.entry(last.as_ref(), || uuid::Uuid::now_v7().to_string(), at_us, instance);
+    let entry = act.entry(last.as_ref(), || uuid::Uuid::now_v7().to_string(), at_us, instance);
     transaction.execute(
         &format!("INSERT INTO audit_log ({COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14)"),
         params![
@@ -55,12 +54,8 @@ pub(in crate::journal) fn end(connection: &Connection) -> rusqlite::Result<Optio
 }
 
 /// The entries after a number, a bounded count of them.
-pub(in crate::journal) fn after(
-    connection: &Connection,
-    seq: i64,
-) -> rusqlite::Result<Vec<Entry>> {
-    let sql =
-        format!("SELECT {COLUMNS} FROM audit_log WHERE seq > ?1 ORDER BY seq LIMIT {BATCH}");
+pub(in crate::journal) fn after(connection: &Connection, seq: i64) -> rusqlite::Result<Vec<Entry>> {
+    let sql = format!("SELECT {COLUMNS} FROM audit_log WHERE seq > ?1 ORDER BY seq LIMIT {BATCH}");
     connection.prepare(&sql)?.query_map(params![seq], read)?.collect()
 }
 

@@ -172,7 +172,9 @@ impl Lock {
             for (tool, pin) in tools {
                 match old.pin(server, tool) {
                     None => lines.push(line('+', server, tool)),
-                    Some(known) if known.sha256 != pin.sha256 => lines.push(line('~', server, tool)),
+                    Some(known) if known.sha256 != pin.sha256 => {
+                        lines.push(line('~', server, tool))
+                    }
                     Some(_) => {}
                 }
             }
