@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::postgres::{MIGRATIONS, Postgres, TABLES, month_of, partition_name};
 use super::query::{self, QueryError};
-use super::{reader, spool};
+use super::{GENERATION, reader, spool};
 use crate::config::snapshot::RequestLog;
 
 /// The SQLite file.
@@ -32,11 +32,16 @@ pub struct ServerState {
     /// Its clock, less this machine's, in seconds.
     pub clock_ahead: f64,
     /// The schema's last step, and the last one that this release knows; 0: there is no schema yet.
-    pub schema: (i64, i64),
+    pub schema: (usize, usize),
     /// What the role may not do and has to, in words.
     pub lacking: Vec<String>,
     /// Partitions for this month and the next that are not there.
     pub missing_partitions: Vec<String>,
+}
+
+/// Whether a schema is of a generation that this release cannot write to.
+pub fn is_foreign(there: usize, known: usize) -> bool {
+    there / GENERATION > known / GENERATION
 }
 
 /// Looks at the file; `None` where there is none.
@@ -98,7 +103,8 @@ async fn look(server: &Postgres) -> Result<ServerState, super::postgres::Fault> 
     let here = (asked_at.as_microsecond() + answered_at.as_microsecond()) / 2;
     #[expect(clippy::cast_precision_loss, reason = "microseconds are enough")]
     let here = here as f64 / 1e6;
-    let last = MIGRATIONS.iter().map(|(version, ..)| i64::from(*version)).max().unwrap_or(0);
+    let versions = MIGRATIONS.iter().map(|(version, ..)| usize::try_from(*version).unwrap_or(0));
+    let last = versions.max().unwrap_or(0);
     let mut state = ServerState {
         version: told.get("version").and_then(Value::as_str).unwrap_or_default().to_owned(),
         clock_ahead: told.get("now").and_then(Value::as_f64).map_or(0.0, |there| there - here),

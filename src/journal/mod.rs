@@ -50,6 +50,11 @@ use queue::{Bounds, Command, Shared};
 use responses::Responses;
 use spool::Spool;
 
+/// Steps of a schema within one thousand only add to it, and with defaults: a release works on the tables of newer ones, passing
+/// over steps that it does not know, so that it may run beside them, and again after them. What it could not live with begins
+/// the next thousand.
+const GENERATION: usize = 1000;
+
 /// Kept back from `close`'s deadline for the file, whatever PostgreSQL does.
 const FILE_SHARE: Duration = Duration::from_secs(1);
 

@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
+use super::GENERATION;
 use super::columns::{self, PAYLOADS, REQUESTS, TOOL_CALLS};
 use super::tls::{Address, AddressError};
 
@@ -343,12 +344,13 @@ async fn migrate(client: &Object) -> Result<Vec<String>, Fault> {
     for row in applied {
         let (version, digest): (i32, String) = (row.try_get(0)?, row.try_get(1)?);
         match MIGRATIONS.iter().find(|(known, ..)| *known == version) {
-            None => {
+            None if is_foreign(version) => {
                 return Err(Fault::Drift(format!(
                     "the database's schema has step {version}, which this release does not know: \
                      use the newer release"
                 )));
             }
+            None => tracing::debug!(version, "a newer release has added to the schema"),
             Some((_, name, text)) if sha256(text) != digest => {
                 return Err(Fault::Drift(format!(
                     "the database's schema step {version} ({name}) differs from this release's"
@@ -372,6 +374,13 @@ async fn migrate(client: &Object) -> Result<Vec<String>, Fault> {
         taken.push(format!("{version} {name}"));
     }
     Ok(taken)
+}
+
+/// Whether a step is of a generation of the schema that this release cannot write to.
+fn is_foreign(version: i32) -> bool {
+    let newest = MIGRATIONS.iter().map(|(version, ..)| *version).max().unwrap_or_default();
+    let generation = |version: i32| usize::try_from(version).unwrap_or_default() / GENERATION;
+    generation(version) > generation(newest)
 }
 
 async fn make_partition(client: &Object, month: Date) -> Result<(), Fault> {

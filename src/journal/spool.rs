@@ -10,6 +10,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
 use serde_json::Value;
 
+use super::GENERATION;
 use super::audit::{self, Act};
 use super::columns::{self, Kind};
 use super::reader::Row;
@@ -36,7 +37,7 @@ pub enum SpoolError {
     Directory(PathBuf, io::Error),
     /// SQLite refuses.
     Sqlite(PathBuf, rusqlite::Error),
-    /// A newer release has changed the schema.
+    /// A newer release has changed the schema in a way that this one cannot live with.
     Newer(PathBuf, usize),
 }
 
@@ -84,7 +85,7 @@ impl Spool {
         // to checkpoints, so that only a crash of the machine can cost the last moments.
         connection.pragma_update(None, "synchronous", "NORMAL").map_err(refused)?;
         let version = schema_version(&connection).map_err(refused)?;
-        if version > MIGRATIONS.len() {
+        if version / GENERATION > MIGRATIONS.len() / GENERATION {
             return Err(SpoolError::Newer(path.to_owned(), version));
         }
         // Damage in the pages every insert needs shows now, not with the first request.

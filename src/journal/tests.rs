@@ -142,11 +142,23 @@ async fn a_file_that_disappears_is_begun_anew() {
 }
 
 #[tokio::test]
-async fn a_newer_releases_file_is_refused() {
+async fn a_newer_releases_file_is_written_to_unless_it_is_foreign() {
     let directory = TempDir::new().unwrap();
     let settings = settings(&directory);
     Journal::open(&settings, "test").unwrap().close(PATIENCE).await;
-    Connection::open(&settings.path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let newer = Connection::open(&settings.path).unwrap();
+    newer
+        .execute_batch("ALTER TABLE request_logs ADD COLUMN later TEXT NOT NULL DEFAULT ''")
+        .unwrap();
+    newer.pragma_update(None, "user_version", 99).unwrap();
+    let journal = Journal::open(&settings, "test").unwrap();
+    record(&journal, 3);
+    journal.close(PATIENCE).await;
+    assert_eq!(count(&settings.path, "request_logs"), 3);
+    // Nor is it made older.
+    let version = newer.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
+    assert_eq!(version.unwrap(), 99);
+    newer.pragma_update(None, "user_version", 1001).unwrap();
     let error = Journal::open(&settings, "test").err().unwrap().to_string();
     assert!(error.contains("newer release"), "{error}");
 }

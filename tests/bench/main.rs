@@ -10,6 +10,7 @@ mod codec;
 mod conversation;
 mod hub;
 mod load;
+mod loops;
 mod machine;
 mod mcp;
 mod measure;
@@ -26,6 +27,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 
 use crate::hub::Translated;
+use crate::loops::LoopResults;
 use crate::mcp::McpResults;
 use crate::measure::{Measure, PHASES};
 use crate::report::Results;
@@ -45,6 +47,10 @@ const END: &str = "<!-- bench: end -->";
 const MCP_BEGIN: &str = "<!-- bench: mcp begin -->";
 const MCP_END: &str = "<!-- bench: mcp end -->";
 const MCP_PHASE: &str = "mcp";
+/// And for tools inside answers.
+const LOOPS_BEGIN: &str = "<!-- bench: loops begin -->";
+const LOOPS_END: &str = "<!-- bench: loops end -->";
+const LOOPS_PHASE: &str = "loops";
 
 /// Measures Tidegate beside nginx and the direct upstream.
 #[derive(Parser)]
@@ -53,7 +59,7 @@ struct Arguments {
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Only these phases (throughput, body8, body128, answer128, latency, first-token, burst, paced,
-    /// translated, mcp).
+    /// translated, mcp, loops).
     #[arg(long, value_delimiter = ',')]
     phases: Vec<String>,
     /// Seconds of load per phase, target and round.
@@ -89,7 +95,7 @@ struct Arguments {
 fn main() -> Outcome<()> {
     let arguments = Arguments::parse();
     if arguments.mcp_stdio {
-        return mcp::child();
+        return mcp::servers::child();
     }
     if let [client, lane, work] = &*arguments.repeat {
         return hub::repeat(client, lane, work, arguments.times);
@@ -104,13 +110,20 @@ fn main() -> Outcome<()> {
     }
     let mut json = serde_json::Map::new();
     let mut reports = Vec::new();
-    if arguments.phases.iter().any(|phase| phase != MCP_PHASE) || arguments.phases.is_empty() {
+    if arguments.phases.iter().any(|phase| phase != MCP_PHASE && phase != LOOPS_PHASE)
+        || arguments.phases.is_empty()
+    {
         reports.push((BEGIN, END, proxies(&arguments, &mut json)?));
     }
     if wanted(&arguments.phases, MCP_PHASE) && wanted(&arguments.only, Kind::Tidegate.name()) {
         let results = mcp::run(arguments.rounds, arguments.seconds)?;
         json.insert("mcp".into(), results.json());
         reports.push((MCP_BEGIN, MCP_END, mcp_report(&arguments, &results)));
+    }
+    if wanted(&arguments.phases, LOOPS_PHASE) && wanted(&arguments.only, Kind::Tidegate.name()) {
+        let results = loops::run(arguments.rounds, arguments.seconds)?;
+        json.insert("loops".into(), results.json());
+        reports.push((LOOPS_BEGIN, LOOPS_END, loops_report(&arguments, &results)));
     }
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&json)?);
@@ -150,8 +163,13 @@ fn proxies(
 }
 
 fn mcp_report(arguments: &Arguments, results: &McpResults) -> String {
-    let rounds = results.completed();
-    format!("{}\n\n{}", conditions_of_mcp(arguments, rounds), results.markdown())
+    let seconds = arguments.seconds * mcp::SHARE;
+    format!("{}\n\n{}", conditions_of_gateway(results.completed(), seconds), results.markdown())
+}
+
+fn loops_report(arguments: &Arguments, results: &LoopResults) -> String {
+    let seconds = arguments.seconds * loops::SHARE;
+    format!("{}\n\n{}", conditions_of_gateway(results.completed(), seconds), results.markdown())
 }
 
 /// Starts what was asked for; a target that cannot run is left out with a word why.
@@ -245,14 +263,14 @@ fn conditions(arguments: &Arguments, rounds: usize) -> String {
     )
 }
 
-fn conditions_of_mcp(arguments: &Arguments, rounds: usize) -> String {
+/// The same for a table of the gateway alone, with `seconds` of calls for each line and way.
+fn conditions_of_gateway(rounds: usize, seconds: f64) -> String {
     let tidegate = machine::version(env!("CARGO_BIN_EXE_tidegate"), "--version");
     format!(
-        "Measured on {}: {}.\n{}. Medians of {rounds} interleaved rounds, {} s of calls for each line and client.",
+        "Measured on {}: {}.\n{}. Medians of {rounds} interleaved rounds, {seconds} s of calls for each line and way.",
         jiff::Timestamp::now().strftime("%-d %B %Y"),
         machine::describe(),
         tidegate.unwrap_or_else(|| "tidegate absent".to_owned()),
-        arguments.seconds * mcp::SHARE,
     )
 }
 

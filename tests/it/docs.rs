@@ -31,13 +31,15 @@ const NAMED: [(&str, &str); 3] = [
 ];
 
 /// A fenced block: where it begins, what stands behind its fence, its text.
-struct Block {
-    place: String,
-    kind: String,
-    text: String,
+pub(crate) struct Block {
+    pub(crate) place: String,
+    pub(crate) kind: String,
+    pub(crate) text: String,
+    /// The comment on the line above it.
+    pub(crate) note: Option<String>,
 }
 
-fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -56,21 +58,24 @@ fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
 }
 
 /// Every page: its path below the repository, and its text.
-fn pages() -> Vec<(PathBuf, String)> {
+pub(crate) fn pages() -> Vec<(PathBuf, String)> {
     let mut paths = files(&root().join("docs"), "md");
     paths.push(root().join("README.md"));
     paths.into_iter().map(|path| (path.clone(), std::fs::read_to_string(path).unwrap())).collect()
 }
 
-fn blocks(path: &Path, text: &str) -> Vec<Block> {
+pub(crate) fn blocks(path: &Path, text: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut open: Option<Block> = None;
+    let mut above = "";
     for (number, line) in text.lines().enumerate() {
         match (line.trim_start().strip_prefix("```"), &mut open) {
             (Some(kind), None) => {
                 let name = path.strip_prefix(root()).unwrap().display();
                 let place = format!("{name}:{}", number + 1);
-                open = Some(Block { place, kind: kind.to_owned(), text: String::new() });
+                let note = above.trim().strip_prefix("<!--").and_then(|it| it.strip_suffix("-->"));
+                let note = note.map(|note| note.trim().to_owned());
+                open = Some(Block { place, kind: kind.to_owned(), text: String::new(), note });
             }
             (Some(_), Some(_)) => blocks.extend(open.take()),
             (None, Some(block)) => {
@@ -79,6 +84,7 @@ fn blocks(path: &Path, text: &str) -> Vec<Block> {
             }
             (None, None) => {}
         }
+        above = line;
     }
     assert!(open.is_none(), "{}: a block without an end", path.display());
     blocks
@@ -136,7 +142,7 @@ fn loads(place: &str, text: &str, beside: Option<&str>) {
 #[test]
 fn every_configuration_in_the_documents_loads() {
     let mut seen = 0;
-    for Block { place, kind, text } in all_blocks() {
+    for Block { place, kind, text, .. } in all_blocks() {
         match kind.as_str() {
             "yaml" => loads(&place, &text, None),
             "yaml fragment" => loads(&place, &text, Some(BESIDE)),

@@ -532,13 +532,27 @@ async fn a_schema_from_the_future_or_gone_astray_only_makes_rows_wait() {
     until_drained(&journal, 5).await;
     journal.close(PATIENCE).await;
 
-    server.execute("INSERT INTO tidegate.migrations VALUES (99, 'later', '')").await;
+    // What the next release adds: this one goes on beside it, and after it.
+    server
+        .execute(
+            "ALTER TABLE tidegate.request_logs ADD COLUMN later text NOT NULL DEFAULT '';
+             CREATE TABLE tidegate.later (id integer);
+             INSERT INTO tidegate.migrations VALUES (99, 'later', '')",
+        )
+        .await;
+    let journal = Journal::open(&settings, "test").unwrap();
+    record(&journal.recorder(), 5);
+    until_drained(&journal, 5).await;
+    assert_eq!(server.count(COUNT).await, 10);
+    journal.close(PATIENCE).await;
+
+    server.execute("INSERT INTO tidegate.migrations VALUES (1001, 'much later', '')").await;
     let journal = Journal::open(&settings, "test").unwrap();
     record(&journal.recorder(), 5);
     until(
         &journal,
-        "a newer schema is refused",
-        |status| matches!(&status.postgres, PostgresState::Error(why) if why.contains("99")),
+        "a foreign schema is refused",
+        |status| matches!(&status.postgres, PostgresState::Error(why) if why.contains("1001")),
     )
     .await;
     assert!(journal.flush(PATIENCE).await);

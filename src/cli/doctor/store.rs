@@ -40,7 +40,7 @@ fn file(settings: &RequestLog, report: &mut Report) {
     let rows = state.rows.unwrap_or(0);
     let size = state.bytes / MIB;
     let (taken, known) = state.schema;
-    if taken > known {
+    if examine::is_foreign(taken, known) {
         let text = format!(
             "{shown} was written by a newer release (schema {taken}, this one knows {known})"
         );
@@ -112,7 +112,7 @@ async fn database(settings: &RequestLog, report: &mut Report) {
     };
     let (there, known) = state.schema;
     report.ok(about, format!("PostgreSQL {}, schema step {there} of {known}", state.version));
-    if there > known {
+    if examine::is_foreign(there, known) {
         let text = format!(
             "a newer release has changed the schema (step {there}, this one knows {known})"
         );

@@ -21,22 +21,22 @@ const CLIENT: &str = r#"{"name":"bench","version":"1"}"#;
 
 /// Where a client goes, and the key that it shows.
 #[derive(Clone)]
-pub(super) struct Place {
-    pub(super) address: SocketAddr,
-    pub(super) path: String,
+pub(crate) struct Place {
+    pub(crate) address: SocketAddr,
+    pub(crate) path: String,
     /// `None`: the servers themselves want none.
-    pub(super) key: Option<&'static str>,
+    pub(crate) key: Option<&'static str>,
 }
 
 /// Makes one call after the other.
-pub(super) trait Caller: Send {
+pub(crate) trait Caller: Send {
     /// One call, until its answer is whole.
     fn call(&mut self) -> Outcome<()>;
 }
 
 impl Place {
     /// A request of the newest era.
-    pub(super) fn modern(&self, method: &str, params: &[(&str, &str)]) -> Rendered {
+    pub(crate) fn modern(&self, method: &str, params: &[(&str, &str)]) -> Rendered {
         let name = params.iter().find(|(name, _)| *name == "name").map(|(_, value)| *value);
         let name =
             name.map_or(String::new(), |name| format!("mcp-name: {}\r\n", name.trim_matches('"')));
@@ -49,7 +49,7 @@ impl Place {
     }
 
     /// A request in a session.
-    pub(super) fn in_session(
+    pub(crate) fn in_session(
         &self,
         session: &str,
         method: &str,
@@ -59,7 +59,7 @@ impl Place {
     }
 
     /// Opens a session, and gives its id.
-    pub(super) fn open_session(&self) -> Outcome<String> {
+    pub(crate) fn open_session(&self) -> Outcome<String> {
         let version = format!("\"{NEWEST_WITH_SESSIONS}\"");
         let params =
             [("protocolVersion", &*version), ("capabilities", "{}"), ("clientInfo", CLIENT)];
@@ -76,7 +76,7 @@ impl Place {
     }
 
     /// Opens the common stream of a session, which stays open as long as its socket.
-    pub(super) fn open_stream(&self, session: &str) -> Outcome<BufReader<TcpStream>> {
+    pub(crate) fn open_stream(&self, session: &str) -> Outcome<BufReader<TcpStream>> {
         let mut socket = connect(self.address)?;
         socket.get_mut().write_all(&self.render("GET", &of_session(session), ""))?;
         let head = head(&mut socket)?;
@@ -87,7 +87,7 @@ impl Place {
     }
 
     /// Ends a session.
-    pub(super) fn close_session(&self, session: &str) -> Outcome<()> {
+    pub(crate) fn close_session(&self, session: &str) -> Outcome<()> {
         ask(self.address, &self.render("DELETE", &of_session(session), "")).map(|_| ())
     }
 
@@ -114,7 +114,7 @@ fn message(method: &str, params: &[(&str, &str)]) -> String {
 }
 
 /// One exchange on a connection of its own: head and body of the answer.
-pub(super) fn ask(address: SocketAddr, request: &Rendered) -> Outcome<(String, String)> {
+pub(crate) fn ask(address: SocketAddr, request: &Rendered) -> Outcome<(String, String)> {
     let mut socket = connect(address)?;
     socket.get_mut().write_all(request)?;
     let head = head(&mut socket)?;
@@ -149,7 +149,7 @@ fn head(socket: &mut impl BufRead) -> Outcome<String> {
 }
 
 /// Calls over one connection that is kept alive, with one request after the other.
-pub(super) struct Posts {
+pub(crate) struct Posts {
     line: Line,
     requests: Vec<Rendered>,
     next: usize,
@@ -158,7 +158,7 @@ pub(super) struct Posts {
 
 impl Posts {
     /// Answers with bodies shorter than `at_least` bytes are errors.
-    pub(super) fn new(
+    pub(crate) fn new(
         address: SocketAddr,
         requests: Vec<Rendered>,
         at_least: usize,
@@ -167,7 +167,7 @@ impl Posts {
     }
 
     /// The length of the last answer's body.
-    pub(super) fn length(&self) -> usize {
+    pub(crate) fn length(&self) -> usize {
         self.line.reply.length
     }
 }
@@ -182,7 +182,7 @@ impl Caller for Posts {
 }
 
 /// Calls over the older transport: posted, and answered on the stream.
-pub(super) struct Older {
+pub(crate) struct Older {
     line: Line,
     request: Rendered,
     stream: BufReader<TcpStream>,
@@ -192,7 +192,7 @@ pub(super) struct Older {
 
 impl Older {
     /// Opens the stream of a server itself.
-    pub(super) fn open(place: &Place, params: &[(&str, &str)], at_least: usize) -> Outcome<Self> {
+    pub(crate) fn open(place: &Place, params: &[(&str, &str)], at_least: usize) -> Outcome<Self> {
         let mut socket = connect(place.address)?;
         socket.get_mut().write_all(&place.render("GET", "", ""))?;
         head(&mut socket)?;
@@ -235,7 +235,7 @@ impl Caller for Older {
 }
 
 /// Calls through the pipes of a child.
-pub(super) struct Pipes {
+pub(crate) struct Pipes {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
@@ -245,7 +245,7 @@ pub(super) struct Pipes {
 }
 
 impl Pipes {
-    pub(super) fn start(params: &[(&str, &str)], at_least: usize) -> Outcome<Self> {
+    pub(crate) fn start(params: &[(&str, &str)], at_least: usize) -> Outcome<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg(CHILD_FLAG).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn()?;
@@ -282,7 +282,7 @@ fn long_enough(length: usize, at_least: usize) -> Outcome<()> {
 }
 
 /// One call after the other for a while, one due in each `every`. The time of each counts from when it was due.
-pub(super) fn paced(
+pub(crate) fn paced(
     caller: &mut dyn Caller,
     every: Duration,
     duration: Duration,

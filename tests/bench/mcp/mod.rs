@@ -2,11 +2,11 @@
 //! server and each kind of client; what a long list costs; and the memory that clients' sessions take. In a round all
 //! that is compared stands side by side in time. A gateway of its own, with a configuration of its own.
 
-mod client;
+pub(crate) mod client;
 mod many;
-mod replies;
+pub(crate) mod replies;
 mod results;
-mod servers;
+pub(crate) mod servers;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -15,7 +15,6 @@ use self::client::{Caller, Older, Pipes, Place, Posts, paced};
 pub(crate) use self::results::McpResults;
 use self::results::{Figure, Way};
 use self::servers::Servers;
-pub(crate) use self::servers::child;
 use crate::Outcome;
 use crate::load::{self, percentile};
 use crate::target::Target;

@@ -31,8 +31,8 @@ const MAX_EVENTS: usize = 1024;
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// The servers that speak HTTP; they live as long as the program.
-pub(super) struct Servers {
-    pub(super) address: SocketAddr,
+pub(crate) struct Servers {
+    pub(crate) address: SocketAddr,
 }
 
 /// Streams of the older transport, by the id of their session.
@@ -44,7 +44,7 @@ struct Streams {
 
 impl Servers {
     /// Starts them on a free loopback port: `/session/…`, `/modern/…` and `/sse`.
-    pub(super) fn start() -> Outcome<Self> {
+    pub(crate) fn start() -> Outcome<Self> {
         let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;

@@ -45,7 +45,17 @@ impl Gateway {
 
     /// Starts in a directory that holds the configuration already.
     pub(crate) fn start_in(directory: TempDir, config: &str, env: &[(&str, &str)]) -> Self {
-        let mut child = command(directory.path())
+        Self::start_program(program(), directory, config, env)
+    }
+
+    /// The same with another program, which speaks as this one does.
+    pub(crate) fn start_program(
+        program: Command,
+        directory: TempDir,
+        config: &str,
+        env: &[(&str, &str)],
+    ) -> Self {
+        let mut child = alone(program, directory.path())
             .args(["--config", config, "--listen", "127.0.0.1:0"])
             .envs(env.iter().copied())
             .stdout(Stdio::piped())
@@ -186,7 +196,14 @@ impl Drop for Gateway {
 
 /// The binary, in a directory of its own, without what this machine's environment might say.
 pub(crate) fn command(directory: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    alone(program(), directory)
+}
+
+fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_tidegate"))
+}
+
+fn alone(mut command: Command, directory: &Path) -> Command {
     command.current_dir(directory).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
     command
 }
