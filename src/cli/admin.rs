@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
+use crate::config::snapshot::Snapshot;
 use crate::config::{Environment, ProcessEnvironment, show};
 use crate::ground::secret::{KeyHash, Secret};
 
@@ -37,14 +38,18 @@ pub(super) struct Asker {
 pub(super) enum Unanswered {
     /// No gateway is there.
     NotReached(String),
-    /// It wants another key, or has no such path.
+    /// There is no such path: the operator is answered elsewhere, or it is another program.
+    NotThere(String),
+    /// It wants another key, or fails.
     Refused(String),
 }
 
 impl std::fmt::Display for Unanswered {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::NotReached(text) | Self::Refused(text) => f.write_str(text),
+            Self::NotReached(text) | Self::NotThere(text) | Self::Refused(text) => {
+                f.write_str(text)
+            }
         }
     }
 }
@@ -55,6 +60,12 @@ impl Running {
         Self { url: Some(url.to_owned()), master_key_file: None }
     }
 
+    /// The same at an address, where no URL was given.
+    pub(super) fn or_at(self, address: SocketAddr) -> Self {
+        let url = self.url.or_else(|| Some(format!("http://{}", reachable(address))));
+        Self { url, ..self }
+    }
+
     /// The same with another file for the key, where one is named.
     pub(super) fn with_key_file(self, file: Option<PathBuf>) -> Self {
         Self { master_key_file: file.or(self.master_key_file), ..self }
@@ -63,6 +74,40 @@ impl Running {
     /// The same with the key of another.
     pub(super) fn with_key_of(self, other: &Self) -> Self {
         self.with_key_file(other.master_key_file.clone())
+    }
+
+    /// Finds the gateway and asks it for a path. Without a URL it is looked for where each of the configurations says that the operator
+    /// is answered, and where it is by default: an edit may have moved it, and the one that runs does not know yet.
+    ///
+    /// # Errors
+    /// No gateway answers, or it refuses; in words.
+    pub(super) async fn find(
+        &self,
+        config: &Path,
+        snapshots: &[Option<&Snapshot>],
+        path: &str,
+    ) -> Result<(Asker, Value), String> {
+        let mut addresses: Vec<SocketAddr> = Vec::new();
+        let of = |snapshot: &&Snapshot| [snapshot.admin_listen, Some(snapshot.listen)];
+        let said = snapshots.iter().flatten().flat_map(of).flatten();
+        for address in said.chain([SocketAddr::from(DEFAULT)]) {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        let mut first = None;
+        for address in addresses {
+            let asker = self.asker(config, Some(address))?;
+            match asker.get(path).await {
+                Ok(answer) => return Ok((asker, answer)),
+                Err(Unanswered::Refused(text)) => return Err(text),
+                Err(other) => first = first.or(Some(other.to_string())),
+            }
+            if self.url.is_some() {
+                break;
+            }
+        }
+        Err(first.unwrap_or_default())
     }
 
     /// Gets ready to ask. `address` is where the configuration says that the operator is answered.
@@ -126,7 +171,7 @@ impl Asker {
         let bytes = response.bytes().await.map_err(not_reached)?;
         if status.is_success() {
             return serde_json::from_slice(&bytes).map_err(|_| {
-                Unanswered::Refused(format!("what answers at {} is no Tidegate", self.base))
+                Unanswered::NotThere(format!("what answers at {} is no Tidegate", self.base))
             });
         }
         let advice = match (status.as_u16(), self.key.is_some()) {
@@ -139,7 +184,9 @@ impl Asker {
             (404, _) => "operators are answered at another address there: pass --url",
             _ => "see its log",
         };
-        Err(Unanswered::Refused(format!("{} answers {path} with {status}: {advice}", self.base)))
+        let text = format!("{} answers {path} with {status}: {advice}", self.base);
+        let is_elsewhere = status.as_u16() == 404;
+        Err(if is_elsewhere { Unanswered::NotThere(text) } else { Unanswered::Refused(text) })
     }
 }
 

@@ -43,7 +43,7 @@ pub(super) fn run(config: &Path, arguments: &Arguments, listen: Option<SocketAdd
             (_, url) => {
                 let running = url.map(Running::at).unwrap_or_default();
                 let running = running.with_key_file(arguments.master_key_file.clone());
-                in_force(file, &running, listen).await?
+                in_force(config, file, &running, listen).await?
             }
         };
         let plan = Plan::of(&old.access, &new.access, Timestamp::now());

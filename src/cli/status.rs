@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::admin::Running;
 use super::{answered, complain, print};
-use crate::config::{LoadOptions, ProcessEnvironment, load, show};
+use crate::config::{LoadOptions, ProcessEnvironment, load};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -24,13 +24,17 @@ pub(super) fn run(config: &Path, arguments: &Arguments, listen: Option<SocketAdd
     answered(async {
         let options = LoadOptions { listen, ..LoadOptions::default() };
         let loaded = load(config, &ProcessEnvironment, &options);
-        let address = loaded.snapshot.as_ref().map(show::admin_address).or(listen);
         let told = |error: String| {
             complain(&error);
             ExitCode::FAILURE
         };
-        let asker = arguments.running.asker(config, address).map_err(told)?;
-        let health = asker.get("/health").await.map_err(|error| told(error.to_string()))?;
+        let running = match (&loaded.snapshot, listen) {
+            // With a file that cannot be read, there is still what the command line says.
+            (None, Some(listen)) => arguments.running.clone().or_at(listen),
+            _ => arguments.running.clone(),
+        };
+        let found = running.find(config, &[loaded.snapshot.as_ref()], "/health").await;
+        let (asker, health) = found.map_err(told)?;
         // Without the master key there is less to see, and still something.
         let admin = asker.get("/admin/config").await;
         let refused = admin.as_ref().err().map(ToString::to_string);
@@ -60,12 +64,17 @@ fn at(value: &Value, path: &str) -> String {
     }
 }
 
+/// A moment without its fraction.
+fn to_seconds(time: &str) -> String {
+    time.parse::<jiff::Timestamp>().map_or_else(|_| time.to_owned(), |time| format!("{time:.0}"))
+}
+
 fn text(base: &str, health: &Value, admin: Option<&Value>) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| text.push_str(&format!("{name:<12} {value}\n"));
     let status = at(health, "/status");
     line("gateway", format!("{base}  {status}, version {}", at(health, "/version")));
-    line("started", at(health, "/started_at"));
+    line("started", to_seconds(&at(health, "/started_at")));
     line("in flight", at(health, "/in_flight"));
     let hash = at(health, "/config/hash");
     line(
@@ -74,13 +83,13 @@ fn text(base: &str, health: &Value, admin: Option<&Value>) -> String {
             "generation {}, hash {}, loaded {}; {} reloads, {} refused",
             at(health, "/config/generation"),
             hash.get(..12).unwrap_or(&hash),
-            at(health, "/config/loaded_at"),
+            to_seconds(&at(health, "/config/loaded_at")),
             at(health, "/config/reloads"),
             at(health, "/config/failed_reloads"),
         ),
     );
     if let Some(error) = health.pointer("/config/last_error").filter(|error| !error.is_null()) {
-        line("", format!("the edit of {} was refused:", at(error, "/at")));
+        line("", format!("the edit of {} was refused:", to_seconds(&at(error, "/at"))));
         let problems = error.get("problems").and_then(Value::as_array);
         for problem in problems.into_iter().flatten().filter_map(Value::as_str) {
             line("", format!("  {problem}"));
@@ -132,7 +141,9 @@ fn text(base: &str, health: &Value, admin: Option<&Value>) -> String {
             None => String::new(),
         };
         let error = match server.get("last_error").filter(|error| !error.is_null()) {
-            Some(error) => format!("; last error {}: {}", at(error, "/at"), at(error, "/text")),
+            Some(error) => {
+                format!("; last error {}: {}", to_seconds(&at(error, "/at")), at(error, "/text"))
+            }
             None => String::new(),
         };
         let (name, transport) = (at(server, "/name"), at(server, "/transport"));

@@ -188,7 +188,11 @@ fn table(names: &[&str], usage: &Usage) -> String {
             sums.output_tokens.to_string(),
             sums.cache_read_tokens.to_string(),
             sums.tool_calls.to_string(),
-            format!("{:.4}{star}", sums.cost_usd),
+            match sums.cost_usd {
+                0.0 if sums.unpriced > 0 => format!("-{star}"),
+                cost if cost < 1.0 => format!("{cost:.6}{star}"),
+                cost => format!("{cost:.4}{star}"),
+            },
         ];
         group.iter().map(shown).chain(numbers).collect()
     };

@@ -179,17 +179,37 @@ fn differences(path: &str, old: &Value, new: &Value, fields: &mut Vec<Field>) {
                 differences(&below(name), value, &Value::Null, fields);
             }
         }
-        (Value::Array(old), Value::Array(new)) if by_id(old).is_some() && by_id(new).is_some() => {
-            let (old, new) = (by_id(old).unwrap_or_default(), by_id(new).unwrap_or_default());
-            differences(path, &old.into(), &new.into(), fields);
+        (Value::Array(old), Value::Array(new)) if have_ids(old) && have_ids(new) => {
+            for (old, new) in paired(old, new) {
+                let id = new.or(old).and_then(id).unwrap_or_default();
+                let (old, new) = (old.unwrap_or(&Value::Null), new.unwrap_or(&Value::Null));
+                differences(&below(id), old, new, fields);
+            }
         }
         _ => fields.push(Field { path: path.to_owned(), old: old.clone(), new: new.clone() }),
     }
 }
 
-fn by_id(items: &[Value]) -> Option<Map<String, Value>> {
-    let with_id = |item: &Value| Some((item.get("id")?.as_str()?.to_owned(), item.clone()));
-    if items.is_empty() { None } else { items.iter().map(with_id).collect() }
+fn id(entry: &Value) -> Option<&str> {
+    entry.get("id").and_then(Value::as_str)
+}
+
+fn have_ids(items: &[Value]) -> bool {
+    !items.is_empty() && items.iter().all(|item| id(item).is_some())
+}
+
+/// Entries of two lists that are the same one: by their ids, and those that are left in their order. What a provider's key is part of
+/// is an id too.
+fn paired<'v>(old: &'v [Value], new: &'v [Value]) -> Vec<(Option<&'v Value>, Option<&'v Value>)> {
+    let known = |list: &[Value], item: &Value| list.iter().any(|other| id(other) == id(item));
+    let mut left = old.iter().filter(|item| !known(new, item));
+    let mut pairs = Vec::new();
+    for item in new {
+        let same = old.iter().find(|other| id(other) == id(item));
+        pairs.push((same.or_else(|| left.next()), Some(item)));
+    }
+    pairs.extend(left.map(|item| (Some(item), None)));
+    pairs
 }
 
 fn model_effect(
@@ -198,12 +218,15 @@ fn model_effect(
     fields: &[Field],
     _: Option<&Value>,
 ) -> (String, bool) {
-    let whole = |field: &&Field| field.old.is_null() || field.new.is_null();
+    let is_another = |field: &Field| {
+        let whole = field.old.is_null() || field.new.is_null();
+        field.path.ends_with(".id") || (whole && !field.path.contains('.'))
+    };
     let effect = match what {
         "added" => "can be asked for at once",
         "removed" => "new requests get 404; those in progress finish",
-        _ if fields.iter().filter(whole).any(|field| !field.path.contains('.')) => {
-            "new requests go to the deployments that are now listed; the others keep their health"
+        _ if fields.iter().any(is_another) => {
+            "new requests go to the deployments that are now listed; those that did not change keep their health"
         }
         _ => "new requests use it; the deployments keep their health",
     };
@@ -322,5 +345,73 @@ virtual_keys:
     #[test]
     fn an_edit_is_told_by_field_and_effect() {
         check("models: [a]", "models: [a] ", &[]);
+        check(
+            "models: [a]",
+            "models: [b]",
+            &[
+                "virtual_keys one (ce43116aa89f) changed [models [\"a\"]→[\"b\"]] holds for new requests",
+            ],
+        );
+        check(
+            "url: 'http://127.0.0.1:1/mcp'",
+            "url: 'http://127.0.0.1:2/mcp'",
+            &[
+                "mcp_servers db changed [url \"http://127.0.0.1:1/mcp\"→\"http://127.0.0.1:2/mcp\"] connected to anew",
+            ],
+        );
+        check(
+            "command: /bin/fs",
+            "command: /bin/fs, args: [canary]",
+            &[
+                "mcp_servers fs changed [args null→[\"(secret)\"]] its child process is started anew",
+            ],
+        );
+        check(
+            "command: /bin/fs",
+            "command: /bin/fs, timeout: 5",
+            &[
+                "mcp_servers fs changed [timeout 300→5] holds for new requests; its connections stay",
+            ],
+        );
+        check(
+            "127.0.0.1:4000",
+            "127.0.0.1:4001",
+            &[
+                "general_settings listen changed [ \"127.0.0.1:4000\"→\"127.0.0.1:4001\"] in force after a restart only",
+            ],
+        );
+        check(
+            "canary-one",
+            "canary-two",
+            &[
+                "general_settings database_url changed [ \"(secret)\"→\"(secret)\"] rows that wait go to the new database",
+            ],
+        );
+        check(
+            "- {model_name: b, litellm_params: {model: mock}}\n",
+            "",
+            &["model_list b removed [] new requests get 404; those in progress finish"],
+        );
+        check(
+            "  fs: {command: /bin/fs}\n",
+            "  fs: {command: /bin/fs}\n  x: {command: /bin/x}\n",
+            &["mcp_servers x added [] its child process is started when it is first needed"],
+        );
+    }
+
+    /// A secret that changed is seen to have, and not what it was or is.
+    #[test]
+    fn a_providers_key_is_compared_and_not_shown() {
+        let seals = Seals::for_now();
+        let (old, new) =
+            (told(BASE, &seals), told(&BASE.replacen("sk-canary-1", "sk-canary-2", 1), &seals));
+        let changes = compare(&old, &new).without_seals().changes;
+        let change = &changes[0];
+        assert!(change.fields.iter().any(|field| field.path.ends_with("litellm_params.api_key")));
+        assert!(!format!("{change:?}").contains("canary"));
+        // Where there is no master key, nothing of secrets is told, and nothing can be compared.
+        let blank = Seals::of_master(None);
+        let text = serde_json::to_string(&told(BASE, &blank)).unwrap();
+        assert!(!text.contains("canary"), "{text}");
     }
 }

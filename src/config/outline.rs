@@ -93,7 +93,8 @@ pub fn outline(snapshot: &Snapshot, seals: &Seals) -> Outline {
     let mut general = Section::new();
     put(&mut general, "listen", json!(listen));
     put(&mut general, "admin_listen", json!(admin_listen));
-    put(&mut general, "master_key", json!(keys.master.map(KeyHash::id)));
+    let master = keys.master.map(|master| format!("sha256:{}…", master.id()));
+    put(&mut general, "master_key", json!(master));
     general_settings(&mut general, limits, mcp, tool_limits, diagnostics);
     log_settings(&mut general, request_log, seals);
     let mut settings = Section::new();
@@ -264,7 +265,11 @@ fn deployment(deployment: &Deployment, seals: &Seals) -> Value {
         info,
     } = deployment;
     let mut params = Section::new();
-    put(&mut params, "model", json!(format!("{}/{}", provider.name, model.as_str())));
+    let named = match provider.is_mock() {
+        true => provider.name.to_owned(),
+        false => format!("{}/{}", provider.name, model.as_str()),
+    };
+    put(&mut params, "model", json!(named));
     let base = if provider.is_mock() { Value::Null } else { json!(shown_url(base)) };
     put(&mut params, "api_base", base);
     put(&mut params, "api_version", json!(api_version));

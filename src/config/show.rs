@@ -178,6 +178,13 @@ impl Writer<'_> {
         self.files_with_secrets.extend(file);
     }
 
+    /// Where a value stands, and what it refers to.
+    fn origin(&self, node: &Node) -> String {
+        let references = references(node).join(" ");
+        let sign = if references.is_empty() { "" } else { ", " };
+        format!("{}{sign}{references}", self.place(node.place))
+    }
+
     fn place(&self, place: Place) -> String {
         let file = self.sources.get(usize::from(place.file));
         let file = file.map(|file| file.display().to_string()).unwrap_or_default();
@@ -217,11 +224,7 @@ impl Writer<'_> {
             self.holds_a_secret(node.place);
         }
         let origin = match (node, default) {
-            (Some(node), _) => {
-                let references = references(node).join(" ");
-                let sign = if references.is_empty() { "" } else { ", " };
-                format!("{}{sign}{references}", self.place(node.place))
-            }
+            (Some(node), _) => self.origin(node),
             (None, Some(default)) => default,
             (None, None) => "default".to_owned(),
         };
@@ -315,7 +318,7 @@ impl Writer<'_> {
             };
             let api_key = node.and_then(|node| with_synonyms(node, "api_key").or(node.get("key")));
             // Never the key, and no more of its digest than stands in rows.
-            let origin = api_key.map(|node| self.place(node.place)).unwrap_or_default();
+            let origin = api_key.map(|node| self.origin(node)).unwrap_or_default();
             if let Some(node) = api_key
                 && let Some(scalar) = scalar(node)
                 && scalar.references.is_empty()
@@ -439,10 +442,12 @@ mod tests {
         let text = "\
 model_list:
 - model_name: a
-  litellm_params: {model: openai/up, api_base: '${BASE}/v1', weight: 2}
+  litellm_params: {model: openai/up, api_base: '${BASE}/v1', weight: 2, api_key: '${file:key}'}
   model_info: {note: '${NOTE}'}
+- model_name: b
+  litellm_params: {model: openai/up}
 mcp_servers:
-  db: {url: 'http://u:canary-4@h/mcp?key=canary-5', auth_type: bearer_token, auth_value: canary-6}
+  db: {url: 'http://h/mcp?key=canary-5', auth_type: bearer_token, auth_value: canary-6}
 virtual_keys:
 - {api_key: '${VIRTUAL}', key_alias: one, models: [a]}
 general_settings:
@@ -450,6 +455,7 @@ general_settings:
 litellm_settings: {request_timeout: 60}
 ";
         std::fs::write(&path, text).unwrap();
+        std::fs::write(folder.path().join("key"), "canary-4").unwrap();
         let environment: BTreeMap<String, String> = [
             ("BASE", "https://base"),
             ("NOTE", "canary-0"),
@@ -483,20 +489,22 @@ litellm_settings: {request_timeout: 60}
         let params = |key| ["model_list", "0", "litellm_params", key];
         check(found(&params("model")), "openai/up", "c.yaml:3");
         check(found(&params("api_base")), "https://base/v1", "c.yaml:3, ${BASE}");
-        check(found(&params("api_key")), "(secret)", "variable OPENAI_API_KEY");
+        check(found(&params("api_key")), "(secret)", "c.yaml:3, ${file:key}");
+        let other = ["model_list", "1", "litellm_params", "api_key"];
+        check(found(&other), "(secret)", "variable OPENAI_API_KEY");
         check(found(&params("weight")), 2.0, "c.yaml:3");
         check(found(&params("order")), 0, "default");
         let note = ["model_list", "0", "model_info", "note"];
         check(found(&note), "(from the environment)", "c.yaml:4, ${NOTE}");
         let header = ["mcp_servers", "db", "static_headers", "authorization"];
-        check(found(&header), "(secret)", "c.yaml:6");
-        check(found(&["router_settings", "timeout"]), 60, "c.yaml:11");
-        check(found(&["router_settings", "stream_timeout"]), 60, "c.yaml:11");
+        check(found(&header), "(secret)", "c.yaml:8");
+        check(found(&["router_settings", "timeout"]), 60, "c.yaml:13");
+        check(found(&["router_settings", "stream_timeout"]), 60, "c.yaml:13");
         check(found(&["general_settings", "listen"]), "127.0.0.1:4000", "default");
-        check(found(&["general_settings", "database_url"]), "(secret)", "c.yaml:10, ${PASSWORD}");
+        check(found(&["general_settings", "database_url"]), "(secret)", "c.yaml:12, ${PASSWORD}");
         let (_, master) = found(&["general_settings", "master_key"]);
         assert_eq!(master, "variable LITELLM_MASTER_KEY");
         let (_, key) = found(&["virtual_keys", "0", "api_key"]);
-        assert_eq!(key, "c.yaml:8");
+        assert_eq!(key, "c.yaml:10, ${VIRTUAL}");
     }
 }

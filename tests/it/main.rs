@@ -10,6 +10,9 @@
 
 mod broken;
 mod cli;
+mod cli_admin;
+mod cli_guide;
+mod cli_reports;
 mod clouds;
 mod database;
 mod docs;

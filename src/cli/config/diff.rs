@@ -33,7 +33,7 @@ pub(super) fn run(config: &Path, arguments: &Arguments, listen: Option<SocketAdd
                 compare(&old, &of_file(config, listen, |_| seals.clone())?)
             }
             None => {
-                let (old, new) = in_force(config, &arguments.running, listen).await?;
+                let (old, new) = in_force(config, config, &arguments.running, listen).await?;
                 compare(&old, &new)
             }
         };
@@ -66,34 +66,38 @@ pub(in crate::cli) fn of_file(
     Ok(outline(&snapshot, &seals(&snapshot)))
 }
 
-/// What a running gateway has in force, and the file's configuration sealed alike.
+/// What a running gateway has in force, and the file's configuration sealed alike. `served` is the configuration that the gateway was
+/// started with: it says where it is.
 ///
 /// # Errors
 /// The file has errors, or no gateway answers; both were told.
 pub(in crate::cli) async fn in_force(
-    config: &Path,
+    served: &Path,
+    file: &Path,
     running: &Running,
     listen: Option<SocketAddr>,
 ) -> Result<(Outline, Outline), ExitCode> {
     let options = LoadOptions { listen, ..LoadOptions::default() };
-    let loaded = load(config, &ProcessEnvironment, &options);
-    let address = loaded.snapshot.as_ref().map(show::admin_address);
     let told = |error: String| {
         complain(&error);
         ExitCode::FAILURE
     };
-    let asker = running.asker(config, address).map_err(told)?;
-    let answer = asker.get("/admin/config").await.map_err(|error| told(error.to_string()))?;
+    // Nobody is asked on behalf of a file that cannot be loaded.
+    of_file(file, listen, |_| Seals::Blank)?;
+    let loaded = [served, file].map(|path| load(path, &ProcessEnvironment, &options).snapshot);
+    let snapshots = [0, 1].map(|at| loaded.get(at).and_then(Option::as_ref));
+    let found = running.find(served, &snapshots, "/admin/config").await;
+    let (asker, answer) = found.map_err(told)?;
     let old = answer.get("outline").cloned().unwrap_or_default();
     let old: Outline = serde_json::from_value(old).map_err(|_| {
         told(format!("{} is of another release: it does not tell its settings", asker.base()))
     })?;
     // The gateway sealed its secrets with the master key that it has in force: the one that was shown to it.
     let seals = Seals::of_master(asker.master());
-    let mut new = of_file(config, listen, |_| seals.clone())?;
+    let mut new = of_file(file, listen, |_| seals.clone())?;
     // A gateway that was told where to listen by its command line listens there.
     if listen.is_none() {
-        keep_listen(&old, &mut new, config);
+        keep_listen(&old, &mut new, file);
     }
     Ok((old, new))
 }

@@ -75,10 +75,12 @@ fn yaml(settings: &[Setting]) -> String {
         for (depth, step) in path.iter().enumerate().skip(shared) {
             match step {
                 // The dash stands where the list's key does, and its entry's keys one step further in.
-                Step::Index(_) => line = format!("{}- ", "  ".repeat(depth.saturating_sub(1))),
+                Step::Index(_) => {
+                    line = format!("{}- ", "  ".repeat(levels(path, depth).saturating_sub(1)))
+                }
                 Step::Key(key) => {
                     if line.is_empty() {
-                        line = "  ".repeat(depth);
+                        line = "  ".repeat(levels(path, depth));
                     }
                     line.push_str(&format!("{}:", bare(key)));
                     if depth + 1 < path.len() {
@@ -93,6 +95,12 @@ fn yaml(settings: &[Setting]) -> String {
         before = path;
     }
     text
+}
+
+/// How far in a step stands: a number takes no step of its own.
+fn levels(path: &[Step], depth: usize) -> usize {
+    let before = path.iter().take(depth);
+    depth - before.filter(|step| matches!(step, Step::Index(_))).count()
 }
 
 fn bare(text: &str) -> String {

@@ -8,8 +8,8 @@ use rustix::process::{Resource, getrlimit};
 
 use super::Report;
 
-/// Fewer than this, and connections are refused before the gateway's own bound.
-const FILES: u64 = 20_500;
+/// Fewer open files than this are few for a server.
+const FILES: u64 = 4_096;
 /// File systems from which no events come when another machine, or the host, writes.
 const SILENT: [&str; 11] = [
     "nfs",
@@ -39,7 +39,7 @@ fn open_files(report: &mut Report) {
     let (current, most) = (shown(limit.current), shown(limit.maximum));
     if limit.maximum.is_some_and(|most| most < FILES) {
         let text = format!(
-            "{most} open files at the most: enough for {} connections, where 10000 are allowed",
+            "{most} open files at the most: enough for {} connections of clients",
             limit.maximum.unwrap_or(0).saturating_sub(64) / 2
         );
         let fix =

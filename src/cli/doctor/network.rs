@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::{Report, tls};
-use crate::cli::admin::{Running, Unanswered, client, innermost, reachable};
+use crate::cli::admin::{Running, client, innermost, reachable};
 use crate::config::show;
 use crate::config::snapshot::{McpTransport, Snapshot};
 
@@ -59,7 +59,7 @@ async fn held(
     let Ok(asker) = asker else { return };
     let health = match asker.get("/health").await {
         Ok(health) if health.get("request_log").is_some() => health,
-        Ok(_) | Err(Unanswered::Refused(_) | Unanswered::NotReached(_)) => {
+        Ok(_) | Err(_) => {
             let text = format!("{address} is held by another program");
             let fix = format!("see which: ss -ltnp 'sport = :{}'", address.port());
             return report.fail("ports", text, fix);

@@ -121,6 +121,25 @@ mod tests {
         }
     }
 
+    /// Made by OpenSSL, for localhost.
+    #[test]
+    fn a_certificates_end_is_found() {
+        use base64::Engine;
+        let text = "MIIBfTCCASOgAwIBAgIUb9lk0D0t2/YhdU10hzkCs/13wYQwCgYIKoZIzj0EAwIwFDESMBAGA1UEAwwJbG9jYWxob3N0MB4XDTI2 \
+             MTEyNjAxNTQwOFoXDTM2MTEyMzAxNTQwOFowFDESMBAGA1UEAwwJbG9jYWxob3N0MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE \
+             QPfwj/3WtQG7F6eb2jY/TzxSQbd1CQ39pack6anrhDI/ldn3tVTzueKv3miT41dCqBkbeRl6XrTNtWGukodHL6NTMFEwHQYDVR0O \
+             BBYEFLK4RbijxIYimthDLdAUOwP3/Pa5MB8GA1UdIwQYMBaAFLK4RbijxIYimthDLdAUOwP3/Pa5MA8GA1UdEwEB/wQFMAMBAf8w \
+             CgYIKoZIzj0EAwIDSAAwRQIhAJ+TkvhYUIR7LL8A2phaVBCg7XkASuPUlrcmCMzjFBJYAiBoBhgq3AJJHL6vEJmDE/EnNmVqvxNM \
+             UyceV0mtEpXKIA==";
+        let text = text.replace(' ', "");
+        let der = base64::engine::general_purpose::STANDARD.decode(text).unwrap();
+        assert_eq!(not_after(&der).unwrap().to_string(), "2036-11-23T01:54:08Z");
+        // However it is cut, nothing is read beyond it.
+        for end in 0..der.len() {
+            let _cut = not_after(&der[..end]);
+        }
+    }
+
     #[test]
     fn rubbish_is_no_certificate() {
         for bytes in [

@@ -145,6 +145,10 @@ impl Converter {
         let mut kept = Entries::new();
         for (key, node) in entries {
             let name = key.text.clone();
+            // A section of which everything is commented out.
+            if node.is_null() {
+                continue;
+            }
             let node = match name.as_str() {
                 "model_list" => self.models(node),
                 "litellm_settings" => self.section("LitellmSettings", &name, node),

@@ -24,6 +24,11 @@ impl Converter {
             self.note(path.to_owned(), node.place, Verdict::Manual, "it is not a mapping", "");
             return None;
         };
+        if !entries.iter().any(|(key, _)| key.text == "litellm_params") {
+            let reason = "the entry has no `litellm_params` and leads nowhere; it is left out";
+            self.note(path.to_owned(), node.place, Verdict::Manual, reason, "");
+            return None;
+        }
         let mut kept = Entries::new();
         for (key, value) in entries {
             let below = format!("{path}.{}", shown(&key.text));

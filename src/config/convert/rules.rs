@@ -30,6 +30,12 @@ pub(super) fn find(section: &str, key: &str) -> Option<&'static Rule> {
     RULES.iter().find(|rule| rule.section == section && rule.keys.contains(&key))
 }
 
+/// Every row.
+#[cfg(test)]
+pub(super) fn all() -> &'static [Rule] {
+    RULES
+}
+
 const NO_CALLBACKS: &str =
     "no code of others runs in the gateway, and no logging service is called";
 const SEE_LOGS: &str = "every request is a row in the request log: `tidegate logs`, SQL, Grafana";
@@ -417,6 +423,26 @@ const RULES: &[Rule] = &[
         "use `general_settings.detailed_debug`",
     ),
     // model_list.
+    rule(
+        "ModelEntry",
+        &["rpm", "tpm"],
+        Approximate,
+        "LiteLLM passes it over here, and so does Tidegate",
+        "put it into `litellm_params` if it was meant",
+    ),
+    rule(
+        "LitellmParams",
+        &[
+            "s3_bucket_name",
+            "s3_region_name",
+            "s3_access_key_id",
+            "s3_secret_access_key",
+            "aws_batch_role_arn",
+        ],
+        Unsupported,
+        "batches are not served",
+        "ask the provider directly",
+    ),
     rule(
         "LitellmParams",
         &["rpm", "tpm"],
