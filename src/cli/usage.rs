@@ -167,7 +167,8 @@ fn values(sums: &Sums) -> [Value; 9] {
         json!(sums.cache_read_tokens),
         json!(sums.reasoning_tokens),
         json!(sums.tool_calls),
-        json!(sums.cost_usd),
+        // A number as it is written, and not as a computer's fraction has it.
+        sums.usd().parse::<serde_json::Number>().map_or(Value::Null, Value::Number),
         json!(sums.unpriced),
     ]
 }
@@ -188,10 +189,9 @@ fn table(names: &[&str], usage: &Usage) -> String {
             sums.output_tokens.to_string(),
             sums.cache_read_tokens.to_string(),
             sums.tool_calls.to_string(),
-            match sums.cost_usd {
-                0.0 if sums.unpriced > 0 => format!("-{star}"),
-                cost if cost < 1.0 => format!("{cost:.6}{star}"),
-                cost => format!("{cost:.4}{star}"),
+            match sums.cost_nanos {
+                0 if sums.unpriced > 0 => format!("-{star}"),
+                _ => format!("{}{star}", sums.usd()),
             },
         ];
         group.iter().map(shown).chain(numbers).collect()

@@ -337,7 +337,6 @@ virtual_keys:
                 let Changed { part, name, what, effect, .. } = change;
                 format!("{part} {name} {what} [{}] {effect}", fields.join(", "))
             })
-            .filter(|line| !line.contains("mcp_lock_file"))
             .collect();
         assert_eq!(lines, expected);
     }

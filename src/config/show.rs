@@ -81,9 +81,10 @@ pub fn show(
 /// a running gateway something.
 pub fn master_key(path: &Path, environment: &dyn Environment) -> Option<Secret> {
     let (_, root) = load_with_tree(path, environment, &LoadOptions::default());
-    let root = root?;
     let sections = ["general_settings", "litellm_settings"];
-    let written = sections.iter().find_map(|section| scalar(root.get(section)?.get("master_key")?));
+    let written = root.as_ref().and_then(|root| {
+        sections.iter().find_map(|section| scalar(root.get(section)?.get("master_key")?))
+    });
     let key = match written {
         Some(scalar) => Secret::new(scalar.text.as_str()),
         None => Secret::new(environment.variable("LITELLM_MASTER_KEY")?.into_string().ok()?),

@@ -275,27 +275,32 @@ impl Session<'_> {
             }
             let chain = self.in_file(|reader| reader.audit_chain()).await?.flatten();
             let Some(chain) = chain else { return Ok(()) };
-            let copied = match &self.audited {
-                Some((known, copied)) if *known == chain => *copied,
-                _ => self.copied(&chain).await?,
-            };
-            let entries = self.in_file(move |reader| reader.audit_after(copied)).await?;
-            let entries = entries.unwrap_or_default();
-            let last = entries.last().map_or(copied, |entry| entry.seq);
-            if !entries.is_empty() {
-                match self.postgres.insert_audit(&audit::store::to_json(&entries)).await {
-                    Ok(()) => {}
-                    Err(fault @ Fault::Away(_)) => return Err(fault),
-                    Err(fault) => {
-                        tracing::error!(%fault, "PostgreSQL refuses entries of the audit log");
-                    }
+            match self.copy_chain(&chain).await {
+                Ok(Some(last)) => self.audited = Some((chain, last)),
+                Ok(None) => return Ok(()),
+                Err(fault @ Fault::Away(_)) => return Err(fault),
+                Err(fault) => {
+                    tracing::error!(%fault, "PostgreSQL refuses entries of the audit log");
+                    self.audited = Some((chain, written));
                 }
             }
-            self.audited = Some((chain, last));
-            if entries.is_empty() {
-                return Ok(());
-            }
         }
+    }
+
+    /// Copies the next entries of a chain; the number of the last one, or nothing where there is no more.
+    async fn copy_chain(&mut self, chain: &str) -> Result<Option<i64>, Fault> {
+        let copied = match &self.audited {
+            Some((known, copied)) if known == chain => *copied,
+            _ => self.copied(chain).await?,
+        };
+        let entries = self.in_file(move |reader| reader.audit_after(copied)).await?;
+        let entries = entries.unwrap_or_default();
+        let Some(last) = entries.last().map(|entry| entry.seq) else {
+            self.audited = Some((chain.to_owned(), copied));
+            return Ok(None);
+        };
+        self.postgres.insert_audit(&audit::store::to_json(&entries)).await?;
+        Ok(Some(last))
     }
 
     /// The last entry of a chain that the server has.

@@ -3,7 +3,8 @@
 
 use std::io::{self, BufRead, Write};
 
-use rusqlite::{Connection, types::Value as Sql};
+use rusqlite::types::Value as Sql;
+use rusqlite::{Connection, TransactionBehavior};
 use serde_json::{Map, Value};
 use tokio_postgres::types::Type;
 
@@ -340,12 +341,12 @@ async fn store(
             let mut spool =
                 Spool::open(&path).map_err(|error| QueryError::Input(error.to_string()))?;
             let rows: Vec<Value> = rows.into_iter().map(Value::Object).collect();
-            spool
-                .import(&[
-                    ("request_logs", REQUESTS, rows),
-                    ("request_payloads", PAYLOADS, payloads),
-                    ("tool_call_logs", TOOL_CALLS, calls),
-                ])
+            let tables = [
+                ("request_logs", REQUESTS, rows),
+                ("request_payloads", PAYLOADS, payloads),
+                ("tool_call_logs", TOOL_CALLS, calls),
+            ];
+            write_rows(spool.connection(), &tables)
                 .map_err(|error| QueryError::Sqlite(path.clone(), error))
         };
         let written = tokio::task::spawn_blocking(write).await;
@@ -368,8 +369,24 @@ async fn store(
     stored.map_err(|fault| QueryError::Postgres(fault.to_string()))
 }
 
+/// Writes rows of tables, with their columns, each a JSON object. What is there already stays.
+fn write_rows(
+    connection: &mut Connection,
+    tables: &[(&str, &[(&str, Kind)], Vec<Value>)],
+) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for (table, columns, rows) in tables {
+        let mut insert = transaction.prepare(&columns::insert(table, columns))?;
+        for row in rows {
+            let values = columns.iter().map(|(name, kind)| to_sqlite(row.get(*name), *kind));
+            insert.execute(rusqlite::params_from_iter(values))?;
+        }
+    }
+    transaction.commit()
+}
+
 /// A JSON value as SQLite keeps it in a column of that kind.
-pub(super) fn to_sqlite(value: Option<&Value>, kind: Kind) -> Sql {
+fn to_sqlite(value: Option<&Value>, kind: Kind) -> Sql {
     match (value, kind) {
         (None | Some(Value::Null), _) => Sql::Null,
         (Some(Value::String(text)), Kind::Time) => match text.parse::<jiff::Timestamp>() {

@@ -8,12 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
-use serde_json::Value;
 
-use super::GENERATION;
-use super::audit::{self, Act};
-use super::columns::{self, Kind};
 use super::reader::Row;
+use super::{GENERATION, columns};
 use crate::entry::{Entry, Payload};
 
 /// How long a statement waits for another process that holds the file.
@@ -212,33 +209,9 @@ impl Spool {
         Ok(deleted)
     }
 
-    /// Writes rows that were read from elsewhere: tables, their columns, and rows as JSON objects. What is there already stays.
-    pub(super) fn import(
-        &mut self,
-        tables: &[(&str, &[(&str, Kind)], Vec<Value>)],
-    ) -> rusqlite::Result<()> {
-        let transaction =
-            self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        for (table, columns, rows) in tables {
-            let mut insert = transaction.prepare(&columns::insert(table, columns))?;
-            for row in rows {
-                let values = columns
-                    .iter()
-                    .map(|(name, kind)| super::export::to_sqlite(row.get(*name), *kind));
-                insert.execute(rusqlite::params_from_iter(values))?;
-            }
-        }
-        transaction.commit()
-    }
-
-    /// Writes an entry of the audit log; returns its number.
-    pub(super) fn audit(&mut self, act: &Act, at_us: i64, instance: &str) -> rusqlite::Result<i64> {
-        audit::store::append(&mut self.connection, act, at_us, instance)
-    }
-
-    /// The number of the last entry of the audit log; 0 for none.
-    pub(super) fn last_audit(&self) -> rusqlite::Result<i64> {
-        Ok(audit::store::end(&self.connection)?.map_or(0, |(_, seq)| seq))
+    /// For statements on tables that are not the requests'.
+    pub(super) fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
     }
 
     pub(super) fn count(&self) -> rusqlite::Result<i64> {

@@ -49,8 +49,8 @@ pub struct Sums {
     pub cache_read_tokens: u64,
     pub reasoning_tokens: u64,
     pub tool_calls: u64,
-    /// US dollars, of the requests whose price is known.
-    pub cost_usd: f64,
+    /// Billionths of a US dollar, which is what the stores are exact to, of the requests whose price is known.
+    pub cost_nanos: i64,
     /// Requests with tokens and without a price.
     pub unpriced: u64,
 }
@@ -104,6 +104,14 @@ impl Dimension {
 }
 
 impl Sums {
+    /// The cost as a decimal number of US dollars, without zeros at the end.
+    pub fn usd(&self) -> String {
+        let sign = if self.cost_nanos < 0 { "-" } else { "" };
+        let nanos = self.cost_nanos.unsigned_abs();
+        let text = format!("{sign}{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000);
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    }
+
     pub fn add(&mut self, other: &Self) {
         self.requests += other.requests;
         self.errors += other.errors;
@@ -112,7 +120,7 @@ impl Sums {
         self.cache_read_tokens += other.cache_read_tokens;
         self.reasoning_tokens += other.reasoning_tokens;
         self.tool_calls += other.tool_calls;
-        self.cost_usd += other.cost_usd;
+        self.cost_nanos = self.cost_nanos.saturating_add(other.cost_nanos);
         self.unpriced += other.unpriced;
     }
 }
@@ -180,6 +188,12 @@ pub async fn usage(settings: &RequestLog, query: &UsageQuery) -> Result<Usage, Q
     }
 }
 
+/// US dollars as SQLite keeps them, in billionths.
+#[expect(clippy::cast_possible_truncation, reason = "a row's cost is below a billion dollars")]
+fn nanos(usd: f64) -> i64 {
+    (usd * 1e9).round() as i64
+}
+
 /// One request's share.
 struct Used {
     request_id: String,
@@ -243,7 +257,7 @@ fn used(row: &Row<'_>, by: usize, only: &[String]) -> rusqlite::Result<Option<Us
         cache_read_tokens: count(4)?.unwrap_or(0),
         reasoning_tokens: count(5)?.unwrap_or(0),
         tool_calls: count(6)?.unwrap_or(0),
-        cost_usd: cost.unwrap_or(0.0),
+        cost_nanos: cost.map_or(0, nanos),
         unpriced: u64::from(cost.is_none() && has_tokens),
     };
     Ok(Some(Used { request_id: row.get(0)?, group, sums }))
@@ -282,7 +296,7 @@ async fn in_server(
              coalesce(sum(cache_read_tokens), 0)::bigint AS cache_read_tokens,
              coalesce(sum(reasoning_tokens), 0)::bigint AS reasoning_tokens,
              coalesce(sum(tool_calls), 0)::bigint AS tool_calls,
-             coalesce(sum(cost_usd), 0)::float8 AS cost_usd,
+             round(coalesce(sum(cost_usd), 0) * 1000000000)::bigint AS cost_nanos,
              count(*) FILTER (WHERE cost_usd IS NULL
                AND coalesce(input_tokens, 0) + coalesce(output_tokens, 0) > 0) AS unpriced
            FROM tidegate.request_logs WHERE {clause} {group} LIMIT {}) t",
@@ -337,7 +351,7 @@ fn from_server(line: &Map<String, Value>, by: usize) -> (Vec<String>, Sums) {
         cache_read_tokens: count("cache_read_tokens"),
         reasoning_tokens: count("reasoning_tokens"),
         tool_calls: count("tool_calls"),
-        cost_usd: line.get("cost_usd").and_then(Value::as_f64).unwrap_or(0.0),
+        cost_nanos: line.get("cost_nanos").and_then(Value::as_i64).unwrap_or(0),
         unpriced: count("unpriced"),
     };
     ((0..by).map(text).collect(), sums)

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use rusqlite::ErrorCode;
 
-use super::audit::Act;
+use super::audit::{self, Act};
 use super::queue::{Command, Dropped, Entries, GROUP_ROWS, Shared, Wait};
 use super::spool::{self, Spool};
 use crate::entry::Entry;
@@ -229,7 +229,7 @@ impl Writer {
     /// Writes an entry of the audit log; gives it back where the file refuses.
     fn audit(&mut self, act: Box<Act>, at_us: i64) -> Result<(), Command> {
         let Some(mut spool) = self.opened() else { return Err(Command::Audit(act, at_us)) };
-        match spool.audit(&act, at_us, &self.instance) {
+        match audit::store::append(spool.connection(), &act, at_us, &self.instance) {
             Ok(seq) => {
                 self.spool = Some(spool);
                 self.shared.counters.audit_seq.store(seq, Ordering::Relaxed);
@@ -353,11 +353,12 @@ impl Writer {
         self.spool.take()
     }
 
-    fn adopt(&mut self, spool: Spool) {
+    fn adopt(&mut self, mut spool: Spool) {
         let counters = &self.shared.counters;
         counters.spool_rows.store(spool.count().unwrap_or(0), Ordering::Relaxed);
         counters.dead_letters.store(spool.count_dead_letters().unwrap_or(0), Ordering::Relaxed);
-        counters.audit_seq.store(spool.last_audit().unwrap_or(0), Ordering::Relaxed);
+        let audited = audit::store::end(spool.connection()).ok().flatten();
+        counters.audit_seq.store(audited.map_or(0, |(_, seq)| seq), Ordering::Relaxed);
         let oldest = spool.oldest_us().ok().flatten().unwrap_or(i64::MAX);
         counters.spool_oldest_us.store(oldest, Ordering::Relaxed);
         self.shared.file_generation.fetch_add(1, Ordering::Release);

@@ -369,7 +369,7 @@ general_settings: {master_key: sk-master-canary-0123456789}
     write(
         directory.path(),
         "plain.yaml",
-        "virtual_keys: []\nmodel_list: [{model_name: m, litellm_params: {model: gpt-4o}}]\n",
+        "virtual_keys: [{api_key: sk-0123456789-0123456789-01, models: [m]}]\nmodel_list: [{model_name: m, litellm_params: {model: gpt-4o}}]\n",
     );
     ended(&run(&["config", "convert", "plain.yaml", "--output", "plain.out"]), 0);
 }

@@ -197,7 +197,7 @@ async fn the_page_on_moving_from_litellm_is_followed() {
         .execute(&insert("sk-blocked", "NULL, '{gpt-4o,mock}', true, NULL, NULL, NULL, NULL"))
         .await;
     postgres
-        .execute(&insert("sk-ui", "NULL, '{}', NULL, NULL, NULL, NULL, NULL, 'litellm-dashboard'"))
+        .execute(&insert("sk-ui", "NULL, '{}', NULL, NULL, NULL, NULL, 'litellm-dashboard'"))
         .await;
 
     let folder = TempDir::new().unwrap();

@@ -44,7 +44,10 @@ fn lines(text: &str) -> Vec<Value> {
 /// Waits until PostgreSQL has so many rows.
 async fn drained(postgres: &Postgres, rows: i64) {
     let end = std::time::Instant::now() + PATIENCE;
-    while postgres.count("SELECT count(*) FROM tidegate.request_logs").await < rows {
+    let client = postgres.connect().await;
+    let sql = "SELECT count(*) FROM tidegate.request_logs";
+    // At first there is no table.
+    while client.query_one(sql, &[]).await.map_or(0, |row| row.get::<_, i64>(0)) < rows {
         assert!(std::time::Instant::now() < end, "the rows do not come");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }

@@ -95,29 +95,36 @@ pub(in crate::cli) async fn in_force(
     // The gateway sealed its secrets with the master key that it has in force: the one that was shown to it.
     let seals = Seals::of_master(asker.master());
     let mut new = of_file(file, listen, |_| seals.clone())?;
-    // A gateway that was told where to listen by its command line listens there.
-    if listen.is_none() {
-        keep_listen(&old, &mut new, file);
+    // Where a gateway was told to listen by its command line or environment, the file does not know. What was said here says where it is.
+    if listen.is_some() || !says_where_to_listen(file) {
+        keep_listen(&old, &mut new);
     }
     Ok((old, new))
 }
 
-/// The address of a running gateway may come from its command line, which the file does not know.
-fn keep_listen(old: &Outline, new: &mut Outline, config: &Path) {
-    let shown = show::show(config, &ProcessEnvironment, &LoadOptions::default());
-    let says_it = shown.is_ok_and(|shown| {
+fn says_where_to_listen(file: &Path) -> bool {
+    let shown = show::show(file, &ProcessEnvironment, &LoadOptions::default());
+    shown.is_ok_and(|shown| {
         shown.settings.iter().any(|setting| {
             let is_listen = setting.path.last() == Some(&show::Step::Key("listen".to_owned()));
             is_listen && setting.origin != "default"
         })
-    });
-    let of = |outline: &Outline| outline.settings.get("general_settings")?.get("listen").cloned();
-    if let (false, Some(listen)) = (says_it, of(old))
-        && let Some(section) = new.settings.get_mut("general_settings")
-        && let Some(section) = section.as_object_mut()
-    {
-        section.insert("listen".to_owned(), listen);
-        new.access.exposed.clone_from(&old.access.exposed);
+    })
+}
+
+/// Takes over the address of the running gateway: it is no part of the edit.
+fn keep_listen(old: &Outline, new: &mut Outline) {
+    let listen = old.settings.get("general_settings").and_then(|general| general.get("listen"));
+    let section = new.settings.get_mut("general_settings").and_then(Value::as_object_mut);
+    if let (Some(listen), Some(section)) = (listen, section) {
+        let before = section.insert("listen".to_owned(), listen.clone());
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        if let Some(before) = before {
+            new.access.exposed.remove(&text(&before));
+        }
+        if old.access.exposed.contains(&text(listen)) {
+            new.access.exposed.insert(text(listen));
+        }
     }
 }
 

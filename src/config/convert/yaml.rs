@@ -90,8 +90,11 @@ fn quoted(scalar: &Scalar) -> String {
         && !text.ends_with([':', ' '])
         && !text.contains("--- ");
     let as_plain = Scalar::new(text, true);
-    let means_the_same =
-        scalar.plain || (as_plain.meaning() == Plain::Text && as_plain.yaml_1_1_truth().is_none());
+    // Quotes around what begins with a digit have their reason: other readers know dates.
+    let needs_none = as_plain.meaning() == Plain::Text
+        && as_plain.yaml_1_1_truth().is_none()
+        && !text.starts_with(|c: char| c.is_ascii_digit());
+    let means_the_same = scalar.plain || needs_none;
     if scalar.is_null() {
         return "null".to_owned();
     }
