@@ -4,3 +4,4 @@
 pub mod fault;
 pub mod names;
 pub mod secret;
+pub mod trace;
