@@ -39,6 +39,7 @@ pub fn diff(old: &Snapshot, new: &Snapshot) -> Diff {
         ("limits", old.limits != new.limits),
         ("request_log", old.request_log != new.request_log),
         ("diagnostics", old.diagnostics != new.diagnostics),
+        ("telemetry", old.telemetry != new.telemetry),
     ];
     Diff {
         models: compare(&groups(&old.models), &groups(&new.models)),

@@ -15,6 +15,7 @@ mod problem;
 mod resolve;
 mod schema;
 pub mod snapshot;
+pub mod telemetry;
 pub mod watch;
 
 #[cfg(test)]

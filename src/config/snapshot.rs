@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::telemetry::Telemetry;
 use crate::conversation::Format;
 use crate::ground::names::Pattern;
 use crate::ground::secret::{KeyHash, Secret};
@@ -40,6 +41,7 @@ pub struct Snapshot {
     pub limits: Limits,
     pub request_log: RequestLog,
     pub diagnostics: Diagnostics,
+    pub telemetry: Arc<Telemetry>,
 }
 
 /// Who may enter. Looked up by digest, in memory, without I/O.

@@ -8,11 +8,13 @@ mod provider;
 mod routing;
 mod servers;
 mod settings;
+mod telemetry;
 mod weakness;
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::file::File;
 use super::file::value::{At, OnLoss};
@@ -96,6 +98,7 @@ pub(super) fn check(
         keys::Scope { models: &models, access_groups: &access_groups, servers: &mcp_servers };
     let keys = keys::keys(listed, master.as_ref(), &scope, &mut checker);
 
+    let callbacks = telemetry::callbacks(&litellm.value, &mut checker);
     let has_pins = mcp_servers.values().any(|server| server.pin != Pin::Off);
     Snapshot {
         hash: String::new(),
@@ -124,6 +127,12 @@ pub(super) fn check(
             &mut checker,
         ),
         diagnostics: settings::diagnostics(&litellm.value, &general.value),
+        telemetry: Arc::new(telemetry::telemetry(
+            &file.telemetry.map(|said| said.value).unwrap_or_default(),
+            &callbacks,
+            root.place,
+            &mut checker,
+        )),
     }
 }
 

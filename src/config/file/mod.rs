@@ -6,6 +6,7 @@ pub(super) mod keys;
 pub(super) mod models;
 pub(super) mod servers;
 pub(super) mod settings;
+pub(super) mod telemetry;
 pub(super) mod value;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use keys::VirtualKey;
 use models::{Credential, ModelEntry};
 use servers::McpServer;
 use settings::{GeneralSettings, LitellmSettings, RequestLog, RouterSettings};
+use telemetry::Telemetry;
 use value::{At, OneOrMany};
 
 /// Tidegate's configuration: LiteLLM's `config.yaml`, with virtual keys and access rules in the
@@ -49,4 +51,6 @@ pub(super) struct File {
     pub(super) credential_list: Option<Vec<At<Credential>>>,
     /// Where a row for each request goes.
     pub(super) request_log: Option<At<RequestLog>>,
+    /// What monitoring systems are told.
+    pub(super) telemetry: Option<At<Telemetry>>,
 }

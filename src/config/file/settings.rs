@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::value::{Address, At, Length, OnLoss, Target};
+use super::value::{Address, At, Length, OnLoss, Target, Texts};
 use crate::ground::secret::Secret;
 
 /// A list of mappings from a model's name to the names to try after it.
@@ -24,6 +24,10 @@ pub(in crate::config) struct LitellmSettings {
     pub(in crate::config) json_logs: Option<bool>,
     /// As `general_settings.detailed_debug`.
     pub(in crate::config) set_verbose: Option<bool>,
+    /// Only `otel`: traces go where `telemetry.exporters` or `OTEL_EXPORTER_OTLP_ENDPOINT` says.
+    pub(in crate::config) callbacks: Option<At<Texts>>,
+    /// As `telemetry.propagate: always`, where that is not said.
+    pub(in crate::config) forward_traceparent_to_llm_provider: Option<bool>,
     /// As in `router_settings`, which wins.
     pub(in crate::config) num_retries: Option<At<u32>>,
     /// As `router_settings.timeout`, which wins.

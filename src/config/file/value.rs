@@ -60,6 +60,10 @@ pub(in crate::config) struct Target {
 #[expect(dead_code, reason = "`include` reads the tree; this is its type in the schema")]
 pub(in crate::config) struct OneOrMany(pub(in crate::config) Vec<String>);
 
+/// One text, or a list of them, read where it stands.
+#[derive(Clone, Debug, Default)]
+pub(in crate::config) struct Texts(pub(in crate::config) Vec<String>);
+
 impl At<String> {
     /// The text for a message: not what came from the environment.
     pub(in crate::config) fn show(&self) -> String {
@@ -252,6 +256,48 @@ impl JsonSchema for OneOrMany {
             "type": ["string", "array"],
             "items": { "type": "string" },
         })
+    }
+}
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = Texts;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, or a list of texts")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Texts, E> {
+                Ok(Texts(vec![text.to_owned()]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Texts, A::Error> {
+                let mut texts = Vec::new();
+                while let Some(text) = items.next_element()? {
+                    texts.push(text);
+                }
+                Ok(Texts(texts))
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl JsonSchema for Texts {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Texts".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        OneOrMany::json_schema(generator)
     }
 }
 

@@ -39,6 +39,8 @@ const LABELS: &[(&str, &str)] = &[
     ("GeneralSettings", "general_settings"),
     ("RouterSettings", "router_settings"),
     ("RequestLog", "request_log"),
+    ("Telemetry", "telemetry"),
+    ("Exporter", "telemetry.exporters"),
     ("VirtualKey", "virtual_keys"),
     ("McpServer", "mcp_servers"),
     ("Restart", "restart"),
@@ -101,8 +103,8 @@ mod tests {
 
     #[test]
     fn litellm_keys_are_known_where_they_belong() {
-        assert_eq!(litellm("LitellmSettings", "callbacks"), Some(""));
-        assert_eq!(litellm("RouterSettings", "callbacks"), None);
+        assert_eq!(litellm("LitellmSettings", "cache"), Some(""));
+        assert_eq!(litellm("RouterSettings", "cache"), None);
         assert!(
             litellm("LitellmParams", "temperature").is_some_and(|hint| hint.contains("extra_body"))
         );
