@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::config::LoadOptions;
 use crate::gateway::observers::Observers;
@@ -27,12 +28,16 @@ use crate::mcp::{self, Mcp};
 use crate::provider::auth::Authority;
 use crate::provider::client::Upstreams;
 use crate::reload::{self, Corridor};
+use crate::telemetry::traces::work::WORK;
 
 /// How long the last rows may take to reach the disk and the database.
 const JOURNAL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long MCP servers may take to end: a child gets two times two seconds.
 const MCP_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// How long collectors may take for the last spans.
+const TRACES_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Connections of clients at once; more are closed.
 const MAX_CONNECTIONS: usize = 10_000;
@@ -90,6 +95,10 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
     let mcp = Mcp::new(mcp_thread.handle().clone());
     let live = Live::build(snapshot, None);
     let observers = Observers::new(journal.recorder());
+    let traces = observers.traces.clone();
+    traces.retarget(&live.snapshot.telemetry, &instance()).map_err(other)?;
+    crate::cli::log::tell_work(&traces);
+    mcp.set_observer(Arc::new(observers.clone()));
     let gate = Gate::new(live, observers, journal.responses(), mcp.clone());
     let gate = Arc::new(gate);
     let reload = Arc::new(Notify::new());
@@ -125,6 +134,8 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
         status,
         journal: journal.clone(),
         mcp: mcp.clone(),
+        traces: traces.clone(),
+        instance: instance(),
         asked: reload.clone(),
     };
     let corridor = tokio::spawn(corridor.follow(loaded.stamps, stop.clone()));
@@ -140,13 +151,16 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
     mcp.sessions.stop();
     let _ended = accepting.await;
     let patience = gate.live().snapshot.limits.drain_timeout;
-    tokio::select! {
-        () = workers.idle() => {}
-        () = tokio::time::sleep(patience) => {
-            tracing::warn!(connections = workers.connections(), "some did not finish in time");
+    let draining = async {
+        tokio::select! {
+            () = workers.idle() => {}
+            () = tokio::time::sleep(patience) => {
+                tracing::warn!(connections = workers.connections(), "some did not finish in time");
+            }
+            () = signals.end(&reload) => tracing::warn!("stopping at once"),
         }
-        () = signals.end(&reload) => tracing::warn!("stopping at once"),
-    }
+    };
+    draining.instrument(tracing::info_span!(target: WORK, "shutdown.drain")).await;
     let _ended = corridor.await;
     if let Some(workers) = Arc::into_inner(workers) {
         workers.end();
@@ -154,6 +168,7 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
     mcp.close(MCP_TIMEOUT).await;
     mcp_thread.end();
     journal.close(JOURNAL_TIMEOUT).await;
+    traces.close(TRACES_TIMEOUT).await;
     Ok(())
 }
 

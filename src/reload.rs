@@ -8,6 +8,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+use tracing::field::Empty;
 
 use crate::config::snapshot::Snapshot;
 use crate::config::watch::{Stamps, Watcher};
@@ -16,6 +18,8 @@ use crate::gateway::{Gate, Live};
 use crate::http::status::{ReloadError, ReloadStatus, Status};
 use crate::journal::Journal;
 use crate::mcp::Mcp;
+use crate::telemetry::traces::Traces;
+use crate::telemetry::traces::work::WORK;
 
 /// What an edit goes through, and what it changes.
 pub struct Corridor {
@@ -25,6 +29,9 @@ pub struct Corridor {
     pub status: Arc<Status>,
     pub journal: Arc<Journal>,
     pub mcp: Arc<Mcp>,
+    pub traces: Arc<Traces>,
+    /// A name for this process, in what is told of it.
+    pub instance: String,
     /// Rung by SIGHUP and by the operator's request.
     pub asked: Arc<Notify>,
 }
@@ -39,7 +46,13 @@ impl Corridor {
                 () = self.asked.notified() => {}
                 () = stop.cancelled() => return,
             }
-            let stamps = self.pass().await;
+            let stamps = self.pass().instrument(tracing::info_span!(
+                target: WORK,
+                "config.reload",
+                generation = Empty,
+                outcome = Empty,
+            ));
+            let stamps = stamps.await;
             watcher.watch(&stamps);
         }
     }
@@ -71,10 +84,15 @@ impl Corridor {
         self.warn_of_what_needs_a_restart(&old.snapshot, &snapshot);
         let diff = config::diff(&old.snapshot, &snapshot).to_string();
         let live = Arc::new(Live::build(snapshot, Some(&old)));
-        self.mcp.reconcile(&live.snapshot);
+        tracing::info_span!(target: WORK, "mcp.reconcile")
+            .in_scope(|| self.mcp.reconcile(&live.snapshot));
         self.gate.swap(live.clone());
         self.mcp.announce(&live.snapshot);
         crate::cli::log::adjust(&live.snapshot.diagnostics);
+        if let Err(error) = self.traces.retarget(&live.snapshot.telemetry, &self.instance) {
+            tracing::warn!(%error, "traces go where they went");
+        }
+        crate::cli::log::tell_work(&self.traces);
         self.note(|status| {
             status.reloads += 1;
             status.last_error = None;
@@ -83,6 +101,7 @@ impl Corridor {
         for problem in &problems {
             tracing::warn!("{problem}");
         }
+        tracing::Span::current().record("generation", live.generation).record("outcome", "loaded");
         tracing::info!(generation = live.generation, %diff, "configuration reloaded");
         if let Err(error) = self.journal.retarget(&live.snapshot.request_log) {
             tracing::warn!(%error, "the request log keeps its file until a restart");
@@ -95,6 +114,7 @@ impl Corridor {
             tracing::error!("{problem}");
         }
         let generation = self.gate.live().generation;
+        tracing::Span::current().record("outcome", "refused");
         tracing::error!(generation, "the edit was refused; the last good configuration stays");
         self.note(|status| {
             status.failures += 1;

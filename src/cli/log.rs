@@ -3,21 +3,27 @@
 //! fit is dropped. Colours are for terminals: in a file or a pipe their codes are noise.
 
 use std::io::IsTerminal;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::config::snapshot::Diagnostics;
+use crate::telemetry::traces::Traces;
+use crate::telemetry::traces::work::{self, WORK, WorkLayer};
 
 /// Lines that wait for a slow reader.
 const WAITING: usize = 8192;
 
 /// The level of the running log, to be changed.
 static LEVEL: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new();
+
+/// The layer that makes spans of the gateway's own work, where there is one.
+static WORKING: OnceLock<reload::Handle<Option<WorkLayer>, Registry>> = OnceLock::new();
 
 /// Writes what is left when it is dropped.
 #[must_use]
@@ -37,8 +43,24 @@ pub fn start(diagnostics: &Diagnostics) -> Log {
     } else {
         lines.boxed()
     };
-    let _already_started = tracing_subscriber::registry().with(filter).with(lines).try_init();
+    // Spans of work are for collectors: a line says what it is about by itself.
+    let lines = lines.with_filter(filter_fn(|it| !(it.is_span() && it.target() == WORK)));
+    let (work, handle) = reload::Layer::new(None);
+    let _first = WORKING.set(handle);
+    let work = work.with_filter(filter_fn(|it| it.is_span() && it.target() == WORK));
+    let layers = filter.and_then(work).and_then(lines);
+    let _already_started = tracing_subscriber::registry().with(layers).try_init();
     Log(guard)
+}
+
+/// Makes spans of the gateway's own work, as long as traces are exported; without them there is no layer.
+pub fn tell_work(traces: &Arc<Traces>) {
+    let Some(handle) = WORKING.get() else { return };
+    let has_layer = handle.with_current(Option::is_some).unwrap_or_default();
+    if has_layer != traces.is_on() {
+        let layer = traces.is_on().then(|| work::layer(traces));
+        let _gone_at_exit = handle.reload(layer);
+    }
 }
 
 /// Takes over an edit of the level. Between text and JSON it changes with a restart only.

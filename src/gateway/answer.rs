@@ -12,7 +12,7 @@ use super::record::{Record, Times};
 use super::relay::{Flow, Manner, Relay};
 use crate::ground::fault::{Fault, Kind};
 use crate::wire::codec::ClientHalf;
-use crate::wire::{formats, openai_error};
+use crate::wire::{formats, openai_error, trace};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const CALL_ID: HeaderName = HeaderName::from_static("x-litellm-call-id");
@@ -88,7 +88,8 @@ pub(super) fn respond(
 pub(super) fn refuse(endpoint: &Endpoint, fault: Fault, mut record: Record) -> Response<Outgoing> {
     let fault = &fault;
     if fault.kind == Kind::Bug {
-        tracing::error!(request_id = %record.id(), message = %fault.message, "internal fault");
+        let trace_id = record.trace().map(|trace| trace.place.trace_hex());
+        tracing::error!(request_id = %record.id(), trace_id, message = %fault.message, "internal fault");
     }
     let mut response = fault_response_to(endpoint, fault);
     record.note_fault(fault);
@@ -207,6 +208,9 @@ fn gateway_headers(headers: &mut HeaderMap, record: &Record, times: Times) {
     let milliseconds = |micros| value(Milliseconds::new(micros).as_str());
     let mut buffer = uuid::Uuid::encode_buffer();
     let id = value(record.id().hyphenated().encode_lower(&mut buffer));
+    if let Some(trace) = record.trace() {
+        trace::tell_caller(trace, headers);
+    }
     let all = [
         (REQUEST_ID, id.clone()),
         (CALL_ID, id),

@@ -6,6 +6,7 @@ mod answer;
 mod attempt;
 mod begin;
 pub mod body;
+mod content;
 pub mod discovery;
 pub mod endpoint;
 mod held;
@@ -23,6 +24,7 @@ mod rounds;
 pub mod route;
 pub mod sampling;
 mod tools;
+mod tracing;
 mod translated;
 mod translation;
 mod tries;
@@ -60,6 +62,7 @@ use crate::ground::names;
 use crate::journal::responses::Responses;
 use crate::mcp::Mcp;
 use crate::provider::client::Upstreams;
+use crate::telemetry::traces::Traces;
 use crate::wire::envelope::Envelope;
 
 /// One generation of everything a request needs: the configuration and the live parts built for it.
@@ -152,6 +155,11 @@ impl Gate {
         &self.load
     }
 
+    /// Who is told of requests that end outside of it.
+    pub fn traces(&self) -> &Arc<Traces> {
+        &self.observers.traces
+    }
+
     /// From now on new requests are refused, and `/health/ready` says so.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
@@ -203,6 +211,7 @@ impl Gate {
         B: Body<Data = Bytes, Error: Error + Send + 'static> + Send + Unpin + 'static,
     {
         record.note_headers(headers);
+        record.begin_trace(&live.snapshot.telemetry, headers);
         // 1. Is there room for one more?
         record.hold(self.enter(live)?);
         // 2. Who is calling? Headers only: a stranger's body is never looked at.
@@ -224,8 +233,10 @@ impl Gate {
         record.note_received(body.len() as u64);
         if live.snapshot.request_log.store_prompts {
             record.keep_request(&body);
+        } else {
+            record.keep_request_for_spans(&body);
         }
-        let mut envelope = Envelope::read(&body)?;
+        let mut envelope = record.read_envelope(&body)?;
         record.note_model(&envelope.model, envelope.stream, envelope.user.as_deref());
         // 4. May this key use this model, and who can serve it, in which order?
         let scoped = scope(live, &caller, &envelope.model)?;

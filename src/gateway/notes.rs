@@ -9,9 +9,12 @@ use sha2::{Digest, Sha256};
 
 use super::record::{cost, micros, uuid_at};
 use super::route::Candidate;
+use super::tracing::Tells;
 use crate::config::snapshot::Prices;
+use crate::config::telemetry::new_span_id;
 use crate::conversation::Usage;
 use crate::entry::{Attempt, CallStatus, Entry, Round, Status, ToolCall, UsageSource};
+use crate::ground::trace::Trace;
 
 /// Calls that get a row of their own; a model may call many at once that are all refused.
 const MAX_CALLS: usize = 1024;
@@ -24,6 +27,8 @@ struct State {
     /// The request's beginning, by the clock that never goes back and by the one that people read.
     begun: Instant,
     started_at_us: i64,
+    /// Spans are to be made of the calls.
+    tells: Option<Tells>,
     rounds: Vec<Asked>,
     /// Tries of the rounds behind the first.
     attempts: Vec<Attempt>,
@@ -54,10 +59,11 @@ pub(super) struct Running {
 }
 
 impl Notes {
-    pub(super) fn new(begun: Instant, started_at_us: i64) -> Self {
+    pub(super) fn new(begun: Instant, started_at_us: i64, tells: Option<Tells>) -> Self {
         Self(Arc::new(Mutex::new(State {
             begun,
             started_at_us,
+            tells,
             rounds: Vec::new(),
             attempts: Vec::new(),
             calls: Vec::new(),
@@ -67,8 +73,10 @@ impl Notes {
 
     /// A model is about to be asked.
     pub(super) fn begin_round(&self) {
-        self.lock().rounds.push(Asked {
-            round: Round::default(),
+        let mut state = self.lock();
+        let began_us = micros(state.begun.elapsed());
+        state.rounds.push(Asked {
+            round: Round { began_us, ..Round::default() },
             begun: Instant::now(),
             prices: Prices::default(),
             has_ended: false,
@@ -133,6 +141,8 @@ impl Notes {
                 arguments_bytes: arguments.len() as u64,
                 result_bytes: None,
                 arguments_digest: digest(arguments),
+                span_id: state.tells.as_ref().map_or(0, |_| new_span_id()),
+                said: state.tells.as_mut().and_then(|it| it.said(arguments)),
             };
             state.calls.push(Made { call, begun: Instant::now(), has_ended: false });
         }
@@ -202,6 +212,23 @@ impl Running {
         self.settle(status, result_bytes);
     }
 
+    /// The trace as the server is told of it: the call's own span is the one that calls.
+    pub(super) fn trace(&self) -> Option<Trace> {
+        let state = self.notes.lock();
+        let made = self.index.and_then(|index| state.calls.get(index))?;
+        Some(state.tells.as_ref()?.trace_of(made.call.span_id))
+    }
+
+    /// What the server answered, where spans are to hold it.
+    pub(super) fn note_result(&self, result: &str) {
+        let mut state = self.notes.lock();
+        let kept = state.tells.as_mut().and_then(|tells| tells.excerpt(result));
+        let said = self.index.and_then(|index| state.calls.get_mut(index)?.call.said.as_mut());
+        if let Some(said) = said {
+            said.1 = kept;
+        }
+    }
+
     fn settle(&self, status: CallStatus, result_bytes: Option<u64>) {
         let mut state = self.notes.lock();
         // After the row was written there is nothing left to be changed.
@@ -229,7 +256,7 @@ mod tests {
     use super::*;
 
     fn notes() -> Notes {
-        Notes::new(Instant::now(), 1_770_091_506_789_000)
+        Notes::new(Instant::now(), 1_770_091_506_789_000, None)
     }
 
     fn used(input: u64, output: u64) -> Usage {
@@ -253,6 +280,7 @@ mod tests {
             error: None,
             duration_us: 1,
             round: None,
+            ..Attempt::default()
         };
         notes.note_attempt(attempt.clone());
         notes.note_usage(used(20, 3));

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::entry::Entry;
+use crate::entry::{Entry, McpRequest};
 use crate::journal::Recorder;
+use crate::mcp::traced::Observer;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Traces;
 
@@ -25,5 +26,11 @@ impl Observers {
         self.metrics.observe(&entry);
         self.traces.observe(&entry);
         self.recorder.record(entry);
+    }
+}
+
+impl Observer for Observers {
+    fn observe_mcp(&self, request: McpRequest) {
+        self.traces.observe_mcp(&request);
     }
 }

@@ -15,6 +15,7 @@ use super::load::Permit;
 use super::notes::Notes;
 use super::observers::Observers;
 use super::route::Candidate;
+use super::tracing::Tracing;
 use crate::config::snapshot::{Deployment, Prices};
 use crate::conversation::Losses;
 use crate::entry::{self, Attempt, Entry, Payload, Status, UsageSource};
@@ -30,8 +31,8 @@ pub(super) const MAX_PAYLOAD: usize = 256 * 1024;
 /// One request on its way to a row.
 pub(super) struct Record {
     /// Boxed, as records are moved about and rows are wide.
-    entry: Box<Entry>,
-    begun: Instant,
+    pub(super) entry: Box<Entry>,
+    pub(super) begun: Instant,
     upstream_begun: Option<Instant>,
     /// The deployment that was tried last.
     tried: Option<Arc<Deployment>>,
@@ -39,6 +40,8 @@ pub(super) struct Record {
     observers: Option<Observers>,
     /// Of a request with the gateway's tools.
     notes: Option<Notes>,
+    /// What its trace needs; absent where there are none.
+    pub(super) tracing: Option<Box<Tracing>>,
     ended: bool,
     _permit: Option<Permit>,
 }
@@ -75,6 +78,7 @@ impl Record {
             tried: None,
             observers: Some(observers),
             notes: None,
+            tracing: None,
             ended: false,
             _permit: None,
         }
@@ -83,7 +87,8 @@ impl Record {
     /// What its rounds and calls are noted in.
     pub(super) fn notes(&mut self) -> Notes {
         let started_at_us = self.entry.started_at_us;
-        self.notes.get_or_insert_with(|| Notes::new(self.begun, started_at_us)).clone()
+        let tells = self.tracing.as_deref().map(Tracing::tells);
+        self.notes.get_or_insert_with(|| Notes::new(self.begun, started_at_us, tells)).clone()
     }
 
     /// For later rounds of the same request: it has no row of its own, and what it notes of tries comes into the first one's.
@@ -91,11 +96,12 @@ impl Record {
         let entry = Entry { request_id: self.entry.request_id, ..Entry::default() };
         Self {
             entry: Box::new(entry),
-            begun: Instant::now(),
+            begun: self.begun,
             upstream_begun: None,
             tried: None,
             observers: None,
             notes: self.notes.clone(),
+            tracing: self.tracing.as_ref().map(|tracing| Box::new(tracing.aside())),
             ended: true,
             _permit: None,
         }
@@ -128,6 +134,7 @@ impl Record {
     }
 
     pub(super) fn note_caller(&mut self, caller: &Caller) {
+        self.believe(caller);
         match caller {
             Caller::Master => self.entry.key_alias = Some("master".to_owned()),
             Caller::Anyone => {}
@@ -168,6 +175,9 @@ impl Record {
         if let Some(notes) = &self.notes {
             notes.try_candidate(candidate);
         }
+        if let Some(tracing) = &mut self.tracing {
+            tracing.begin_attempt(candidate, micros(self.begun.elapsed()));
+        }
         let entry = &mut self.entry;
         entry.model_group = Some(deployment.group.clone());
         entry.deployment = Some(deployment.id.clone());
@@ -192,7 +202,8 @@ impl Record {
             .collect();
     }
 
-    pub(super) fn note_attempt(&mut self, attempt: Attempt) {
+    pub(super) fn note_attempt(&mut self, mut attempt: Attempt) {
+        attempt.detail = self.tracing.as_mut().and_then(|tracing| tracing.end_attempt());
         match &self.notes {
             Some(notes) if self.observers.is_none() => notes.note_attempt(attempt),
             _ => self.entry.attempts.push(attempt),
@@ -238,6 +249,9 @@ impl Record {
 
     /// What the tap saw of the answer.
     pub(super) fn note_tap(&mut self, tap: &Tap) {
+        if let Some(tracing) = &mut self.tracing {
+            tracing.note_tap(tap);
+        }
         let (entry, tried) = (&mut self.entry, self.tried.as_deref());
         entry.finish_reason = tap.finish_reason.as_deref().map(cut);
         if let Some(usage) = tap.usage {
@@ -301,6 +315,9 @@ impl Drop for Record {
         if let Some(observers) = &self.observers {
             if let Some(notes) = &self.notes {
                 notes.close(&mut self.entry);
+            }
+            if let Some(tracing) = self.tracing.take() {
+                tracing.close(&mut self.entry);
             }
             observers.observe(std::mem::take(&mut *self.entry));
         }

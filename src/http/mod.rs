@@ -8,6 +8,7 @@ mod mcp_rest;
 mod router;
 pub mod server;
 pub mod status;
+mod traced;
 mod websocket;
 mod workers;
 

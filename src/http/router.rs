@@ -219,11 +219,15 @@ impl Door {
                 let server = matched.params.get("server").map(Named::Single);
                 let servers = matched.params.get("servers").map(Named::Servers);
                 let named = server.or(servers).unwrap_or(Named::All);
-                Box::pin(mcp::answer(&self.gate, &self.mcp, path, named, request, body)).await
+                Box::pin(mcp::answer(&self.gate, &self.mcp, path, named, request, body, client))
+                    .await
             }
             Route::McpRest(path) => {
                 let params = &matched.params;
-                Box::pin(mcp_rest::answer(&self.gate, &self.mcp, path, params, request, body)).await
+                Box::pin(mcp_rest::answer(
+                    &self.gate, &self.mcp, path, params, request, body, client,
+                ))
+                .await
             }
             Route::Front => text(status::front_page()),
             Route::Health => reply(200, &self.status.health(&self.gate)),

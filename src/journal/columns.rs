@@ -24,6 +24,8 @@ pub(super) enum Kind {
     Json,
     /// Microseconds since 1970 UTC, written as RFC 3339.
     Time,
+    /// Bytes, in hexadecimal digits.
+    Hex,
 }
 
 /// Name and kind of every column that is written, in the order in which `bind` binds them.
@@ -81,6 +83,8 @@ pub(super) const REQUESTS: &[(&str, Kind)] = &[
     ("tool_rounds", Kind::Plain),
     ("mcp_servers", Kind::Json),
     ("rounds", Kind::Json),
+    ("trace_id", Kind::Hex),
+    ("span_id", Kind::Hex),
 ];
 
 /// The same for payload rows.
@@ -202,7 +206,10 @@ pub(super) fn bind(
     row.put(small(entry.tool_calls))?;
     row.put(small(entry.rounds.len() as u64))?;
     row.put(&*servers(entry))?;
-    row.some(rounds(entry))
+    row.some(rounds(entry))?;
+    let place = entry.place();
+    row.some(place.map(|place| formatted(format_args!("{:032x}", place.trace_id), scratch)))?;
+    row.some(place.map(|place| formatted(format_args!("{:016x}", place.span_id), scratch)))
 }
 
 /// Binds every column of `TOOL_CALLS`, in order, for one call of the entry.
@@ -389,7 +396,7 @@ fn rounds(entry: &Entry) -> Option<String> {
         return None;
     }
     let told = entry.rounds.iter().take(LIST_LIMIT).map(|round| {
-        let Round { deployment, model, status, duration_us, tokens, cost_usd } = round;
+        let Round { deployment, model, status, duration_us, tokens, cost_usd, .. } = round;
         let mut told = serde_json::Map::new();
         let mut tell = |name: &str, value: Value| {
             if !value.is_null() {

@@ -374,10 +374,16 @@ async fn bounded<T>(
 
 fn insert(table: &str, columns: &[(&str, columns::Kind)]) -> String {
     let names = columns::names(columns);
+    // Digits that were taken for the bytes of a text become the bytes that they stand for.
+    let values = columns.iter().map(|(name, kind)| match kind {
+        columns::Kind::Hex => format!("decode(encode({name}, 'escape'), 'hex')"),
+        _ => (*name).to_owned(),
+    });
+    let values = values.collect::<Vec<_>>().join(", ");
     // The parameter is text, so that the driver needs no catalogue query to learn its type.
     format!(
         "INSERT INTO tidegate.{table} ({names})
-         SELECT {names} FROM json_populate_recordset(NULL::tidegate.{table}, $1::text::json)
+         SELECT {values} FROM json_populate_recordset(NULL::tidegate.{table}, $1::text::json)
          ON CONFLICT DO NOTHING"
     )
 }

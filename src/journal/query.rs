@@ -435,6 +435,7 @@ async fn read_server(
             Kind::Time => format!(
                 "to_char({name} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') AS {name}"
             ),
+            Kind::Hex => format!("encode({name}, 'hex') AS {name}"),
             _ => (*name).to_owned(),
         })
         .collect();

@@ -24,6 +24,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/sqlite_0001_request_logs.sql"),
     include_str!("migrations/sqlite_0002_losses.sql"),
     include_str!("migrations/sqlite_0003_tool_calls.sql"),
+    include_str!("migrations/sqlite_0004_traces.sql"),
 ];
 
 /// Why the file cannot be used.

@@ -34,6 +34,7 @@ pub(super) struct MessageEvent<'t> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct MessageAccount {
+    pub(super) id: Option<String>,
     pub(super) model: Option<String>,
     pub(super) stop_reason: Option<String>,
     pub(super) usage: Option<MessageUsage>,

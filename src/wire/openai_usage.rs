@@ -16,6 +16,8 @@ use crate::conversation::usage::Usage;
 pub(super) struct Account<'t> {
     #[serde(rename = "type", borrow)]
     pub event: Option<Cow<'t, str>>,
+    #[serde(deserialize_with = "lenient")]
+    pub id: Option<String>,
     #[serde(borrow)]
     pub model: Option<Cow<'t, str>>,
     #[serde(deserialize_with = "lenient")]

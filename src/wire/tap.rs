@@ -37,6 +37,8 @@ pub struct Tap {
     pub usage: Option<Usage>,
     pub finish_reason: Option<String>,
     pub model: Option<String>,
+    /// The provider's own id of the answer.
+    pub answer_id: Option<String>,
     /// The response's own id, of the responses family.
     pub response_id: Option<String>,
     /// Something of the answer itself has passed.
@@ -72,6 +74,7 @@ impl Tap {
             usage: None,
             finish_reason: None,
             model: None,
+            answer_id: None,
             response_id: None,
             has_content: false,
             error: None,
@@ -130,8 +133,11 @@ impl Tap {
             match body.get(key).unwrap_or_default() {
                 b"model" => account.model = serde_json::from_slice(value).ok(),
                 b"usage" => account.usage = serde_json::from_slice(value).ok(),
-                b"id" if self.family == Family::Responses => {
-                    self.response_id = serde_json::from_slice(value).ok();
+                b"id" => {
+                    account.id = serde_json::from_slice(value).ok();
+                    if self.family == Family::Responses {
+                        self.response_id.clone_from(&account.id);
+                    }
                 }
                 b"status" => account.status = serde_json::from_slice(value).ok(),
                 b"error" => account.error = serde_json::from_slice(value).ok(),
@@ -229,8 +235,15 @@ impl Tap {
     /// Takes note of an event of an answer that is being translated.
     pub fn observe(&mut self, event: &Event) {
         match event {
-            Event::Begin(head) if self.model.is_none() => self.model.clone_from(&head.model),
-            Event::Begin(_) | Event::Close { .. } | Event::Open { .. } => {}
+            Event::Begin(head) => {
+                if self.model.is_none() {
+                    self.model.clone_from(&head.model);
+                }
+                if self.answer_id.is_none() {
+                    self.answer_id.clone_from(&head.id);
+                }
+            }
+            Event::Close { .. } | Event::Open { .. } => {}
             Event::Delta { delta, .. } => {
                 self.has_content |= !matches!(delta, Delta::Seal(_));
             }
@@ -243,6 +256,7 @@ impl Tap {
     /// The same for a whole answer.
     pub fn observe_reply(&mut self, reply: &Reply) {
         self.model.clone_from(&reply.head.model);
+        self.answer_id.clone_from(&reply.head.id);
         self.has_content = true;
         self.usage = reply.usage;
         let finish = reply.choices.iter().find_map(|choice| choice.finish.as_ref());
@@ -290,6 +304,9 @@ impl Tap {
         if self.model.is_none() {
             self.model.clone_from(&account.model);
         }
+        if self.answer_id.is_none() {
+            self.answer_id.clone_from(&account.id);
+        }
     }
 
     fn take(&mut self, account: &Account<'_>) {
@@ -301,6 +318,9 @@ impl Tap {
         }
         if self.model.is_none() {
             self.model = account.model.as_deref().map(str::to_owned);
+        }
+        if self.answer_id.is_none() {
+            self.answer_id.clone_from(&account.id);
         }
         self.has_content |= account.has_content();
         if let Some(number) = account.sequence_number {
@@ -341,6 +361,7 @@ impl Tap {
                 self.model = model.map(str::to_owned);
                 let id = account.response.as_ref().and_then(|open| open.get("id")?.as_str());
                 self.response_id = id.map(str::to_owned);
+                self.answer_id.clone_from(&self.response_id);
             }
             _ => {}
         }
@@ -365,7 +386,7 @@ fn has_value(key: &Finder<'_>, data: &[u8]) -> bool {
 }
 
 /// OpenAI's word for why an answer ended, which rows hold for every format that is translated.
-fn finish_word(finish: &Finish) -> String {
+pub fn finish_word(finish: &Finish) -> String {
     let word = match finish {
         Finish::Stop | Finish::StopSequence(_) | Finish::Pause => "stop",
         Finish::Length | Finish::ContextWindow => "length",

@@ -1,6 +1,8 @@
 //! One call of a tool, made for the model: checked against the tool's schema, made, and turned into what the model is told.
 //! Whatever goes wrong is told to the model; it is no failure of the request.
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -10,7 +12,9 @@ use super::toolset::{GatewayTool, Toolset};
 use crate::conversation::served::ServedOutcome;
 use crate::conversation::{Content, Json, Media, MediaKind, Part, Source, ToolCall};
 use crate::entry::CallStatus;
+use crate::gateway::notes::Running;
 use crate::ground::names;
+use crate::mcp::traced::Within;
 use crate::wire::mcp::error::SERVER_TIMEOUT;
 use crate::wire::mcp::{arguments, edit, search};
 
@@ -66,7 +70,7 @@ pub(super) async fn run(
     left: Duration,
 ) -> ServedOutcome {
     let running = set.notes.begin_call(&tool.server, &tool.own, &tool.function, text);
-    let Ok(ran) = tokio::time::timeout(left, make(set, tool, text)).await else {
+    let Ok(ran) = tokio::time::timeout(left, make(set, tool, text, &running)).await else {
         running.end(CallStatus::Timeout, None);
         return failed("The tool was cancelled: the time for tools is used up.");
     };
@@ -74,7 +78,7 @@ pub(super) async fn run(
     ran.outcome
 }
 
-async fn make(set: &Toolset, tool: &GatewayTool, text: &str) -> Ran {
+async fn make(set: &Toolset, tool: &GatewayTool, text: &str, running: &Running) -> Ran {
     let wrong = |text: &str| Ran { outcome: failed(text), status: CallStatus::Error, bytes: None };
     let text = if text.trim().is_empty() { "{}" } else { text };
     let Some(given) = Json::parse(text).filter(Json::is_object) else {
@@ -87,8 +91,13 @@ async fn make(set: &Toolset, tool: &GatewayTool, text: &str) -> Ran {
     if let Some(outcome) = overload::answer(set, tool, &given) {
         return Ran { outcome, status: CallStatus::Ok, bytes: None };
     }
-    match set.mcp.call_tool(&set.asker, &tool.function, Some(&given)).await {
+    let mut asker = Cow::Borrowed(&set.asker);
+    if let Some(trace) = running.trace() {
+        asker.to_mut().trace = Some(Within::Call(Arc::new(trace)));
+    }
+    match set.mcp.call_tool(&asker, &tool.function, Some(&given)).await {
         Ok(result) => {
+            running.note_result(result.as_str());
             let outcome = outcome(&result);
             let status = if outcome.is_error { CallStatus::Error } else { CallStatus::Ok };
             Ran { outcome, status, bytes: Some(result.as_str().len() as u64) }
