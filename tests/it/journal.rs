@@ -62,6 +62,7 @@ fn entry_at(started_at_us: i64) -> Entry {
         arguments_bytes: 2,
         result_bytes: Some(512),
         arguments_digest: [7; 16],
+        ..ToolCall::default()
     };
     Entry {
         request_id: Uuid::new_v7(time),
@@ -775,6 +776,7 @@ fn full_entry() -> Entry {
         error: Some("connect"),
         duration_us: 5,
         round: None,
+        ..Attempt::default()
     };
     let answered = Attempt {
         deployment: "second".to_owned(),
@@ -782,6 +784,7 @@ fn full_entry() -> Entry {
         error: None,
         duration_us: 9,
         round: Some(2),
+        ..Attempt::default()
     };
     Entry {
         losses: vec![Loss { path: "logit_bias".to_owned(), why: "no place for it".to_owned() }],
@@ -815,6 +818,7 @@ fn full_entry() -> Entry {
                 duration_us: 7,
                 tokens: Usage { input: Some(4), output: Some(2), ..Usage::default() },
                 cost_usd: Some(0.0025),
+                ..Round::default()
             },
             Round {
                 deployment: "second".to_owned(),

@@ -53,6 +53,7 @@ mod tools;
 mod tools_faults;
 mod tools_journal;
 mod tools_models;
+mod traces;
 mod translate;
 mod turns;
 mod upgrade;

@@ -1,6 +1,7 @@
 //! What the tests share: real servers and scripted peers on loopback.
 
 pub(crate) mod clients;
+pub(crate) mod collector;
 pub(crate) mod dialect;
 pub(crate) mod gateway;
 pub(crate) mod mcp;
