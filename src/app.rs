@@ -14,8 +14,9 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
-use crate::config::LoadOptions;
+use crate::config::{LoadOptions, ProcessEnvironment};
 use crate::gateway::observers::Observers;
 use crate::gateway::sampling::Models;
 use crate::gateway::{Gate, Live, discovery};
@@ -23,16 +24,23 @@ use crate::http::server::{self, Accepted};
 use crate::http::status::Status;
 use crate::http::{Door, Side, Workers, sweep_mcp_sessions};
 use crate::journal::Journal;
+use crate::journal::audit::{Act, Source};
 use crate::mcp::{self, Mcp};
 use crate::provider::auth::Authority;
 use crate::provider::client::Upstreams;
 use crate::reload::{self, Corridor};
+use crate::service::Service;
+use crate::telemetry::log::Log;
+use crate::telemetry::traces::work::WORK;
 
 /// How long the last rows may take to reach the disk and the database.
 const JOURNAL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long MCP servers may take to end: a child gets two times two seconds.
 const MCP_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// How long collectors may take for the last spans.
+const TRACES_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Connections of clients at once; more are closed.
 const MAX_CONNECTIONS: usize = 10_000;
@@ -72,7 +80,9 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
         }
         return Err(StartError::Config);
     };
-    let _log = crate::cli::log::start(&snapshot.diagnostics);
+    let instance = instance();
+    let (log, _writing) = crate::cli::log::start(&snapshot.diagnostics, &instance)
+        .map_err(|error| StartError::Other(format!("the log: {error}; see `log_file`")))?;
     let warnings: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
     for warning in &warnings {
         tracing::warn!("{warning}");
@@ -83,16 +93,26 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
         Some(address) => Some(bind(address).await?),
         None => None,
     };
-    let journal = Journal::open(&snapshot.request_log, &instance())
+    let journal = Journal::open(&snapshot.request_log, &instance)
         .map_err(|error| StartError::Other(format!("the request log: {error}")))?;
     let journal = Arc::new(journal);
+    journal.audit(Act {
+        after: Some(serde_json::json!({ "path": path, "listen": snapshot.listen })),
+        config_sha256: Some(snapshot.hash.clone()),
+        ..Act::new("start", Source::Gateway, version())
+    });
     let mcp_thread = mcp::Thread::start().map_err(other)?;
     let mcp = Mcp::new(mcp_thread.handle().clone());
     let live = Live::build(snapshot, None);
-    let observers = Observers::new(journal.recorder());
+    let observers = Observers { log: log.clone(), ..Observers::new(journal.recorder()) };
+    let traces = observers.traces.clone();
+    traces.retarget(&live.snapshot.telemetry, &instance).map_err(other)?;
+    crate::cli::log::tell_work(&traces);
+    mcp.set_observer(Arc::new(observers.clone()));
     let gate = Gate::new(live, observers, journal.responses(), mcp.clone());
     let gate = Arc::new(gate);
-    let reload = Arc::new(Notify::new());
+    let (reload, signalled) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let service = Arc::new(Service::from_environment(&ProcessEnvironment));
     let authority = Authority::default();
     mcp.reconcile(&gate.live().snapshot);
     mcp.announce(&gate.live().snapshot);
@@ -125,35 +145,53 @@ pub async fn serve(path: PathBuf, listen: Option<SocketAddr>) -> Result<(), Star
         status,
         journal: journal.clone(),
         mcp: mcp.clone(),
-        asked: reload.clone(),
+        service: service.clone(),
+        traces: traces.clone(),
+        instance,
+        asked: reload,
+        signalled: signalled.clone(),
     };
+    let state = corridor.state();
     let corridor = tokio::spawn(corridor.follow(loaded.stamps, stop.clone()));
-    let mut signals = Signals::listen()?;
+    let mut signals = Signals::listen(log)?;
     tokio::spawn(discovery::follow(gate.clone(), upstreams(&authority)?, stop.clone()));
     tokio::spawn(sweep_mcp_sessions(gate.clone(), mcp.clone(), stop.clone()));
+    let alive = tokio::spawn(keep_alive(service.clone(), workers.clone()));
     crate::cli::banner::print(&mut std::io::stdout(), address, &gate.live().snapshot);
+    service.ready(&state);
 
-    signals.end(&reload).await;
+    signals.end(&signalled).await;
+    journal.audit(Act {
+        config_sha256: Some(gate.live().snapshot.hash.clone()),
+        ..Act::new("stop", Source::Signal, version())
+    });
     tracing::info!("shutting down: no new requests, those in progress may finish");
+    service.stopping();
     gate.drain();
     stop.cancel();
     mcp.sessions.stop();
     let _ended = accepting.await;
     let patience = gate.live().snapshot.limits.drain_timeout;
-    tokio::select! {
-        () = workers.idle() => {}
-        () = tokio::time::sleep(patience) => {
-            tracing::warn!(connections = workers.connections(), "some did not finish in time");
+    let draining = async {
+        tokio::select! {
+            () = workers.idle() => {}
+            () = tokio::time::sleep(patience) => {
+                tracing::warn!(connections = workers.connections(), "some did not finish in time");
+            }
+            () = signals.end(&signalled) => tracing::warn!("stopping at once"),
         }
-        () = signals.end(&reload) => tracing::warn!("stopping at once"),
-    }
+    };
+    draining.instrument(tracing::info_span!(target: WORK, "shutdown.drain")).await;
     let _ended = corridor.await;
+    alive.abort();
+    let _ended = alive.await;
     if let Some(workers) = Arc::into_inner(workers) {
         workers.end();
     }
     mcp.close(MCP_TIMEOUT).await;
     mcp_thread.end();
     journal.close(JOURNAL_TIMEOUT).await;
+    traces.close(TRACES_TIMEOUT).await;
     Ok(())
 }
 
@@ -166,30 +204,40 @@ async fn serve_admin(listener: TcpListener, door: Arc<Door>, stop: CancellationT
     server::accept(listener, until, deal).await;
 }
 
+/// Tells the service manager that the gateway is alive, as long as this thread and every worker moves.
+async fn keep_alive(service: Arc<Service>, workers: Arc<Workers>) {
+    service.keep_alive(|| workers.beat()).await;
+}
+
 /// The signals that are listened for: from before the banner on, which tells others to send them.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+    user_defined: Signal,
+    log: Log,
 }
 
 impl Signals {
-    fn listen() -> Result<Self, StartError> {
+    fn listen(log: Log) -> Result<Self, StartError> {
         let listen = |kind| signal(kind).map_err(other);
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
             hang_up: listen(SignalKind::hangup())?,
+            user_defined: listen(SignalKind::user_defined1())?,
+            log,
         })
     }
 
-    /// Returns at SIGTERM or SIGINT; SIGHUP asks for a reload.
+    /// Returns at SIGTERM or SIGINT; SIGHUP asks for a reload, SIGUSR1 for a new log file where the old one was moved.
     async fn end(&mut self, reload: &Notify) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
                 _ = self.hang_up.recv() => reload.notify_one(),
+                _ = self.user_defined.recv() => self.log.reopen(),
             }
         }
     }
@@ -207,6 +255,11 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
             "cannot listen on {address}: {error}; choose another with --listen"
         ))
     })
+}
+
+/// What was started or stopped, for the audit log.
+fn version() -> &'static str {
+    concat!("tidegate ", env!("CARGO_PKG_VERSION"))
 }
 
 /// A name for this process in the rows it writes.

@@ -1,10 +1,13 @@
 //! One finished request as a value: the row before it is a row. Durations are microseconds.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
 use crate::conversation::usage::Usage;
+use crate::ground::trace::{SpanPlace, Trace};
+use crate::ground::usd::Usd;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,7 +35,7 @@ pub enum UsageSource {
 }
 
 /// One try at one deployment.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Attempt {
     pub deployment: String,
     /// The provider's status; absent when it was never reached.
@@ -45,6 +48,28 @@ pub struct Attempt {
     /// In which round of a request with the gateway's tools, counted from 1; absent in the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub round: Option<u32>,
+    /// Microseconds from the request's beginning to the try's.
+    #[serde(skip)]
+    pub began_us: u64,
+    /// What a span says beside; absent where there is no trace.
+    #[serde(skip)]
+    pub detail: Option<Box<AttemptDetail>>,
+}
+
+/// What a span says of a try, and a row does not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AttemptDetail {
+    pub span_id: u64,
+    /// As the catalogue calls it.
+    pub provider: &'static str,
+    /// As the provider calls it.
+    pub model: String,
+    pub group: String,
+    /// The host of the provider's address.
+    pub address: String,
+    pub port: Option<u16>,
+    /// Another group was asked for.
+    pub is_fallback: bool,
 }
 
 /// One time that a model was asked, of several in which the gateway ran tools.
@@ -55,11 +80,14 @@ pub struct Round {
     /// As the provider calls it.
     pub model: String,
     pub status: Status,
+    /// Microseconds from the request's beginning to the round's.
+    pub began_us: u64,
     /// From the first try to the end of what the model said.
     pub duration_us: u64,
     pub tokens: Usage,
-    /// US dollars; as for the whole request.
-    pub cost_usd: Option<f64>,
+    /// As for the whole request.
+    pub cost_usd: Option<Usd>,
+    pub price_version: Option<Arc<str>>,
 }
 
 /// How a call of a tool ended.
@@ -102,6 +130,132 @@ pub struct ToolCall {
     pub result_bytes: Option<u64>,
     /// The first half of the arguments' SHA-256.
     pub arguments_digest: [u8; 16],
+    /// Where the server answered and the call has a price.
+    pub cost_usd: Option<Usd>,
+    /// The call's span; 0 where there is no trace.
+    pub span_id: u64,
+    /// What was said in it, where spans are to hold that: the model's own text, and the server's result.
+    pub said: Option<Box<(String, Option<String>)>>,
+}
+
+/// What a request asks of a model, beside its content; absent is what the client left to the provider.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Parameters {
+    pub temperature: Option<f64>,
+    pub top_p: Option<f64>,
+    pub top_k: Option<f64>,
+    pub max_tokens: Option<u64>,
+    pub frequency_penalty: Option<f64>,
+    pub presence_penalty: Option<f64>,
+    pub seed: Option<i64>,
+    /// Answers wanted.
+    pub choices: Option<u64>,
+    pub stop: Vec<String>,
+}
+
+/// What was said, in the words of OpenTelemetry's conventions: JSON of `gen_ai.input.messages` and its kin.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Content {
+    /// `gen_ai.system_instructions`; empty: none.
+    pub system: String,
+    pub input: String,
+    pub output: String,
+    /// `gen_ai.tool.definitions`; empty: none.
+    pub tools: String,
+}
+
+/// What spans say of a request, and a row does not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Traced {
+    pub trace: Trace,
+    pub parameters: Parameters,
+    /// The provider's id of the answer.
+    pub response_id: Option<String>,
+    /// The model that answered, in the provider's words.
+    pub response_model: Option<String>,
+    /// Only where it is to be told.
+    pub content: Option<Content>,
+    /// Microseconds from the request's beginning until it was known who asks.
+    pub admitted_us: Option<u64>,
+    /// The same, until it was decided whom to ask.
+    pub routed_us: Option<u64>,
+    /// The try that went on when the client hung up.
+    pub unfinished: Option<Attempt>,
+}
+
+/// An HTTP request that is no request to a model: one to `/mcp`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpRequest {
+    pub trace: Trace,
+    /// Microseconds since 1970-01-01 UTC.
+    pub started_at_us: i64,
+    pub duration_us: u64,
+    pub method: String,
+    /// As in the router's table.
+    pub route: &'static str,
+    pub path: String,
+    pub status: u16,
+    pub client_ip: Option<IpAddr>,
+    pub key_id: Option<String>,
+}
+
+/// One request of an MCP client, answered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct McpRequest {
+    /// Where its parent is another program's, its link is the HTTP request that brought it.
+    pub trace: Trace,
+    pub is_parent_remote: bool,
+    /// Microseconds since 1970-01-01 UTC.
+    pub started_at_us: i64,
+    pub duration_us: u64,
+    /// `tools/call`
+    pub method: String,
+    /// The tool or prompt, as the client calls it.
+    pub target: Option<String>,
+    /// The JSON-RPC id, as JSON.
+    pub id: String,
+    /// The code of a JSON-RPC error.
+    pub error_code: Option<i64>,
+    /// The tool itself failed.
+    pub is_tool_error: bool,
+    pub was_cancelled: bool,
+    /// The revision that the client speaks.
+    pub revision: &'static str,
+    pub session_id: Option<String>,
+    pub key_id: Option<String>,
+    /// What was asked of servers for it, up to a bound.
+    pub calls: Vec<McpCall>,
+}
+
+/// One request that the gateway made of an MCP server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct McpCall {
+    pub span_id: u64,
+    /// Microseconds since 1970-01-01 UTC.
+    pub started_at_us: i64,
+    pub duration_us: u64,
+    pub method: String,
+    /// As the configuration calls it.
+    pub server: String,
+    /// The tool or prompt, as the server calls it.
+    pub target: Option<String>,
+    pub error_code: Option<i64>,
+    /// The server could not be reached, or did not answer.
+    pub is_unanswered: bool,
+    pub is_tool_error: bool,
+    pub was_cancelled: bool,
+    pub way: McpWay,
+}
+
+/// The way to an MCP server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct McpWay {
+    /// The server is a child, spoken with by pipes.
+    pub is_pipe: bool,
+    pub address: Option<String>,
+    pub port: Option<u16>,
+    /// The revision that the server speaks; empty where it was not reached.
+    pub revision: &'static str,
 }
 
 /// One thing of a request that its provider's format could not carry.
@@ -178,8 +332,11 @@ pub struct Entry {
     pub fallback_from: Option<String>,
     pub tokens: Usage,
     pub usage_source: UsageSource,
-    /// US dollars; `None` when no price is configured or no usage is known, never zero for unknown.
-    pub cost_usd: Option<f64>,
+    /// Of the model, in all rounds, and of the tools. `None` where something that was used has no price, or nothing is known of what
+    /// was used: never zero for unknown.
+    pub cost_usd: Option<Usd>,
+    /// Which prices were used: a table's version, `config`, or `provider` where the provider said the cost itself.
+    pub price_version: Option<Arc<str>>,
     pub client_ip: Option<IpAddr>,
     pub user_agent: Option<String>,
     /// The provider's `x-request-id`.
@@ -188,6 +345,15 @@ pub struct Entry {
     pub bytes_in: u64,
     pub bytes_out: u64,
     pub payload: Option<Payload>,
+    /// Absent: there are no traces.
+    pub traced: Option<Box<Traced>>,
+}
+
+impl Entry {
+    /// The request's span, where it is part of a trace.
+    pub fn place(&self) -> Option<SpanPlace> {
+        self.traced.as_ref().map(|traced| traced.trace.place)
+    }
 }
 
 impl Status {

@@ -8,6 +8,7 @@
 
 pub mod app;
 pub mod reload;
+pub mod service;
 pub mod cli;
 pub mod http;
 pub mod gateway;
@@ -17,6 +18,7 @@ pub mod mcp;
 pub mod telemetry;
 pub mod config;
 pub mod entry;
+pub mod prices;
 pub mod wire;
 pub mod conversation;
 pub mod ground;

@@ -1,13 +1,14 @@
 //! `tidegate healthcheck`: what a container image without a shell uses as its HEALTHCHECK.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 
+use super::admin::reachable;
 use super::{complain, listen_address, print};
 
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -39,16 +40,6 @@ pub(super) fn run(config: &Path, arguments: &Arguments, listen: Option<SocketAdd
             ExitCode::FAILURE
         }
     }
-}
-
-/// An address to listen on everywhere is reached on this machine.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let here = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
-    };
-    SocketAddr::new(here, address.port())
 }
 
 /// The status line of `GET /health/ready`.

@@ -1,13 +1,16 @@
 //! `tidegate logs`: reading the request log, whichever store holds it.
 
-use std::path::Path;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 
-use super::complain;
+use super::usage::span;
+use super::{complain, configured, done};
 use crate::config::{LoadOptions, ProcessEnvironment, load};
+use crate::journal::export::{self, Format};
 use crate::journal::query::{self, LogQuery};
 
 #[derive(Debug, Args)]
@@ -28,6 +31,36 @@ enum Command {
         #[arg(short, long)]
         follow: bool,
     },
+    /// Write every row of a span of time to standard output, oldest first.
+    Export(Export),
+    /// Read JSON lines of an export, from a file or standard input, into the configured store. Rows that are there stay.
+    Import {
+        /// The file; `-` is standard input.
+        #[arg(default_value = "-")]
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Export {
+    /// Requests that began then or later: 24h, 30d, or an RFC 3339 time. Default: all.
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Requests that began before: as --since. Default: now.
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// One JSON object a line, or CSV.
+    #[arg(long, value_enum, default_value_t = As::Jsonl)]
+    format: As,
+    /// With stored bodies and calls of tools, for `logs import`; JSON lines only.
+    #[arg(long)]
+    complete: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum As {
+    Jsonl,
+    Csv,
 }
 
 #[derive(Debug, Args)]
@@ -59,6 +92,8 @@ pub(super) fn run(config: &Path, arguments: Arguments) -> ExitCode {
     let (filter, follow) = match arguments.command {
         Command::Query(filter) => (filter, false),
         Command::Tail { filter, follow } => (filter, follow),
+        Command::Export(export) => return written_out(config, &export),
+        Command::Import { file } => return read_in(config, &file),
     };
     let outcome = filter.query().and_then(|query| read(config, &query, follow));
     match outcome {
@@ -108,6 +143,42 @@ fn read(config: &Path, query: &LogQuery, follow: bool) -> Result<(), String> {
         if let Some(notice) = notice {
             complain(&notice);
         }
+        Ok(())
+    })
+}
+
+fn written_out(config: &Path, arguments: &Export) -> ExitCode {
+    let Some(snapshot) = configured(config) else { return ExitCode::FAILURE };
+    done(async {
+        let since = arguments.since.as_deref().unwrap_or("1970-01-01T00:00:00Z");
+        let span = span(since, arguments.until.as_deref()).map_err(Some)?;
+        let format = match arguments.format {
+            As::Jsonl => Format::JsonLines,
+            As::Csv => Format::Csv,
+        };
+        if arguments.complete && format == Format::Csv {
+            return Err(Some("--complete is for JSON lines: a line of CSV is one row".to_owned()));
+        }
+        let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+        let settings = &snapshot.request_log;
+        let rows = export::export(settings, span, format, arguments.complete, &mut out).await;
+        rows.map(drop).map_err(|error| Some(error.to_string()))
+    })
+}
+
+fn read_in(config: &Path, file: &Path) -> ExitCode {
+    let Some(snapshot) = configured(config) else { return ExitCode::FAILURE };
+    done(async {
+        let settings = &snapshot.request_log;
+        let lines = if file == Path::new("-") {
+            export::import(settings, std::io::stdin().lock()).await
+        } else {
+            let opened = std::fs::File::open(file);
+            let opened = opened.map_err(|error| Some(format!("{}: {error}", file.display())))?;
+            export::import(settings, BufReader::new(opened)).await
+        };
+        let lines = lines.map_err(|error| Some(error.to_string()))?;
+        complain(&format!("{lines} rows read in"));
         Ok(())
     })
 }

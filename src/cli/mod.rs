@@ -1,17 +1,26 @@
 //! The command line: one file for each subcommand, this one for what they share. Exit codes: 0 done, 1
 //! problems found or a failure, 2 a call that makes no sense, 78 a configuration that cannot be served.
 
+mod admin;
+mod audit;
 pub mod banner;
 mod chat;
 mod check;
 mod completion;
+mod config;
+mod doctor;
 mod healthcheck;
 mod keys;
 pub mod log;
 mod logs;
+mod man;
 mod mcp;
+mod plan;
+mod prices;
 mod schema;
 mod serve;
+mod status;
+mod usage;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -21,6 +30,10 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::snapshot::Snapshot;
 use crate::config::{LoadOptions, ProcessEnvironment, load};
+
+/// Exit code of `sysexits.h` for a configuration that cannot be used: systemd can be told not to
+/// restart on it.
+const EX_CONFIG: u8 = 78;
 
 /// One gate for every model and every tool: an OpenAI-compatible gateway driven by one YAML file.
 #[derive(Debug, Parser)]
@@ -55,20 +68,36 @@ enum Command {
     Serve(serve::Arguments),
     /// Check the configuration: every problem at once, with line and column.
     Check(check::Arguments),
+    /// What is in force and where it comes from; what an edit changes; configurations of LiteLLM made ours.
+    Config(config::Arguments),
+    /// Who gains and who loses what by an edit, before it goes live: exit 2 if anybody gains.
+    Plan(plan::Arguments),
+    /// How a running gateway is: its configuration, models, MCP servers, request log. Exit 1 if something is wrong.
+    Status(status::Arguments),
+    /// What on this machine stands in the gateway's way, and how to mend it: exit 1 if something does.
+    Doctor(doctor::Arguments),
     /// Try a model: ask it something, and print its answer as it comes.
     Chat(chat::Arguments),
     /// Print the JSON Schema of the configuration, for editors.
     Schema,
     /// Make virtual keys.
     Keys(keys::Arguments),
-    /// Read the request log.
+    /// Read the request log, write it out, read it in.
     Logs(logs::Arguments),
+    /// Requests, tokens and money, by day, key, model and the like.
+    Usage(usage::Arguments),
+    /// What was done to the gateway: starts, stops, edits, acts of the operator.
+    Audit(audit::Arguments),
     /// Try the MCP servers of the configuration: list them and their tools, call one, pin what they offer.
     Mcp(mcp::Arguments),
+    /// What models cost: look it up, make a table of a public price file, compare two.
+    Prices(prices::Arguments),
     /// Ask a running gateway whether it is ready: exit 0 if so (for containers).
     Healthcheck(healthcheck::Arguments),
     /// Print a completion script for a shell.
     Completion(completion::Arguments),
+    /// Print the manual page, or write those of all commands into a folder.
+    Man(man::Arguments),
 }
 
 impl Cli {
@@ -81,15 +110,29 @@ impl Cli {
             Some(Command::Check(arguments)) => {
                 check::run(&config, &arguments, self.serve.address())
             }
+            Some(Command::Config(arguments)) => {
+                config::run(&config, &arguments, self.serve.address())
+            }
+            Some(Command::Plan(arguments)) => plan::run(&config, &arguments, self.serve.address()),
+            Some(Command::Status(arguments)) => {
+                status::run(&config, &arguments, self.serve.address())
+            }
+            Some(Command::Doctor(arguments)) => {
+                doctor::run(&config, &arguments, self.serve.address())
+            }
             Some(Command::Chat(arguments)) => chat::run(&config, &arguments),
             Some(Command::Schema) => schema::run(),
             Some(Command::Keys(arguments)) => keys::run(&arguments),
             Some(Command::Logs(arguments)) => logs::run(&config, arguments),
+            Some(Command::Usage(arguments)) => usage::run(&config, &arguments),
+            Some(Command::Audit(arguments)) => audit::run(&config, &arguments),
             Some(Command::Mcp(arguments)) => mcp::run(&config, &arguments),
+            Some(Command::Prices(arguments)) => prices::run(&config, &arguments),
             Some(Command::Healthcheck(arguments)) => {
                 healthcheck::run(&config, &arguments, self.serve.address())
             }
             Some(Command::Completion(arguments)) => completion::run(&arguments),
+            Some(Command::Man(arguments)) => man::run(&arguments),
         }
     }
 }
@@ -132,6 +175,17 @@ fn done(work: impl Future<Output = Result<(), Option<String>>>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(told) => {
             told.iter().for_each(|text| complain(text));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The same for work that has an answer with exit codes of its own; what went wrong was told.
+fn answered(work: impl Future<Output = Result<ExitCode, ExitCode>>) -> ExitCode {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(work).unwrap_or_else(|code| code),
+        Err(error) => {
+            complain(&error.to_string());
             ExitCode::FAILURE
         }
     }

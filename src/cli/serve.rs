@@ -6,12 +6,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::complain;
+use super::{EX_CONFIG, complain};
 use crate::app::{self, StartError};
-
-/// Exit code of `sysexits.h` for a configuration that cannot be used: systemd can be told not to
-/// restart on it.
-const EX_CONFIG: u8 = 78;
 
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct Arguments {

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use super::snapshot::{Key, McpServer, Models, Snapshot};
 
 /// The names of one part's entries that came, went or changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Change {
     pub added: Vec<String>,
     pub removed: Vec<String>,
@@ -16,7 +18,7 @@ pub struct Change {
 
 /// The difference between two snapshots. `Display` gives
 /// `models +1 -0 ~2, keys +0 -1 ~0, mcp_servers unchanged`, and names the settings that changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Diff {
     /// By public name.
     pub models: Change,
@@ -39,6 +41,8 @@ pub fn diff(old: &Snapshot, new: &Snapshot) -> Diff {
         ("limits", old.limits != new.limits),
         ("request_log", old.request_log != new.request_log),
         ("diagnostics", old.diagnostics != new.diagnostics),
+        ("metrics", old.metrics != new.metrics),
+        ("telemetry", old.telemetry != new.telemetry),
     ];
     Diff {
         models: compare(&groups(&old.models), &groups(&new.models)),

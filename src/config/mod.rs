@@ -2,7 +2,10 @@
 //! references replaced (`resolve`), is given types (`decode`, `file`), is checked whole (`check`) and
 //! ends as a `Snapshot`. Nothing here knows of requests, providers' answers or databases.
 
+pub mod access;
 mod check;
+pub mod compare;
+pub mod convert;
 mod decode;
 mod diff;
 mod file;
@@ -11,10 +14,13 @@ pub mod keys;
 mod known;
 mod load;
 mod node;
+pub mod outline;
 mod problem;
 mod resolve;
 mod schema;
+pub mod show;
 pub mod snapshot;
+pub mod telemetry;
 pub mod watch;
 
 #[cfg(test)]
@@ -58,14 +64,23 @@ pub struct Loaded {
 /// Reads files and `environment` only; the same content gives the same snapshot. Every problem is
 /// reported, not only the first.
 pub fn load(path: &Path, environment: &dyn Environment, options: &LoadOptions) -> Loaded {
+    load_with_tree(path, environment, options).0
+}
+
+/// The same, and the tree that the snapshot was made from: where every value stands.
+fn load_with_tree(
+    path: &Path,
+    environment: &dyn Environment,
+    options: &LoadOptions,
+) -> (Loaded, Option<node::Node>) {
     let mut findings = problem::Findings::default();
     let mut origins = resolve::Origins::new(environment);
     let mut damaged = HashSet::new();
     let root = include::read(path, &mut origins, &mut findings, &mut damaged);
-    let snapshot = root.map(|root| {
-        let file: file::File = decode::decode(&root, options.strict, &mut findings, &mut damaged);
+    let snapshot = root.as_ref().map(|root| {
+        let file: file::File = decode::decode(root, options.strict, &mut findings, &mut damaged);
         let folder = path.parent().unwrap_or(Path::new(""));
-        check::check(file, &root, options.listen, folder, &damaged, &mut findings, &mut origins)
+        check::check(file, root, options.listen, folder, &damaged, &mut findings, &mut origins)
     });
     let sources = origins.files().to_vec();
     let snapshot = snapshot.filter(|_| !findings.has_errors()).map(|snapshot| Snapshot {
@@ -73,10 +88,11 @@ pub fn load(path: &Path, environment: &dyn Environment, options: &LoadOptions) -
         sources: sources.clone(),
         ..snapshot
     });
-    Loaded {
+    let loaded = Loaded {
         snapshot,
         problems: findings.into_problems(&sources),
         sources,
         stamps: origins.stamps().clone(),
-    }
+    };
+    (loaded, root)
 }

@@ -29,6 +29,8 @@ pub(super) struct Scalar {
     pub(super) plain: bool,
     /// Holds something from the environment or a secret file: never printed.
     pub(super) hidden: bool,
+    /// The references that were replaced, as they were written but for defaults: `${NAME}`.
+    pub(super) references: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -116,7 +118,7 @@ impl Node {
 
 impl Scalar {
     pub(super) fn new(text: impl Into<String>, plain: bool) -> Self {
-        Self { text: Zeroizing::new(text.into()), plain, hidden: false }
+        Self { text: Zeroizing::new(text.into()), plain, hidden: false, references: Vec::new() }
     }
 
     /// Nothing: `~`, `null`, no text at all, or a variable that is set to nothing.

@@ -226,6 +226,7 @@ impl Resolver<'_, '_> {
                     place,
                     found: false,
                     failed: false,
+                    references: Vec::new(),
                 };
                 expansion.replace(scalar);
                 return !expansion.failed;
@@ -257,6 +258,7 @@ struct Expansion<'x, 'e> {
     /// Whether anything was replaced.
     found: bool,
     failed: bool,
+    references: Vec<String>,
 }
 
 impl Expansion<'_, '_> {
@@ -269,6 +271,7 @@ impl Expansion<'_, '_> {
         scalar.hidden |= self.found;
         scalar.plain |= self.found;
         scalar.text = text;
+        scalar.references = std::mem::take(&mut self.references);
     }
 
     fn text(&mut self, text: &str, depth: usize) -> Zeroizing<String> {
@@ -329,6 +332,7 @@ impl Expansion<'_, '_> {
             );
             return Zeroizing::default();
         }
+        self.references.push(format!("${{{name}}}"));
         match (self.origins.variable(name), default) {
             (Ok(Some(value)), _) => return value,
             (Ok(None), Some(_)) if depth >= MOST_DEFAULTS => {
@@ -349,6 +353,7 @@ impl Expansion<'_, '_> {
             self.error("`${file:}` without a path");
             return Zeroizing::default();
         }
+        self.references.push(format!("${{file:{path}}}"));
         let path = self.directory.join(path);
         let (_, outcome) = self.origins.read(&path, MOST_SECRET_BYTES);
         let text = outcome.and_then(|bytes| match std::str::from_utf8(&bytes) {

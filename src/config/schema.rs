@@ -1,7 +1,9 @@
 //! The JSON Schema of the configuration and the Markdown reference, both made from the types in
 //! `file` and their doc comments. Files under `docs/reference/` hold the results; a test compares.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
 
@@ -19,6 +21,22 @@ pub fn schema() -> Value {
     schema
 }
 
+/// The keys of a section, by the name of its type; none where there is no such type.
+pub(super) fn keys(section: &str) -> &'static [String] {
+    static KEYS: LazyLock<BTreeMap<String, Vec<String>>> = LazyLock::new(|| {
+        let schema = schemars::schema_for!(File).to_value();
+        let of = |section: &Value| -> Vec<String> {
+            let properties = section.get("properties").and_then(Value::as_object);
+            properties.map(|keys| keys.keys().cloned().collect()).unwrap_or_default()
+        };
+        let definitions = schema.get("$defs").and_then(Value::as_object);
+        let sections = definitions.into_iter().flatten();
+        let named = sections.map(|(name, section)| (name.clone(), of(section)));
+        named.chain([("File".to_owned(), of(&schema))]).collect()
+    });
+    KEYS.get(section).map_or(&[], Vec::as_slice)
+}
+
 /// Adapts every part: no unknown keys (but `x-…` and what `model_info` may hold), and references
 /// wherever a number or a truth value is wanted.
 fn close(schema: &mut Value) {
@@ -29,7 +47,14 @@ fn close(schema: &mut Value) {
         .and_then(Value::as_str)
         .is_some_and(|text| text.contains("Any other key is kept"));
     if is_section && !is_open {
-        object.insert("patternProperties".to_owned(), json!({ "^x-": {} }));
+        let has_prices = object
+            .get("properties")
+            .is_some_and(|keys| keys.get("cache_read_input_token_cost").is_some());
+        let patterns = match has_prices {
+            true => json!({ "^x-": {}, "_cost(_|$)": {}, "_tokens(_|$)": {} }),
+            false => json!({ "^x-": {} }),
+        };
+        object.insert("patternProperties".to_owned(), patterns);
         object.insert("additionalProperties".to_owned(), json!(false));
     }
     let types = match object.get("type") {

@@ -11,11 +11,15 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
+use tracing::Level;
 use url::Url;
 
+use super::telemetry::Telemetry;
 use crate::conversation::Format;
 use crate::ground::names::Pattern;
 use crate::ground::secret::{KeyHash, Secret};
+use crate::ground::usd::Usd;
+use crate::prices::Pricing;
 use crate::wire::catalogue::Provider;
 use crate::wire::codec::Options;
 use crate::wire::mcp::lock::Lock;
@@ -40,6 +44,8 @@ pub struct Snapshot {
     pub limits: Limits,
     pub request_log: RequestLog,
     pub diagnostics: Diagnostics,
+    pub metrics: MetricsSettings,
+    pub telemetry: Arc<Telemetry>,
 }
 
 /// Who may enter. Looked up by digest, in memory, without I/O.
@@ -149,8 +155,8 @@ pub struct Deployment {
     pub stream_timeout: Option<Duration>,
     /// `mock_response`: answer with this text (or fail with this LiteLLM exception name) at once.
     pub mock_response: Option<String>,
-    /// US dollars per token.
-    pub prices: Prices,
+    /// Where its prices come from.
+    pub prices: Pricing,
     /// `model_info` as the client may see it.
     pub info: Map<String, Value>,
 }
@@ -186,14 +192,6 @@ pub enum Cloud {
     },
     /// The JSON of a service account, or of a user's own credentials.
     Google(Secret),
-}
-
-/// US dollars per token, where the configuration says them.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Prices {
-    pub input_cost_per_token: Option<f64>,
-    pub output_cost_per_token: Option<f64>,
-    pub cache_read_input_token_cost: Option<f64>,
 }
 
 /// How a group's deployments are tried.
@@ -242,11 +240,22 @@ pub struct RequestLog {
     pub disabled: bool,
 }
 
+/// What holds for the page of metrics.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MetricsSettings {
+    /// Whether it wants the master key; `None`: only where clients have the same listener.
+    pub wants_key: Option<bool>,
+    /// Whether LiteLLM's names stand on it, too.
+    pub litellm_names: bool,
+}
+
 /// What Tidegate says of itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Diagnostics {
     pub json_logs: bool,
-    pub debug: bool,
+    pub level: Level,
+    /// The log goes to this file instead of standard error.
+    pub log_file: Option<PathBuf>,
 }
 
 /// One MCP server.
@@ -268,6 +277,7 @@ pub struct McpServer {
     pub description: Option<String>,
     pub instructions: Option<String>,
     pub info: Map<String, Value>,
+    pub tool_prices: ToolPrices,
     pub transport: McpTransport,
     /// The only hosts that its URL and redirects may have; empty: that of its URL.
     pub allowed_hosts: Vec<Pattern>,
@@ -300,6 +310,20 @@ pub struct McpServer {
     pub pin: Pin,
     /// Calls that a model makes at once may run at once.
     pub parallel: bool,
+}
+
+/// What calls of a server's tools cost, in US dollars each.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ToolPrices {
+    pub default: Option<Usd>,
+    /// By the server's own names.
+    pub by_tool: BTreeMap<String, Usd>,
+}
+
+impl ToolPrices {
+    pub fn of(&self, tool: &str) -> Option<Usd> {
+        self.by_tool.get(tool).copied().or(self.default)
+    }
 }
 
 /// The way to an MCP server.
@@ -389,7 +413,7 @@ impl Deployment {
             timeout: None,
             stream_timeout: None,
             mock_response: None,
-            prices: Prices::default(),
+            prices: Pricing::default(),
             info: Map::new(),
         }
     }
@@ -411,6 +435,7 @@ impl McpServer {
             description: None,
             instructions: None,
             info: Map::new(),
+            tool_prices: ToolPrices::default(),
             transport,
             allowed_hosts: Vec::new(),
             headers: Vec::new(),

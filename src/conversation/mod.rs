@@ -118,6 +118,14 @@ impl Extras {
         Some(value)
     }
 
+    /// Gives a field that is there another value.
+    pub fn replace(&mut self, name: &str, value: Json) {
+        let fields = self.0.as_deref_mut().into_iter().flat_map(|kept| &mut kept.1);
+        if let Some((_, old)) = fields.into_iter().find(|(field, _)| field == name) {
+            *old = value;
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }

@@ -165,6 +165,15 @@ impl Part {
         }
     }
 
+    /// The id of the item that it is in, in formats whose items have one.
+    pub fn item_id(&self) -> Option<String> {
+        match &self.content {
+            Content::Reasoning(reasoning) => reasoning.id.clone(),
+            Content::ToolCall(call) => call.item_id.clone(),
+            _ => self.extras.get("id").and_then(Json::read),
+        }
+    }
+
     pub fn as_result(&self) -> Option<&ToolResult> {
         match &self.content {
             Content::ToolResult(result) => Some(result),

@@ -90,9 +90,12 @@ impl Served {
         }
     }
 
-    /// Takes out what would have come as deltas.
+    /// Takes out what would have come as deltas; nothing of a call that has only begun.
     pub(super) fn split(&mut self) -> Vec<Delta> {
         let Self::Call(call) = self else { return Vec::new() };
+        if call.arguments.is_empty() && call.outcome.is_none() {
+            return Vec::new();
+        }
         let arguments = Some(std::mem::take(&mut call.arguments));
         let arguments = arguments.filter(|text| !text.is_empty()).map(Delta::Arguments);
         let outcome = call.outcome.take().map(|outcome| Delta::Outcome(Box::new(outcome)));
@@ -138,6 +141,11 @@ pub fn expand(ask: &mut Ask, function: impl Fn(&str, &str) -> String) {
         let mut rest = Turn { role, parts: Vec::new(), name, extras };
         let mut results: Vec<Part> = Vec::new();
         for part in parts {
+            // Some formats have the result as a part of its own, behind the call.
+            if let Content::ToolResult(_) = &part.content {
+                results.push(part);
+                continue;
+            }
             let Content::Served(served) = part.content else {
                 // What the model said after a result is another turn.
                 if !results.is_empty() && !matches!(part.content, Content::ToolCall(_)) {
@@ -158,7 +166,6 @@ pub fn expand(ask: &mut Ask, function: impl Fn(&str, &str) -> String) {
                     arguments: call.arguments,
                     ..ToolCall::default()
                 })));
-                // Where formats part the two, the result stands by itself.
                 let Some(outcome) = call.outcome else { continue };
                 results.push(Part::new(Content::ToolResult(ToolResult {
                     call_id: call.call_id,
@@ -205,7 +212,12 @@ mod tests {
         };
         let mut ask = Ask::new(Format::OpenAiResponses);
         let tools = Part::served(Served::Tools(ServedTools::default()));
-        let parts = vec![tools, Part::text("a"), call("1"), call("2"), Part::text("b")];
+        let parted = ServedCall { call_id: "3".into(), function: "f".into(), ..<_>::default() };
+        let parted = Part::served(Served::Call(parted));
+        let result = ToolResult { call_id: "3".into(), ..ToolResult::default() };
+        let result = Part::new(Content::ToolResult(result));
+        let (a, b, c) = (Part::text("a"), Part::text("b"), Part::text("c"));
+        let parts = vec![tools, a, call("1"), call("2"), b, parted, result, c];
         ask.turns = vec![Turn::new(Role::User, vec![]), Turn::new(Role::Assistant, parts)];
         expand(&mut ask, |server, name| format!("{server}-{name}"));
         let told: Vec<String> = ask
@@ -221,6 +233,6 @@ mod tests {
                 parts.collect::<Vec<_>>().join(" ")
             })
             .collect();
-        assert_eq!(told, ["", "a db-list:1 db-list:2", "=1 =2", "b"]);
+        assert_eq!(told, ["", "a db-list:1 db-list:2", "=1 =2", "b f:3", "=3", "c"]);
     }
 }

@@ -94,7 +94,7 @@ impl Caller {
 
 /// The key as sent. LiteLLM's own header comes first: with it, `authorization` may carry something
 /// meant for a server behind the gateway.
-fn presented(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn presented(headers: &HeaderMap) -> Option<&str> {
     let plain = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
     let bearer = |text: &str| -> Option<usize> {
         let scheme = text.get(..7)?;

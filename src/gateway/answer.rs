@@ -12,12 +12,14 @@ use super::record::{Record, Times};
 use super::relay::{Flow, Manner, Relay};
 use crate::ground::fault::{Fault, Kind};
 use crate::wire::codec::ClientHalf;
-use crate::wire::{formats, openai_error};
+use crate::wire::{formats, openai_error, trace};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const CALL_ID: HeaderName = HeaderName::from_static("x-litellm-call-id");
 const MODEL_ID: HeaderName = HeaderName::from_static("x-litellm-model-id");
 const RESPONSE_TIME: HeaderName = HeaderName::from_static("x-litellm-response-duration-ms");
+/// As LiteLLM has it: US dollars. What flows has no such header, since its cost is known at its end only.
+const COST: HeaderName = HeaderName::from_static("x-litellm-response-cost");
 const OVERHEAD: HeaderName = HeaderName::from_static("x-litellm-overhead-duration-ms");
 const LOSS: HeaderName = HeaderName::from_static("x-tidegate-loss");
 const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -44,6 +46,10 @@ pub(super) fn respond(
 ) -> Response<Outgoing> {
     let times = record.begin_answer(200);
     let mut headers = passed_back(&begun.headers);
+    if let Content::Whole(_) = begun.content {
+        record.note_content();
+        record.note_tap(&begun.tap);
+    }
     gateway_headers(&mut headers, &record, times);
     if !begun.losses.is_empty()
         && let Ok(paths) = HeaderValue::try_from(begun.losses.paths())
@@ -52,8 +58,6 @@ pub(super) fn respond(
     }
     let body = match begun.content {
         Content::Whole(bytes) => {
-            record.note_content();
-            record.note_tap(&begun.tap);
             record.note_sent(&bytes);
             record.end();
             if let Some(keeper) = begun.keeper {
@@ -88,7 +92,8 @@ pub(super) fn respond(
 pub(super) fn refuse(endpoint: &Endpoint, fault: Fault, mut record: Record) -> Response<Outgoing> {
     let fault = &fault;
     if fault.kind == Kind::Bug {
-        tracing::error!(request_id = %record.id(), message = %fault.message, "internal fault");
+        let trace_id = record.trace().map(|trace| trace.place.trace_hex());
+        tracing::error!(request_id = %record.id(), trace_id, message = %fault.message, "internal fault");
     }
     let mut response = fault_response_to(endpoint, fault);
     record.note_fault(fault);
@@ -207,10 +212,14 @@ fn gateway_headers(headers: &mut HeaderMap, record: &Record, times: Times) {
     let milliseconds = |micros| value(Milliseconds::new(micros).as_str());
     let mut buffer = uuid::Uuid::encode_buffer();
     let id = value(record.id().hyphenated().encode_lower(&mut buffer));
+    if let Some(trace) = record.trace() {
+        trace::tell_caller(trace, headers);
+    }
     let all = [
         (REQUEST_ID, id.clone()),
         (CALL_ID, id),
         (MODEL_ID, record.deployment().and_then(value)),
+        (COST, record.cost().and_then(|usd| value(&usd.to_python()))),
         (RESPONSE_TIME, milliseconds(times.whole_us)),
         (OVERHEAD, milliseconds(times.ours_us)),
     ];

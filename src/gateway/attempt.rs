@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, header};
 
 use super::begin::{Begun, Expected, begin};
-use super::record::Record;
+use super::record::{Record, micros};
 use super::route::Candidate;
 use super::{Live, translated};
 use crate::config::snapshot::Deployment;
@@ -85,6 +85,7 @@ async fn noted(
     record: &mut Record,
 ) -> Result<Begun, Miss> {
     let began = Instant::now();
+    let began_us = micros(began.saturating_duration_since(record.begun));
     let outcome = request.once(live, candidate, record).await;
     let outcome = outcome.map_err(|mut miss| {
         miss.fault.strike(&candidate.deployment.secrets());
@@ -98,8 +99,15 @@ async fn noted(
         Err(miss) => (None, Some(miss.error)),
     };
     let deployment = candidate.deployment.id.clone();
-    let duration_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-    record.note_attempt(Attempt { deployment, status, error, duration_us, round: None });
+    record.note_attempt(Attempt {
+        deployment,
+        status,
+        error,
+        duration_us: micros(began.elapsed()),
+        round: None,
+        began_us,
+        detail: None,
+    });
     if let Some(health) = live.ward.get(&candidate.deployment.id) {
         match &outcome {
             Ok(_) => health.recover(),
@@ -151,9 +159,10 @@ pub(super) async fn fetch(
 pub(super) async fn send(
     upstreams: &Upstreams,
     deployment: &Deployment,
-    call: Call<'_>,
+    mut call: Call<'_>,
     record: &mut Record,
 ) -> Result<Reply, Miss> {
+    record.carry(deployment, &mut call.headers);
     let sent = upstreams.send(deployment, call).await;
     let reply = sent.map_err(Miss::of_failure)?;
     record.note_upstream_request(&reply.headers);

@@ -65,7 +65,7 @@ pub(super) fn write(
     }
     let mut losses = Losses::default();
     let target = target(asked, deployment, &candidate.model);
-    tools::apply(&mut ask, format, &asked.served)?;
+    tools::apply(&mut ask, format, &asked.served, &mut losses)?;
     repair::pair_results(&mut ask);
     let abilities = formats::abilities(format, &target);
     let names = stand_in::stand_in(&mut ask, &abilities, &mut losses);

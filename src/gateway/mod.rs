@@ -6,8 +6,11 @@ mod answer;
 mod attempt;
 mod begin;
 pub mod body;
+mod content;
+mod cost;
 pub mod discovery;
 pub mod endpoint;
+mod figures;
 mod held;
 mod hub;
 mod lane;
@@ -23,6 +26,7 @@ mod rounds;
 pub mod route;
 pub mod sampling;
 mod tools;
+mod tracing;
 mod translated;
 mod translation;
 mod tries;
@@ -45,6 +49,7 @@ pub use self::answer::{fault_response, fault_response_as, fault_response_to};
 use self::answer::{refuse, respond};
 use self::begin::Begun;
 use self::endpoint::{BodyKind, Endpoint};
+use self::figures::AuthFailures;
 use self::load::Load;
 use self::observers::Observers;
 use self::outgoing::Outgoing;
@@ -60,6 +65,7 @@ use crate::ground::names;
 use crate::journal::responses::Responses;
 use crate::mcp::Mcp;
 use crate::provider::client::Upstreams;
+use crate::telemetry::traces::Traces;
 use crate::wire::envelope::Envelope;
 
 /// One generation of everything a request needs: the configuration and the live parts built for it.
@@ -98,6 +104,7 @@ pub struct Gate {
     /// Results that clients have to come back for.
     pending: Arc<Pending>,
     load: Load,
+    auth_failures: AuthFailures,
     draining: AtomicBool,
     /// Rings at each swap.
     swapped: Notify,
@@ -120,6 +127,7 @@ pub(crate) struct Asked<'r> {
 
 impl Gate {
     pub fn new(live: Live, observers: Observers, responses: Responses, mcp: Arc<Mcp>) -> Self {
+        observers.metrics.adopt(&live.snapshot);
         Self {
             live: ArcSwap::from_pointee(live),
             observers,
@@ -127,6 +135,7 @@ impl Gate {
             mcp,
             pending: Arc::default(),
             load: Load::default(),
+            auth_failures: AuthFailures::default(),
             draining: AtomicBool::new(false),
             swapped: Notify::new(),
         }
@@ -139,7 +148,9 @@ impl Gate {
 
     /// Puts a new generation in place; requests that began keep theirs.
     pub fn swap(&self, live: Arc<Live>) {
+        let snapshot = live.snapshot.clone();
         self.live.store(live);
+        self.observers.metrics.adopt(&snapshot);
         self.swapped.notify_one();
     }
 
@@ -150,6 +161,11 @@ impl Gate {
 
     pub fn load(&self) -> &Load {
         &self.load
+    }
+
+    /// Who is told of requests that end outside of it.
+    pub fn traces(&self) -> &Arc<Traces> {
+        &self.observers.traces
     }
 
     /// From now on new requests are refused, and `/health/ready` says so.
@@ -203,12 +219,13 @@ impl Gate {
         B: Body<Data = Bytes, Error: Error + Send + 'static> + Send + Unpin + 'static,
     {
         record.note_headers(headers);
+        record.begin_trace(&live.snapshot.telemetry, headers);
         // 1. Is there room for one more?
-        record.hold(self.enter(live)?);
+        record.hold(self.enter(live, endpoint.surface)?);
         // 2. Who is calling? Headers only: a stranger's body is never looked at.
         let caller = match known {
             Some(caller) => caller,
-            None => admit::identify(&live.snapshot.keys, headers)?,
+            None => self.identify(live, headers)?,
         };
         record.note_caller(&caller);
         if endpoint.body == BodyKind::Multipart {
@@ -224,8 +241,11 @@ impl Gate {
         record.note_received(body.len() as u64);
         if live.snapshot.request_log.store_prompts {
             record.keep_request(&body);
+        } else {
+            record.keep_request_for_spans(&body);
         }
-        let mut envelope = Envelope::read(&body)?;
+        record.note_asked(endpoint, &body);
+        let mut envelope = record.read_envelope(&body)?;
         record.note_model(&envelope.model, envelope.stream, envelope.user.as_deref());
         // 4. May this key use this model, and who can serve it, in which order?
         let scoped = scope(live, &caller, &envelope.model)?;
@@ -253,6 +273,8 @@ impl Gate {
             endpoint,
             headers,
             body: &body,
+            pending: &self.pending,
+            owner: &owner,
             record,
         };
         let set = tools::gather(asking).await?.map(Arc::new);
@@ -291,7 +313,8 @@ impl Gate {
         let seed = record.id().simple().to_string();
         let stream = asked.envelope.stream;
         let run = |first, told| tools::Run { set, first, told, rounds, pending, owner, idle, seed };
-        let begun = tools::begin(client, stream, begun, run).await?;
+        // Boxed: most requests have no tools, and would all be larger by it.
+        let begun = Box::pin(tools::begin(client, stream, begun, run)).await?;
         Ok((begun, false))
     }
 
@@ -299,15 +322,16 @@ impl Gate {
     ///
     /// # Errors
     /// `Draining` when the gateway is about to end, `Overloaded` when there is no place.
-    pub fn enter(&self, live: &Live) -> Result<load::Permit, Fault> {
+    pub fn enter(&self, live: &Live, surface: &'static str) -> Result<load::Permit, Fault> {
         if self.is_draining() {
+            self.load.count_shed("draining");
             return Err(Fault::new(
                 Kind::Draining,
                 "The gateway is shutting down. Try again in a moment.",
             )
             .with_retry_after(1));
         }
-        self.load.enter(live.snapshot.limits.max_in_flight)
+        self.load.enter(live.snapshot.limits.max_in_flight, surface)
     }
 }
 

@@ -7,11 +7,16 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
-use super::record::{cost, micros, uuid_at};
+use super::cost;
+use super::record::{micros, uuid_at};
 use super::route::Candidate;
-use crate::config::snapshot::Prices;
+use super::tracing::Tells;
+use crate::config::snapshot::Deployment;
+use crate::config::telemetry::new_span_id;
 use crate::conversation::Usage;
 use crate::entry::{Attempt, CallStatus, Entry, Round, Status, ToolCall, UsageSource};
+use crate::ground::trace::Trace;
+use crate::ground::usd::Usd;
 
 /// Calls that get a row of their own; a model may call many at once that are all refused.
 const MAX_CALLS: usize = 1024;
@@ -24,6 +29,8 @@ struct State {
     /// The request's beginning, by the clock that never goes back and by the one that people read.
     begun: Instant,
     started_at_us: i64,
+    /// Spans are to be made of the calls.
+    tells: Option<Tells>,
     rounds: Vec<Asked>,
     /// Tries of the rounds behind the first.
     attempts: Vec<Attempt>,
@@ -36,13 +43,15 @@ struct State {
 struct Asked {
     round: Round,
     begun: Instant,
-    prices: Prices,
+    tried: Option<Arc<Deployment>>,
     has_ended: bool,
 }
 
 struct Made {
     call: ToolCall,
     begun: Instant,
+    /// Of one that is answered.
+    price: Option<Usd>,
     has_ended: bool,
 }
 
@@ -54,10 +63,11 @@ pub(super) struct Running {
 }
 
 impl Notes {
-    pub(super) fn new(begun: Instant, started_at_us: i64) -> Self {
+    pub(super) fn new(begun: Instant, started_at_us: i64, tells: Option<Tells>) -> Self {
         Self(Arc::new(Mutex::new(State {
             begun,
             started_at_us,
+            tells,
             rounds: Vec::new(),
             attempts: Vec::new(),
             calls: Vec::new(),
@@ -67,10 +77,12 @@ impl Notes {
 
     /// A model is about to be asked.
     pub(super) fn begin_round(&self) {
-        self.lock().rounds.push(Asked {
-            round: Round::default(),
+        let mut state = self.lock();
+        let began_us = micros(state.begun.elapsed());
+        state.rounds.push(Asked {
+            round: Round { began_us, ..Round::default() },
             begun: Instant::now(),
-            prices: Prices::default(),
+            tried: None,
             has_ended: false,
         });
     }
@@ -80,7 +92,7 @@ impl Notes {
         if let Some(asked) = self.lock().rounds.last_mut() {
             asked.round.deployment.clone_from(&candidate.deployment.id);
             asked.round.model.clone_from(&candidate.model);
-            asked.prices = candidate.deployment.prices;
+            asked.tried = Some(candidate.deployment.clone());
         }
     }
 
@@ -100,18 +112,21 @@ impl Notes {
 
     /// The model has said all, or failed; what has ended already stays as it is.
     pub(super) fn end_round(&self, status: Status) {
-        if let Some(asked) = self.lock().rounds.last_mut() {
-            asked.end(status);
+        let mut state = self.lock();
+        let at_us = state.started_at_us;
+        if let Some(asked) = state.rounds.last_mut() {
+            asked.end(status, at_us);
         }
     }
 
-    /// A tool is about to be called; `arguments` are the model's own text.
+    /// A tool is about to be called; `arguments` are the model's own text, `price` is what it costs if it is answered.
     pub(super) fn begin_call(
         &self,
         server: &str,
         tool: &str,
         function: &str,
         arguments: &str,
+        price: Option<Usd>,
     ) -> Running {
         let mut state = self.lock();
         state.all_calls += 1;
@@ -133,8 +148,11 @@ impl Notes {
                 arguments_bytes: arguments.len() as u64,
                 result_bytes: None,
                 arguments_digest: digest(arguments),
+                cost_usd: None,
+                span_id: state.tells.as_ref().map_or(0, |_| new_span_id()),
+                said: state.tells.as_mut().and_then(|it| it.said(arguments)),
             };
-            state.calls.push(Made { call, begun: Instant::now(), has_ended: false });
+            state.calls.push(Made { call, begun: Instant::now(), price, has_ended: false });
         }
         Running { notes: self.clone(), index }
     }
@@ -146,8 +164,12 @@ impl Notes {
             Status::Ok => Status::Cancelled,
             status => status,
         };
-        state.rounds.iter_mut().for_each(|asked| asked.end(unfinished));
+        let at_us = state.started_at_us;
+        state.rounds.iter_mut().for_each(|asked| asked.end(unfinished, at_us));
         state.calls.iter_mut().for_each(|made| made.end(CallStatus::Cancelled, None));
+        if let Some((cost, version)) = state.cost() {
+            (entry.cost_usd, entry.price_version) = (cost, version);
+        }
         entry.attempts.append(&mut state.attempts);
         entry.tool_calls = state.all_calls;
         entry.tool_call_logs = state.calls.drain(..).map(|made| made.call).collect();
@@ -161,9 +183,13 @@ impl Notes {
         if !tokens.is_empty() {
             entry.tokens = tokens;
             entry.usage_source = UsageSource::Provider;
-            // Each at its own deployment's price.
-            entry.cost_usd = rounds.iter().filter_map(|round| round.cost_usd).reduce(|a, b| a + b);
         }
+    }
+
+    /// What all rounds and calls have cost together, and by which prices; `None` where there was no round. Unknown where a round used
+    /// something of unknown price.
+    pub(super) fn cost(&self) -> Option<(Option<Usd>, Option<Arc<str>>)> {
+        self.lock().cost()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -172,17 +198,48 @@ impl Notes {
     }
 }
 
+impl State {
+    fn cost(&self) -> Option<(Option<Usd>, Option<Arc<str>>)> {
+        if self.rounds.is_empty() {
+            return None;
+        }
+        let used = self.rounds.iter().map(|asked| &asked.round);
+        let used = used.filter(|round| !round.tokens.is_empty());
+        let calls = self.calls.iter().filter_map(|made| made.call.cost_usd);
+        let models: Option<Vec<Usd>> = used.clone().map(|round| round.cost_usd).collect();
+        let models = models.filter(|costs| !costs.is_empty());
+        let cost = models.map(|costs| costs.into_iter().chain(calls).sum());
+        let mut versions: Vec<&Arc<str>> = Vec::new();
+        for version in used.filter_map(|round| round.price_version.as_ref()) {
+            if !versions.contains(&version) {
+                versions.push(version);
+            }
+        }
+        let version = match versions.as_slice() {
+            [] => None,
+            [one] => Some(Arc::clone(one)),
+            several => {
+                let names: Vec<&str> = several.iter().map(|version| &***version).collect();
+                Some(names.join(",").into())
+            }
+        };
+        Some((cost, version.filter(|_| cost.is_some())))
+    }
+}
+
 impl Asked {
-    fn end(&mut self, status: Status) {
+    /// `at_us`: when the request began.
+    fn end(&mut self, status: Status, at_us: i64) {
         if std::mem::replace(&mut self.has_ended, true) {
             return;
         }
         let round = &mut self.round;
         round.status = status;
         round.duration_us = micros(self.begun.elapsed());
-        if !round.tokens.is_empty() {
-            round.cost_usd = cost(&self.prices, &round.tokens);
-        }
+        let tried = self.tried.as_deref().filter(|_| !round.tokens.is_empty());
+        let cost =
+            tried.and_then(|tried| cost::of(tried, &round.model, None, &round.tokens, at_us));
+        (round.cost_usd, round.price_version) = cost.map(|it| (it.usd, it.version)).unzip();
     }
 }
 
@@ -191,6 +248,7 @@ impl Made {
         if !std::mem::replace(&mut self.has_ended, true) {
             self.call.status = status;
             self.call.result_bytes = result_bytes;
+            self.call.cost_usd = self.price.filter(|_| result_bytes.is_some());
             self.call.duration_us = micros(self.begun.elapsed());
         }
     }
@@ -200,6 +258,23 @@ impl Running {
     /// The call is over; `result_bytes` where the server answered with a result.
     pub(super) fn end(self, status: CallStatus, result_bytes: Option<u64>) {
         self.settle(status, result_bytes);
+    }
+
+    /// The trace as the server is told of it: the call's own span is the one that calls.
+    pub(super) fn trace(&self) -> Option<Trace> {
+        let state = self.notes.lock();
+        let made = self.index.and_then(|index| state.calls.get(index))?;
+        Some(state.tells.as_ref()?.trace_of(made.call.span_id))
+    }
+
+    /// What the server answered, where spans are to hold it.
+    pub(super) fn note_result(&self, result: &str) {
+        let mut state = self.notes.lock();
+        let kept = state.tells.as_mut().and_then(|tells| tells.excerpt(result));
+        let said = self.index.and_then(|index| state.calls.get_mut(index)?.call.said.as_mut());
+        if let Some(said) = said {
+            said.1 = kept;
+        }
     }
 
     fn settle(&self, status: CallStatus, result_bytes: Option<u64>) {
@@ -229,7 +304,7 @@ mod tests {
     use super::*;
 
     fn notes() -> Notes {
-        Notes::new(Instant::now(), 1_770_091_506_789_000)
+        Notes::new(Instant::now(), 1_770_091_506_789_000, None)
     }
 
     fn used(input: u64, output: u64) -> Usage {
@@ -239,13 +314,13 @@ mod tests {
     #[test]
     fn rounds_and_calls_are_summed_in_one_row() {
         let notes = notes();
-        notes.begin_call("db", "drop", "db-drop", "{}").end(CallStatus::Denied, None);
+        notes.begin_call("db", "drop", "db-drop", "{}", None).end(CallStatus::Denied, None);
         notes.begin_round();
         notes.note_usage(used(1, 1));
         notes.note_usage(used(10, 2));
         notes.end_round(Status::Ok);
         notes.end_round(Status::Error);
-        notes.begin_call("db", "list", "db-list", "abc").end(CallStatus::Ok, Some(7));
+        notes.begin_call("db", "list", "db-list", "abc", None).end(CallStatus::Ok, Some(7));
         notes.begin_round();
         let attempt = Attempt {
             deployment: "d".into(),
@@ -253,6 +328,7 @@ mod tests {
             error: None,
             duration_us: 1,
             round: None,
+            ..Attempt::default()
         };
         notes.note_attempt(attempt.clone());
         notes.note_usage(used(20, 3));
@@ -279,8 +355,8 @@ mod tests {
     fn what_goes_on_when_the_row_is_written_was_cancelled() {
         let notes = notes();
         notes.begin_round();
-        let running = notes.begin_call("db", "hang", "db-hang", "{}");
-        drop(notes.begin_call("db", "hang", "db-hang", "{}"));
+        let running = notes.begin_call("db", "hang", "db-hang", "{}", None);
+        drop(notes.begin_call("db", "hang", "db-hang", "{}", None));
         let mut entry = Entry { status: Status::Cancelled, ..Entry::default() };
         notes.close(&mut entry);
         assert_eq!(entry.rounds[0].status, Status::Cancelled);
@@ -296,7 +372,7 @@ mod tests {
     fn rows_of_calls_are_bounded_and_all_are_counted() {
         let notes = notes();
         for _ in 0..MAX_CALLS + 5 {
-            notes.begin_call("db", "list", "db-list", "{}").end(CallStatus::NotRun, None);
+            notes.begin_call("db", "list", "db-list", "{}", None).end(CallStatus::NotRun, None);
         }
         let mut entry = Entry::default();
         notes.close(&mut entry);

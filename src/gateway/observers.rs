@@ -1,9 +1,11 @@
-//! Who is told of each request when it is over: counters, spans, and the journal last, which takes the entry for itself.
+//! Who is told of each request when it is over: counters, spans, the log, and the journal last, which takes the entry for itself.
 
 use std::sync::Arc;
 
-use crate::entry::Entry;
+use crate::entry::{Entry, McpRequest};
 use crate::journal::Recorder;
+use crate::mcp::traced::Observer;
+use crate::telemetry::log::Log;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Traces;
 
@@ -12,18 +14,27 @@ use crate::telemetry::traces::Traces;
 pub struct Observers {
     pub metrics: Arc<Metrics>,
     pub traces: Arc<Traces>,
+    pub log: Log,
     pub recorder: Recorder,
 }
 
 impl Observers {
     pub fn new(recorder: Recorder) -> Self {
-        Self { metrics: Arc::default(), traces: Arc::default(), recorder }
+        let (metrics, traces, log) = (Arc::default(), Arc::default(), Log::default());
+        Self { metrics, traces, log, recorder }
     }
 
     /// A request is over.
     pub(super) fn observe(&self, entry: Entry) {
         self.metrics.observe(&entry);
         self.traces.observe(&entry);
+        self.log.observe(&entry);
         self.recorder.record(entry);
+    }
+}
+
+impl Observer for Observers {
+    fn observe_mcp(&self, request: McpRequest) {
+        self.traces.observe_mcp(&request);
     }
 }

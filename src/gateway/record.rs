@@ -10,16 +10,20 @@ use http::HeaderMap;
 use uuid::Uuid;
 
 use super::admit::Caller;
+use super::cost;
 use super::endpoint::Endpoint;
 use super::load::Permit;
 use super::notes::Notes;
 use super::observers::Observers;
 use super::route::Candidate;
-use crate::config::snapshot::{Deployment, Prices};
-use crate::conversation::Losses;
+use super::tracing::Tracing;
+use crate::config::snapshot::Deployment;
+use crate::conversation::{Losses, Usage};
 use crate::entry::{self, Attempt, Entry, Payload, Status, UsageSource};
 use crate::ground::fault::{Fault, Kind};
 use crate::ground::secret;
+use crate::ground::usd::Usd;
+use crate::wire::fields::Fields;
 use crate::wire::tap::Tap;
 
 /// Longest text taken over from a header or a message.
@@ -30,8 +34,8 @@ pub(super) const MAX_PAYLOAD: usize = 256 * 1024;
 /// One request on its way to a row.
 pub(super) struct Record {
     /// Boxed, as records are moved about and rows are wide.
-    entry: Box<Entry>,
-    begun: Instant,
+    pub(super) entry: Box<Entry>,
+    pub(super) begun: Instant,
     upstream_begun: Option<Instant>,
     /// The deployment that was tried last.
     tried: Option<Arc<Deployment>>,
@@ -39,8 +43,12 @@ pub(super) struct Record {
     observers: Option<Observers>,
     /// Of a request with the gateway's tools.
     notes: Option<Notes>,
+    /// What is charged for and only the request tells.
+    asked: Usage,
+    /// What its trace needs; absent where there are none.
+    pub(super) tracing: Option<Box<Tracing>>,
     ended: bool,
-    _permit: Option<Permit>,
+    permit: Option<Permit>,
 }
 
 /// How long the head of an answer took, in microseconds: altogether, and without the provider's share.
@@ -75,15 +83,18 @@ impl Record {
             tried: None,
             observers: Some(observers),
             notes: None,
+            asked: Usage::default(),
+            tracing: None,
             ended: false,
-            _permit: None,
+            permit: None,
         }
     }
 
     /// What its rounds and calls are noted in.
     pub(super) fn notes(&mut self) -> Notes {
         let started_at_us = self.entry.started_at_us;
-        self.notes.get_or_insert_with(|| Notes::new(self.begun, started_at_us)).clone()
+        let tells = self.tracing.as_deref().map(Tracing::tells);
+        self.notes.get_or_insert_with(|| Notes::new(self.begun, started_at_us, tells)).clone()
     }
 
     /// For later rounds of the same request: it has no row of its own, and what it notes of tries comes into the first one's.
@@ -91,18 +102,20 @@ impl Record {
         let entry = Entry { request_id: self.entry.request_id, ..Entry::default() };
         Self {
             entry: Box::new(entry),
-            begun: Instant::now(),
+            begun: self.begun,
             upstream_begun: None,
             tried: None,
             observers: None,
             notes: self.notes.clone(),
+            asked: Usage::default(),
+            tracing: self.tracing.as_ref().map(|tracing| Box::new(tracing.aside())),
             ended: true,
-            _permit: None,
+            permit: None,
         }
     }
 
     pub(super) fn hold(&mut self, permit: Permit) {
-        self._permit = Some(permit);
+        self.permit = Some(permit);
     }
 
     pub(super) fn id(&self) -> Uuid {
@@ -128,6 +141,7 @@ impl Record {
     }
 
     pub(super) fn note_caller(&mut self, caller: &Caller) {
+        self.believe(caller);
         match caller {
             Caller::Master => self.entry.key_alias = Some("master".to_owned()),
             Caller::Anyone => {}
@@ -149,6 +163,24 @@ impl Record {
         }
     }
 
+    /// What of the request is charged for, where its answer does not say it: characters that are spoken, a ranking.
+    pub(super) fn note_asked(&mut self, endpoint: &Endpoint, body: &[u8]) {
+        match endpoint.operation {
+            "speech" => {
+                let text = Fields::of_bytes(body).and_then(|mut fields| fields.text("input"));
+                self.asked.characters = text.map(|text| text.chars().count() as u64);
+            }
+            "rerank" => self.asked.queries = Some(1),
+            _ => {}
+        }
+    }
+
+    /// What the request has cost so far, with all its rounds and calls.
+    pub(super) fn cost(&self) -> Option<Usd> {
+        let rounds = self.notes.as_ref().and_then(Notes::cost);
+        rounds.map_or(self.entry.cost_usd, |(cost, _)| cost)
+    }
+
     pub(super) fn note_received(&mut self, bytes: u64) {
         self.entry.bytes_in += bytes;
     }
@@ -167,6 +199,9 @@ impl Record {
         self.tried = Some(deployment.clone());
         if let Some(notes) = &self.notes {
             notes.try_candidate(candidate);
+        }
+        if let Some(tracing) = &mut self.tracing {
+            tracing.begin_attempt(candidate, micros(self.begun.elapsed()));
         }
         let entry = &mut self.entry;
         entry.model_group = Some(deployment.group.clone());
@@ -192,7 +227,8 @@ impl Record {
             .collect();
     }
 
-    pub(super) fn note_attempt(&mut self, attempt: Attempt) {
+    pub(super) fn note_attempt(&mut self, mut attempt: Attempt) {
+        attempt.detail = self.tracing.as_mut().and_then(|tracing| tracing.end_attempt());
         match &self.notes {
             Some(notes) if self.observers.is_none() => notes.note_attempt(attempt),
             _ => self.entry.attempts.push(attempt),
@@ -210,6 +246,11 @@ impl Record {
         let whole = self.begun.elapsed();
         let upstream = self.upstream_begun.map(|begun| begun.elapsed()).unwrap_or_default();
         let (whole_us, ours_us) = (micros(whole), micros(whole.saturating_sub(upstream)));
+        if self.entry.stream
+            && let Some(permit) = &mut self.permit
+        {
+            permit.begin_stream();
+        }
         self.entry.http_status = status;
         self.entry.ttfb_us = Some(whole_us);
         self.entry.overhead_us = Some(ours_us);
@@ -236,15 +277,30 @@ impl Record {
         }
     }
 
+    /// An error that the provider said in a stream, as it may be passed on: without what only the provider may know.
+    pub(super) fn struck(&self, bytes: Bytes) -> Bytes {
+        let secrets = self.tried.as_deref().map(Deployment::secrets).unwrap_or_default();
+        let struck = secret::strike(&String::from_utf8_lossy(&bytes), secrets);
+        struck.map_or(bytes, Bytes::from)
+    }
+
     /// What the tap saw of the answer.
     pub(super) fn note_tap(&mut self, tap: &Tap) {
+        if let Some(tracing) = &mut self.tracing {
+            tracing.note_tap(tap);
+        }
         let (entry, tried) = (&mut self.entry, self.tried.as_deref());
         entry.finish_reason = tap.finish_reason.as_deref().map(cut);
         if let Some(usage) = tap.usage {
             entry.tokens = usage;
             entry.usage_source = UsageSource::Provider;
-            entry.cost_usd = tried.and_then(|tried| cost(&tried.prices, &usage));
         }
+        let usage = tap.usage.filter(|usage| !usage.is_empty()).unwrap_or(self.asked);
+        let model = entry.model_upstream.as_deref().unwrap_or_default();
+        let cost = tried.and_then(|tried| {
+            cost::of(tried, model, tap.model.as_deref(), &usage, entry.started_at_us)
+        });
+        (entry.cost_usd, entry.price_version) = cost.map(|it| (it.usd, it.version)).unzip();
         // What broke the answer off has been told already, in more words.
         if let Some(error) = tap.error.as_ref().filter(|_| entry.error_type.is_none()) {
             entry.status = Status::Error;
@@ -302,6 +358,9 @@ impl Drop for Record {
             if let Some(notes) = &self.notes {
                 notes.close(&mut self.entry);
             }
+            if let Some(tracing) = self.tracing.take() {
+                tracing.close(&mut self.entry);
+            }
             observers.observe(std::mem::take(&mut *self.entry));
         }
     }
@@ -315,23 +374,6 @@ pub(super) fn uuid_at(since_1970: Duration) -> Uuid {
     let mut bytes = [0; 10];
     bytes.iter_mut().zip(random).for_each(|(byte, random)| *byte = random);
     uuid::Builder::from_unix_timestamp_millis(millis, &bytes).into_uuid()
-}
-
-/// US dollars, where a price is configured for what was used.
-pub(super) fn cost(prices: &Prices, usage: &crate::conversation::usage::Usage) -> Option<f64> {
-    let (input_price, output_price) = (prices.input_cost_per_token, prices.output_cost_per_token);
-    if input_price.is_none() && output_price.is_none() {
-        return None;
-    }
-    let count = |tokens: Option<u64>| tokens.unwrap_or_default() as f64;
-    let cached = count(usage.cache_read);
-    let input_price = input_price.unwrap_or_default();
-    let cached_price = prices.cache_read_input_token_cost.unwrap_or(input_price);
-    Some(
-        (count(usage.input) - cached).max(0.0) * input_price
-            + cached * cached_price
-            + count(usage.output) * output_price.unwrap_or_default(),
-    )
 }
 
 pub(super) fn micros(duration: Duration) -> u64 {

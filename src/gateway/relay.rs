@@ -184,7 +184,12 @@ impl Relay {
                 let had_content = tap.has_content;
                 let strip = *strip_usage;
                 let whole = cutter.push(bytes, |event| !(tap.event(event).usage_only && strip));
+                let has_failed = tap.error.is_some();
                 match whole {
+                    Ok(events) if has_failed => {
+                        let record = &self.record;
+                        self.ready.extend(events.into_iter().map(|it| record.struck(it)));
+                    }
                     Ok(events) => self.ready.extend(events),
                     Err(_too_long) => self.break_off(&Fault::new(
                         Kind::UpstreamGarbage,
@@ -251,10 +256,13 @@ impl Relay {
             }
             Shape::Events { cutter, strip_usage } => {
                 // An event without its blank line: whole if the stream is.
-                let rest = cutter.remainder();
+                let mut rest = cutter.remainder();
                 let mut keep = true;
                 if !rest.is_empty() {
                     keep = !(self.tap.event(&rest).usage_only && *strip_usage);
+                }
+                if self.tap.error.is_some() {
+                    rest = self.record.struck(rest);
                 }
                 if !self.tap.is_complete() {
                     self.break_off(&broke_off());

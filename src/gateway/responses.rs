@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::admit::Caller;
-use super::{Gate, admit, attempt, translated};
+use super::{Gate, attempt, translated};
 use crate::conversation::{Json, Reply};
 use crate::ground::fault::{Fault, Kind};
 use crate::ground::names::shown;
@@ -299,7 +299,7 @@ impl Gate {
         upstreams: &Upstreams,
     ) -> Result<Bytes, Fault> {
         let live = self.live();
-        let caller = admit::identify(&live.snapshot.keys, headers)?;
+        let caller = self.identify(&live, headers)?;
         if question == Question::Retrieve && pairs(query).any(|pair| pair == ("stream", "true")) {
             let message = "A stored response is not streamed again. Leave `stream` out.";
             return Err(Fault::new(Kind::Unsupported, message).with_param("stream"));

@@ -184,17 +184,26 @@ impl Fault {
         self.kind.row().status
     }
 
-    /// Strikes secrets out of what is told: providers repeat what they were sent.
+    /// Strikes secrets out of all that is told: providers repeat what they were sent, and wherever they like.
     pub fn strike(&mut self, secrets: &[&str]) {
-        if let Some(struck) = secret::strike(&self.message, secrets.iter().copied()) {
+        let strike = |text: &str| secret::strike(text, secrets.iter().copied());
+        if let Some(struck) = strike(&self.message) {
             self.message = struck.into();
         }
-        let Some(verbatim) = self.details.as_mut().and_then(|details| details.verbatim.as_mut())
-        else {
-            return;
-        };
-        let text = String::from_utf8_lossy(verbatim);
-        if let Some(struck) = secret::strike(&text, secrets.iter().copied()) {
+        if let Some(struck) = self.param.as_deref().and_then(strike) {
+            self.param = Some(struck.into());
+        }
+        let Some(details) = self.details.as_deref_mut() else { return };
+        let Details { code, class, retry_after, headers, verbatim } = details;
+        let optional = [code, class, retry_after].into_iter().flatten();
+        for text in optional.chain(headers.iter_mut().map(|(_, value)| value)) {
+            if let Some(struck) = strike(text) {
+                *text = struck;
+            }
+        }
+        if let Some(verbatim) = verbatim
+            && let Some(struck) = strike(&String::from_utf8_lossy(verbatim))
+        {
             *verbatim = struck.into();
         }
     }
@@ -217,3 +226,24 @@ impl fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_struck_wherever_a_provider_put_them() {
+        let said = || "sent hush-1234".to_owned();
+        let mut fault = Fault::invalid(said()).with_param(said());
+        *fault.details_mut() = Details {
+            code: Some(said()),
+            class: Some(said()),
+            retry_after: Some(said()),
+            headers: vec![("x-ratelimit-a".into(), said())],
+            verbatim: Some(said().into()),
+        };
+        fault.strike(&["hush-1234"]);
+        assert!(!format!("{fault:?}").contains("hush-1234"), "{fault:?}");
+        assert_eq!(fault.code(), Some("sent [key]"));
+    }
+}

@@ -4,3 +4,6 @@
 pub mod fault;
 pub mod names;
 pub mod secret;
+pub mod series;
+pub mod trace;
+pub mod usd;

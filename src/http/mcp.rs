@@ -2,6 +2,7 @@
 //! is refused here is refused in JSON-RPC's shape, without an id, as nothing has been read.
 
 use std::error::Error;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -12,10 +13,10 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use http_body::Body as HttpBody;
 use tokio_util::sync::CancellationToken;
 
-use crate::gateway::admit::Caller;
+use super::traced::Served;
 use crate::gateway::load::Permit;
 use crate::gateway::outgoing::{Events, Outgoing};
-use crate::gateway::{Gate, admit, body};
+use crate::gateway::{Gate, body};
 use crate::ground::fault::Fault;
 use crate::mcp::Mcp;
 use crate::mcp::serve::ask::Scope;
@@ -61,6 +62,17 @@ pub(super) const PATHS: &[(&str, McpPath)] = &[
     (sse::MESSAGES, McpPath::Messages),
 ];
 
+impl McpPath {
+    /// What stands for it, and for what is spelled otherwise and means the same, in metrics.
+    fn surface(self) -> &'static str {
+        match self {
+            Self::Endpoint => "/mcp",
+            Self::Older => "/sse",
+            Self::Messages => sse::MESSAGES,
+        }
+    }
+}
+
 /// Answers a request to one of the paths.
 pub(super) async fn answer<B>(
     gate: &Gate,
@@ -69,12 +81,13 @@ pub(super) async fn answer<B>(
     named: Named<'_>,
     request: &Parts,
     body: &mut Option<B>,
+    from: IpAddr,
 ) -> Response<Outgoing>
 where
     B: HttpBody<Data = Bytes, Error: Error + Send + 'static> + Send + Unpin + 'static,
 {
-    match admitted(gate, path, named, request, body).await {
-        Ok((client, permit)) => {
+    match admitted(gate, path, named, request, body, from).await {
+        Ok((client, permit, served)) => {
             let answer = match path {
                 McpPath::Endpoint => streamable::answer(mcp, client).await,
                 McpPath::Older => sse::open(mcp, &client),
@@ -85,9 +98,9 @@ where
                     sse::post(mcp, id.as_deref(), client)
                 }
             };
-            respond(answer, permit)
+            respond(answer, permit, served)
         }
-        Err(refused) => respond(*refused, None),
+        Err(refused) => respond(*refused, None, None),
     }
 }
 
@@ -98,7 +111,8 @@ async fn admitted<B>(
     named: Named<'_>,
     request: &Parts,
     body: &mut Option<B>,
-) -> Result<(ClientRequest, Option<Permit>), Box<Answer>>
+    from: IpAddr,
+) -> Result<(ClientRequest, Option<Permit>, Option<Served>), Box<Answer>>
 where
     B: HttpBody<Data = Bytes, Error: Error + Send + 'static> + Send + Unpin + 'static,
 {
@@ -107,17 +121,21 @@ where
     let authority = request.uri.authority().map(|authority| authority.as_str());
     origin::check(&request.headers, authority, &snapshot)
         .map_err(|refusal| Box::new(refusal.answer()))?;
-    let permit = gate.enter(&live).map_err(refused)?;
-    let caller = admit::identify(&snapshot.keys, &request.headers).map_err(refused)?;
-    let key = match caller {
-        Caller::Key(key) => Some(key),
-        Caller::Master | Caller::Anyone => None,
-    };
+    let permit = gate.enter(&live, path.surface()).map_err(refused)?;
+    let caller = gate.identify(&live, &request.headers).map_err(refused)?;
+    let posts = request.method == Method::POST && path != McpPath::Older;
+    // A stream that is opened to wait is no work, and has no span.
+    let served = posts.then(|| {
+        let route = route(path, named);
+        Served::begin(gate.traces(), &snapshot, &caller, route, request, from)
+    });
+    let served = served.flatten();
+    let trace = served.as_ref().and_then(|served| served.within(&caller));
+    let key = caller.key().cloned();
     let scope = scope(named, &request.headers);
     // Dispatch looks again, at each call; here it has a status of HTTP.
     view::servers(&snapshot, key.as_deref(), &scope)
         .map_err(|denied| Box::new(Refusal::new(403, denied.message()).answer()))?;
-    let posts = request.method == Method::POST && path != McpPath::Older;
     let mut room = gate.load().room();
     let bytes = match body.as_mut().filter(|_| posts) {
         Some(body) => {
@@ -132,9 +150,21 @@ where
         scope,
         key,
         snapshot,
+        trace,
     };
     // A stream that waits is no work; it is bounded with its session.
-    Ok((client, posts.then_some(permit)))
+    Ok((client, posts.then_some(permit), served))
+}
+
+/// The path as in the table above.
+fn route(path: McpPath, named: Named<'_>) -> &'static str {
+    match (path, named) {
+        (McpPath::Endpoint, Named::All) => "/mcp",
+        (McpPath::Endpoint, Named::Servers(_)) => "/mcp/{servers}",
+        (McpPath::Endpoint, Named::Single(_)) => "/{server}/mcp",
+        (McpPath::Older, _) => "/sse",
+        (McpPath::Messages, _) => sse::MESSAGES,
+    }
 }
 
 /// Which servers a request is about.
@@ -165,17 +195,22 @@ fn refused(fault: Fault) -> Box<Answer> {
     Box::new(answer)
 }
 
-fn respond(answer: Answer, permit: Option<Permit>) -> Response<Outgoing> {
+fn respond(answer: Answer, permit: Option<Permit>, served: Option<Served>) -> Response<Outgoing> {
     let Answer { status, headers, body } = answer;
-    let mut response = Response::new(match body {
+    let mut response = Response::new(Outgoing::Whole(Bytes::new()));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    let mut served = served;
+    if let Some(served) = &mut served {
+        served.answer(&mut response);
+    }
+    *response.body_mut() = match body {
         Body::Empty => Outgoing::Whole(Bytes::new()),
         Body::Whole(bytes) => Outgoing::Whole(bytes),
         Body::Events(stream) => {
-            Outgoing::Events(Box::new(Flow { stream: *stream, _permit: permit }))
+            Outgoing::Events(Box::new(Flow { stream: *stream, _permit: permit, _served: served }))
         }
-    });
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
+    };
     response
 }
 
@@ -183,6 +218,7 @@ fn respond(answer: Answer, permit: Option<Permit>) -> Response<Outgoing> {
 struct Flow {
     stream: EventStream,
     _permit: Option<Permit>,
+    _served: Option<Served>,
 }
 
 impl Events for Flow {

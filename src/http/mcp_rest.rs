@@ -3,6 +3,7 @@
 //! `mcp::rest`. None of the paths takes a command, a URL or a template: servers come from the configuration alone.
 
 use std::error::Error;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,10 +15,10 @@ use tokio_util::task::AbortOnDropHandle;
 use super::cors;
 use super::mcp::{Named, scope};
 use super::router::{percent_decoded, reply_with};
-use crate::config::snapshot::Snapshot;
+use super::traced::Served;
 use crate::gateway::admit::Caller;
 use crate::gateway::outgoing::Outgoing;
-use crate::gateway::{Gate, admit, body, fault_response};
+use crate::gateway::{Gate, Live, body, fault_response};
 use crate::ground::fault::{Fault, Kind};
 use crate::mcp::Mcp;
 use crate::mcp::rest::{self, RestAnswer};
@@ -46,6 +47,18 @@ pub(super) const PATHS: &[(&str, RestPath)] = &[
 ];
 
 impl RestPath {
+    /// The path as in the table above.
+    fn route(self) -> &'static str {
+        match self {
+            Self::ListTools => "/mcp-rest/tools/list",
+            Self::CallTool => "/mcp-rest/tools/call",
+            Self::Servers => "/v1/mcp/server",
+            Self::Tools => "/v1/mcp/tools",
+            Self::Document => "/mcp-openapi/{server}/openapi.json",
+            Self::CallByPath => "/mcp-openapi/{server}/{tool}",
+        }
+    }
+
     /// Whether its method is POST; else it is GET.
     pub(super) fn posts(self) -> bool {
         matches!(self, Self::CallTool | Self::CallByPath)
@@ -60,15 +73,20 @@ pub(super) async fn answer<B>(
     params: &matchit::Params<'_, '_>,
     request: &Parts,
     body: &mut Option<B>,
+    client: IpAddr,
 ) -> Response<Outgoing>
 where
     B: Body<Data = Bytes, Error: Error + Send + 'static> + Send + Unpin + 'static,
 {
+    let mut served = None;
     let answered = async {
         let live = gate.live();
-        let _permit = gate.enter(&live)?;
+        let _permit = gate.enter(&live, "/mcp-rest")?;
         let server = params.get("server").map_or(Named::All, Named::Single);
-        let asker = admitted(&live.snapshot, server, request)?;
+        let (mut asker, caller) = admitted(gate, &live, server, request)?;
+        served =
+            Served::begin(gate.traces(), &live.snapshot, &caller, path.route(), request, client);
+        asker.trace = served.as_ref().and_then(|served| served.within(&caller));
         let mut room = gate.load().room();
         let bytes = match body.as_mut().filter(|_| path.posts()) {
             Some(body) => {
@@ -84,14 +102,24 @@ where
         let work = AbortOnDropHandle::new(mcp.handle().spawn(work));
         work.await.map_err(|_| Fault::new(Kind::Draining, "The gateway is shutting down."))
     };
-    match answered.await {
+    let mut response = match answered.await {
         Ok((status, body)) => reply_with(status, body.as_str().to_owned()),
         Err(fault) => fault_response(&fault),
+    };
+    if let Some(served) = &mut served {
+        served.answer(&mut response);
     }
+    response
 }
 
 /// Lets a request in, by its headers alone.
-fn admitted(snapshot: &Arc<Snapshot>, server: Named<'_>, request: &Parts) -> Result<Asker, Fault> {
+fn admitted(
+    gate: &Gate,
+    live: &Live,
+    server: Named<'_>,
+    request: &Parts,
+) -> Result<(Asker, Caller), Fault> {
+    let snapshot = &live.snapshot;
     let headers = &request.headers;
     let is_open = snapshot.keys.is_open();
     // A page sends such a request without asking for permission, and calls a tool by it.
@@ -104,11 +132,10 @@ fn admitted(snapshot: &Arc<Snapshot>, server: Named<'_>, request: &Parts) -> Res
              `virtual_keys` to the configuration.",
         ));
     }
-    let key = match admit::identify(&snapshot.keys, headers)? {
-        Caller::Key(key) => Some(key),
-        Caller::Master | Caller::Anyone => None,
-    };
-    Ok(Asker::plain(snapshot.clone(), key, scope(server, headers), Arc::new(headers.clone())))
+    let caller = gate.identify(live, headers)?;
+    let (key, headers) = (caller.key().cloned(), Arc::new(headers.clone()));
+    let scope = scope(server, &headers);
+    Ok((Asker::plain(snapshot.clone(), key, scope, headers), caller))
 }
 
 async fn worked(

@@ -5,9 +5,11 @@
 mod cors;
 mod mcp;
 mod mcp_rest;
+mod metrics;
 mod router;
 pub mod server;
 pub mod status;
+mod traced;
 mod websocket;
 mod workers;
 

@@ -15,13 +15,14 @@ use tokio::sync::Notify;
 use super::cors;
 use super::mcp::{self, McpPath, Named};
 use super::mcp_rest::{self, RestPath};
+use super::metrics;
 use super::status::{self, Status};
 use super::websocket;
 use crate::gateway::endpoint::{ENDPOINTS, Endpoint};
 use crate::gateway::models::{self, View};
 use crate::gateway::outgoing::Outgoing;
 use crate::gateway::responses::Question;
-use crate::gateway::{Gate, admit, body, fault_response, fault_response_as, fault_response_to};
+use crate::gateway::{Gate, body, fault_response, fault_response_as, fault_response_to};
 use crate::ground::fault::{Fault, Kind};
 use crate::ground::names::is_loopback_host;
 use crate::mcp::Mcp;
@@ -44,6 +45,7 @@ enum Route {
     Ready,
     AdminConfig,
     AdminReload,
+    Metrics,
 }
 
 /// Which routes a listener has.
@@ -58,6 +60,7 @@ pub enum Side {
 
 /// What stands behind one listener.
 pub struct Door {
+    side: Side,
     table: matchit::Router<Route>,
     gate: Arc<Gate>,
     status: Arc<Status>,
@@ -77,7 +80,7 @@ impl Door {
         upstreams: Upstreams,
         mcp: Arc<Mcp>,
     ) -> Self {
-        Self { table: table(side), gate, status, reload, upstreams, mcp }
+        Self { side, table: table(side), gate, status, reload, upstreams, mcp }
     }
 
     /// Answers one request.
@@ -219,11 +222,15 @@ impl Door {
                 let server = matched.params.get("server").map(Named::Single);
                 let servers = matched.params.get("servers").map(Named::Servers);
                 let named = server.or(servers).unwrap_or(Named::All);
-                Box::pin(mcp::answer(&self.gate, &self.mcp, path, named, request, body)).await
+                Box::pin(mcp::answer(&self.gate, &self.mcp, path, named, request, body, client))
+                    .await
             }
             Route::McpRest(path) => {
                 let params = &matched.params;
-                Box::pin(mcp_rest::answer(&self.gate, &self.mcp, path, params, request, body)).await
+                Box::pin(mcp_rest::answer(
+                    &self.gate, &self.mcp, path, params, request, body, client,
+                ))
+                .await
             }
             Route::Front => text(status::front_page()),
             Route::Health => reply(200, &self.status.health(&self.gate)),
@@ -235,7 +242,9 @@ impl Door {
             Route::AdminConfig => {
                 self.with_master(request, || reply(200, &self.status.config(&self.gate)))
             }
+            Route::Metrics => self.show_metrics(request),
             Route::AdminReload => self.with_master(request, || {
+                self.status.audit_reload_request(client);
                 self.reload.notify_one();
                 reply(202, &json!({ "status": "reloading", "see": "/admin/config" }))
             }),
@@ -272,13 +281,27 @@ impl Door {
         let headers = &request.headers;
         let view = View::of(headers, request.uri.query());
         let shown = async {
-            let caller = admit::identify(&live.snapshot.keys, headers)?;
+            let caller = self.gate.identify(&live, headers)?;
             models::show(&live, &self.mcp, &caller, headers, view, name).await
         };
         match Box::pin(shown).await {
             Ok(body) => json_reply(body),
             Err(fault) => refusal(request, &fault),
         }
+    }
+
+    /// The page of metrics, for those who may see it.
+    fn show_metrics(&self, request: &Parts) -> Response<Outgoing> {
+        let live = self.gate.live();
+        let wants_key = live.snapshot.metrics.wants_key.unwrap_or(self.side == Side::Both);
+        if wants_key && !live.snapshot.keys.is_open() {
+            return self.with_master(request, || self.metrics(request));
+        }
+        self.metrics(request)
+    }
+
+    fn metrics(&self, request: &Parts) -> Response<Outgoing> {
+        metrics::answer(&self.gate, &self.status, &request.headers)
     }
 
     fn with_key(
@@ -288,7 +311,7 @@ impl Door {
         answer: impl FnOnce() -> Response<Outgoing>,
     ) -> Response<Outgoing> {
         let live = self.gate.live();
-        match admit::identify(&live.snapshot.keys, &request.headers) {
+        match self.gate.identify(&live, &request.headers) {
             Ok(_) => answer(),
             Err(fault) => fault_response_to(endpoint, &fault),
         }
@@ -300,7 +323,7 @@ impl Door {
         answer: impl FnOnce() -> Response<Outgoing>,
     ) -> Response<Outgoing> {
         let live = self.gate.live();
-        match admit::identify(&live.snapshot.keys, &request.headers) {
+        match self.gate.identify(&live, &request.headers) {
             Ok(caller) if caller.is_administrator() => answer(),
             Ok(_) => fault_response(&Fault::new(
                 Kind::RouteDenied,
@@ -346,6 +369,7 @@ fn table(side: Side) -> matchit::Router<Route> {
     if side != Side::Clients {
         add("/admin/config", Route::AdminConfig);
         add("/admin/reload", Route::AdminReload);
+        add("/metrics", Route::Metrics);
     }
     add("/health", Route::Health);
     // LiteLLM's spellings beside the customary ones.

@@ -1,15 +1,23 @@
 //! What the gateway says of itself: liveness, readiness, health, the configuration in force, the front
 //! page. Nothing here dials anything, so a health check costs nothing and tells nothing secret.
 
+use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::info::Info;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::config::outline::{Seals, outline};
 use crate::gateway::Gate;
+use crate::ground::series::{counters, gauge};
 use crate::journal::Journal;
+use crate::journal::audit::{Act, Source};
 use crate::mcp::{Mcp, status as servers};
 
 /// What came of the latest edit of the configuration.
@@ -45,6 +53,13 @@ impl Status {
         Self { reload: ArcSwap::from_pointee(reload), started_at: Timestamp::now(), journal, mcp }
     }
 
+    /// Writes down that the operator asked for a reload, and from where.
+    pub(super) fn audit_reload_request(&self, client: IpAddr) {
+        let client = serde_json::json!({ "client": client });
+        let act = Act::new("reload_request", Source::AdminApi, "/admin/reload");
+        self.journal.audit(Act { after: Some(client), ..act });
+    }
+
     /// `GET /health`: the state of each part, without names of models or keys.
     pub(super) fn health(&self, gate: &Gate) -> Value {
         let live = gate.live();
@@ -65,6 +80,41 @@ impl Status {
             "request_log": self.journal.status(),
             "mcp_servers": servers::health(&self.mcp, &live.snapshot),
         })
+    }
+
+    /// Everything on the page of metrics that requests to models do not tell.
+    ///
+    /// # Errors
+    /// The page refuses.
+    pub(super) fn encode_metrics(
+        &self,
+        gate: &Gate,
+        page: &mut DescriptorEncoder<'_>,
+    ) -> fmt::Result {
+        let live = gate.live();
+        self.journal.encode_metrics(page)?;
+        servers::encode_metrics(&self.mcp, &live.snapshot, page)?;
+        let reload = self.reload.load();
+        let results = [("success", reload.reloads), ("failure", reload.failures)];
+        let results = results.map(|(result, count)| ([("result", result)], count));
+        let help = "Edits of the configuration, put into force or refused";
+        counters(page, "tidegate_config_reloads", help, results)?;
+        let help = "Whether what is in the file is in force";
+        let is_good = i64::from(reload.last_error.is_none());
+        gauge(page, "tidegate_config_last_reload_successful", help, is_good)?;
+        let help = "When the configuration in force was loaded, in seconds since 1970";
+        let name = "tidegate_config_last_reload_success_timestamp_seconds";
+        gauge(page, name, help, live.loaded_at.as_millisecond() as f64 / 1e3)?;
+        let help = "The number of the configuration in force, counted from 1 at the start";
+        gauge(page, "tidegate_config_generation", help, live.generation)?;
+        let info = |page: &mut DescriptorEncoder<'_>, name, help, label: (&str, &str)| {
+            let family = page.encode_descriptor(name, help, None, MetricType::Info)?;
+            Info::new([label]).encode(family)
+        };
+        let help = "The configuration in force, by its digest";
+        info(page, "tidegate_config", help, ("sha256", &live.snapshot.hash))?;
+        let version = ("version", env!("CARGO_PKG_VERSION"));
+        info(page, "tidegate_build", "What runs", version)
     }
 
     /// `GET /health/ready`: whether new requests are welcome. Neither a provider nor PostgreSQL being
@@ -129,6 +179,8 @@ impl Status {
             "model_list": models,
             "virtual_keys": keys,
             "mcp_servers": servers::connections(&self.mcp, snapshot),
+            // Every setting by its name in the file: what `config diff` and `plan` compare with.
+            "outline": outline(snapshot, &Seals::of_master(snapshot.keys.master)),
         })
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -32,10 +32,14 @@ struct Worker {
     thread: JoinHandle<()>,
 }
 
-struct Handed {
-    stream: std::net::TcpStream,
-    peer: IpAddr,
-    counted: Counted,
+enum Handed {
+    Connection {
+        stream: std::net::TcpStream,
+        peer: IpAddr,
+        counted: Counted,
+    },
+    /// To be answered by whoever still moves.
+    Beat(oneshot::Sender<()>),
 }
 
 /// One connection more on a worker, until it is dropped.
@@ -85,9 +89,20 @@ impl Workers {
         worker.busy.fetch_add(1, Ordering::Relaxed);
         let counted = Counted(worker.busy.clone());
         let Ok(stream) = accepted.stream.into_std() else { return };
-        let handed = Handed { stream, peer: accepted.peer, counted };
+        let handed = Handed::Connection { stream, peer: accepted.peer, counted };
         if worker.hand_over.try_send(handed).is_err() {
             tracing::warn!("a connection was closed: its worker does not keep up");
+        }
+    }
+
+    /// Returns when every worker has come round to answering.
+    pub async fn beat(&self) {
+        for worker in &self.workers {
+            let (answer, answered) = oneshot::channel();
+            // A worker that has ended cannot be waited for: that is a stop, or a panic that the log has told.
+            if worker.hand_over.send(Handed::Beat(answer)).await.is_ok() {
+                let _ended = answered.await;
+            }
         }
     }
 
@@ -120,7 +135,14 @@ async fn take_over(
     connections: TaskTracker,
     stop: CancellationToken,
 ) {
-    while let Some(Handed { stream, peer, counted }) = handed.recv().await {
+    while let Some(handed) = handed.recv().await {
+        let (stream, peer, counted) = match handed {
+            Handed::Connection { stream, peer, counted } => (stream, peer, counted),
+            Handed::Beat(answer) => {
+                let _nobody_waits = answer.send(());
+                continue;
+            }
+        };
         let Ok(stream) = TcpStream::from_std(stream) else { continue };
         let (door, stop) = (door.clone(), stop.clone());
         connections.spawn(async move {

@@ -12,6 +12,7 @@ use rusqlite::{Row, Statement, ToSql};
 use serde_json::Value;
 
 use crate::entry::{Entry, Round, ToolCall};
+use crate::ground::usd::Usd;
 
 /// How a column's SQLite value is written as JSON.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub(super) enum Kind {
     Json,
     /// Microseconds since 1970 UTC, written as RFC 3339.
     Time,
+    /// Bytes, in hexadecimal digits.
+    Hex,
 }
 
 /// Name and kind of every column that is written, in the order in which `bind` binds them.
@@ -81,6 +84,9 @@ pub(super) const REQUESTS: &[(&str, Kind)] = &[
     ("tool_rounds", Kind::Plain),
     ("mcp_servers", Kind::Json),
     ("rounds", Kind::Json),
+    ("price_version", Kind::Plain),
+    ("trace_id", Kind::Hex),
+    ("span_id", Kind::Hex),
 ];
 
 /// The same for payload rows.
@@ -111,6 +117,7 @@ pub(super) const TOOL_CALLS: &[(&str, Kind)] = &[
     ("key_id", Kind::Plain),
     ("key_alias", Kind::Plain),
     ("instance", Kind::Plain),
+    ("cost_usd", Kind::Plain),
 ];
 
 /// `INSERT OR IGNORE` of one request row, with one parameter for each column.
@@ -131,8 +138,8 @@ const MESSAGE_LIMIT: usize = 4096;
 const LIST_LIMIT: usize = 64;
 /// Most tokens or bytes a row can claim: sums stay exact in every store and in JSON.
 const COUNT_LIMIT: u64 = 1_000_000_000_000_000;
-/// PostgreSQL's `numeric(18,9)` ends below this.
-const COST_LIMIT: f64 = 1e9;
+/// PostgreSQL's `numeric(18,9)` ends below this many billionths.
+const COST_LIMIT: u128 = 1_000_000_000_000_000_000;
 
 /// `request_id, started_at, …`, for a `SELECT` or an `INSERT`.
 pub(super) fn names(columns: &[(&str, Kind)]) -> String {
@@ -190,7 +197,7 @@ pub(super) fn bind(
     row.count(entry.tokens.cache_write)?;
     row.count(entry.tokens.reasoning)?;
     row.put(entry.usage_source.as_str())?;
-    row.some(entry.cost_usd.filter(|cost| cost.is_finite() && cost.abs() < COST_LIMIT))?;
+    row.cost(entry.cost_usd)?;
     row.some(entry.client_ip.map(|ip| formatted(ip.to_canonical(), scratch)))?;
     row.text(entry.user_agent.as_deref())?;
     row.text(entry.upstream_request_id.as_deref())?;
@@ -202,7 +209,11 @@ pub(super) fn bind(
     row.put(small(entry.tool_calls))?;
     row.put(small(entry.rounds.len() as u64))?;
     row.put(&*servers(entry))?;
-    row.some(rounds(entry))
+    row.some(rounds(entry))?;
+    row.text(entry.price_version.as_deref())?;
+    let place = entry.place();
+    row.some(place.map(|place| formatted(format_args!("{:032x}", place.trace_id), scratch)))?;
+    row.some(place.map(|place| formatted(format_args!("{:016x}", place.span_id), scratch)))
 }
 
 /// Binds every column of `TOOL_CALLS`, in order, for one call of the entry.
@@ -232,7 +243,8 @@ pub(super) fn bind_tool_call(
     ))?;
     row.text(entry.key_id.as_deref())?;
     row.text(entry.key_alias.as_deref())?;
-    row.put(instance)
+    row.put(instance)?;
+    row.cost(call.cost_usd)
 }
 
 /// Appends the row as a JSON object; the statement must have selected `columns` in this order.
@@ -301,6 +313,10 @@ impl Binder<'_, '_> {
         self.some(text.as_deref())
     }
 
+    fn cost(&mut self, cost: Option<Usd>) -> rusqlite::Result<()> {
+        self.some(stored(cost))
+    }
+
     fn count(&mut self, count: Option<u64>) -> rusqlite::Result<()> {
         self.some(count.map(|count| i64::try_from(count.min(COUNT_LIMIT)).unwrap_or(i64::MAX)))
     }
@@ -311,6 +327,11 @@ fn small(count: u64) -> i16 {
     i16::try_from(count).unwrap_or(i16::MAX)
 }
 
+/// The number that has the amount's nine decimals, in SQLite, in JSON and on the way to PostgreSQL.
+fn stored(cost: Option<Usd>) -> Option<f64> {
+    cost.filter(|cost| cost.billionths() < COST_LIMIT).map(Usd::to_stored)
+}
+
 fn formatted(value: impl std::fmt::Display, scratch: &mut String) -> &str {
     scratch.clear();
     // A `String` takes whatever is written to it.
@@ -318,7 +339,7 @@ fn formatted(value: impl std::fmt::Display, scratch: &mut String) -> &str {
     scratch
 }
 
-fn insert(table: &str, columns: &[(&str, Kind)]) -> String {
+pub(super) fn insert(table: &str, columns: &[(&str, Kind)]) -> String {
     let names = names(columns);
     let marks = vec!["?"; columns.len()].join(", ");
     format!("INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks})")
@@ -389,7 +410,9 @@ fn rounds(entry: &Entry) -> Option<String> {
         return None;
     }
     let told = entry.rounds.iter().take(LIST_LIMIT).map(|round| {
-        let Round { deployment, model, status, duration_us, tokens, cost_usd } = round;
+        let Round {
+            deployment, model, status, duration_us, tokens, cost_usd, price_version, ..
+        } = round;
         let mut told = serde_json::Map::new();
         let mut tell = |name: &str, value: Value| {
             if !value.is_null() {
@@ -406,7 +429,8 @@ fn rounds(entry: &Entry) -> Option<String> {
         tell("cache_read_tokens", count(tokens.cache_read));
         tell("cache_write_tokens", count(tokens.cache_write));
         tell("reasoning_tokens", count(tokens.reasoning));
-        tell("cost_usd", Value::from(cost_usd.filter(|cost| cost.is_finite())));
+        tell("cost_usd", Value::from(stored(*cost_usd)));
+        tell("price_version", price_version.as_deref().into());
         Value::Object(told)
     });
     Some(Value::Array(told.collect()).to_string())

@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
+use tokio_postgres::types::Type;
 use tokio_util::sync::CancellationToken;
 
 use crate::ground::secret::Secret;
 
+use super::audit::{self, Act};
 use super::postgres::{Fault, Postgres, month_of};
 use super::queue::{Command, Shared};
 use super::reader::{Reader, Row};
@@ -75,6 +77,8 @@ struct Session<'d> {
     /// When the server last showed that it is there.
     answered_at: Option<Instant>,
     batch_rows: usize,
+    /// The audit log's chain, and the last of its entries that the server has.
+    audited: Option<(String, i64)>,
 }
 
 /// What a turn of the session came to.
@@ -127,6 +131,7 @@ impl Drainer {
             maintained_at: None,
             answered_at: None,
             batch_rows: BATCH_ROWS,
+            audited: None,
         };
         session.run().await;
     }
@@ -210,10 +215,15 @@ impl Session<'_> {
     /// One batch, after whatever has to come before it.
     async fn turn(&mut self) -> Result<Turn, Fault> {
         if !self.migrated {
-            self.postgres.migrate().await?;
+            let taken = self.postgres.migrate().await?;
             self.migrated = true;
+            for step in taken {
+                let object = format!("PostgreSQL, schema step {step}");
+                self.shared().audit(Act::new("migrate", audit::Source::Gateway, object));
+            }
         }
         self.maintain().await?;
+        self.copy_audit().await?;
         let (rows, more) = self.read().await?;
         if rows.is_empty() {
             if self.answered_at.is_none_or(|at| at.elapsed() >= PING_INTERVAL / 2) {
@@ -248,34 +258,88 @@ impl Session<'_> {
         let now_us = jiff::Timestamp::now().as_microsecond();
         self.postgres.make_partitions(now_us).await?;
         self.maintained_at = Some(Instant::now());
-        if let Some(before_us) = retention::before_us(self.retention, now_us)
-            && let Err(fault) = retention::expire(&self.postgres, before_us).await
+        if let Some(retention) = self.retention
+            && let Err(fault) = retention::expire(&self.postgres, retention, now_us).await
         {
             tracing::warn!(%fault, "old request rows could not be deleted; the next try is in an hour");
         }
         Ok(())
     }
 
+    /// Copies what the audit log has that the server has not. That it cannot be is no reason to stop taking rows.
+    async fn copy_audit(&mut self) -> Result<(), Fault> {
+        loop {
+            let written = self.shared().counters.audit_seq.load(Ordering::Relaxed);
+            if self.audited.as_ref().map_or(0, |(_, copied)| *copied) == written {
+                return Ok(());
+            }
+            let chain = self.in_file(|reader| reader.audit_chain()).await?.flatten();
+            let Some(chain) = chain else { return Ok(()) };
+            match self.copy_chain(&chain).await {
+                Ok(Some(last)) => self.audited = Some((chain, last)),
+                Ok(None) => return Ok(()),
+                Err(fault @ Fault::Away(_)) => return Err(fault),
+                Err(fault) => {
+                    tracing::error!(%fault, "PostgreSQL refuses entries of the audit log");
+                    self.audited = Some((chain, written));
+                }
+            }
+        }
+    }
+
+    /// Copies the next entries of a chain; the number of the last one, or nothing where there is no more.
+    async fn copy_chain(&mut self, chain: &str) -> Result<Option<i64>, Fault> {
+        let copied = match &self.audited {
+            Some((known, copied)) if known == chain => *copied,
+            _ => self.copied(chain).await?,
+        };
+        let entries = self.in_file(move |reader| reader.audit_after(copied)).await?;
+        let entries = entries.unwrap_or_default();
+        let Some(last) = entries.last().map(|entry| entry.seq) else {
+            self.audited = Some((chain.to_owned(), copied));
+            return Ok(None);
+        };
+        self.postgres.insert_audit(&audit::store::to_json(&entries)).await?;
+        Ok(Some(last))
+    }
+
+    /// The last entry of a chain that the server has.
+    async fn copied(&mut self, chain: &str) -> Result<i64, Fault> {
+        let sql = "SELECT coalesce(max(seq), 0)::text FROM tidegate.audit_log WHERE chain = $1::text::uuid";
+        let found = self.postgres.texts(sql, &[(&chain, Type::TEXT)]).await?;
+        Ok(found.first().and_then(|seq| seq.parse().ok()).unwrap_or(0))
+    }
+
     async fn read(&mut self) -> Result<(Vec<Row>, bool), Fault> {
+        let limit = self.batch_rows;
+        let rows = self.in_file(move |reader| reader.oldest(limit, BATCH_BYTES)).await?;
+        Ok(rows.unwrap_or_default())
+    }
+
+    /// Reads from the file on a thread that may wait for it; `None` while there is no file.
+    async fn in_file<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&Reader) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<Option<T>, Fault> {
         // The writer may have begun a new file.
         let generation = self.shared().file_generation.load(Ordering::Acquire);
         let reader = self.reader.take().filter(|(opened, _)| *opened == generation);
         if reader.is_none() && generation == 0 {
-            return Ok((Vec::new(), false));
+            return Ok(None);
         }
-        let (path, limit) = (self.drainer.path.clone(), self.batch_rows);
+        let path = self.drainer.path.clone();
         let read = tokio::task::spawn_blocking(move || {
             let reader = match reader {
                 Some((_, reader)) => reader,
                 None => Reader::open(&path)?,
             };
-            let rows = reader.oldest(limit, BATCH_BYTES)?;
-            Ok::<_, rusqlite::Error>((reader, rows))
+            let found = work(&reader)?;
+            Ok::<_, rusqlite::Error>((reader, found))
         });
         match read.await {
-            Ok(Ok((reader, rows))) => {
+            Ok(Ok((reader, found))) => {
                 self.reader = Some((generation, reader));
-                Ok(rows)
+                Ok(Some(found))
             }
             Ok(Err(error)) => {
                 if spool::is_corrupt(&error) {

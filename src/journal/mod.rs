@@ -8,8 +8,12 @@
 //! Without a `database_url` the spool is the store and nothing follows it. SQL lives on this floor
 //! only; nothing here knows of HTTP, models or prices.
 
+pub mod audit;
 mod columns;
 mod drain;
+pub mod examine;
+pub mod export;
+mod figures;
 mod postgres;
 pub mod query;
 mod queue;
@@ -19,6 +23,8 @@ mod retention;
 mod show;
 mod spool;
 mod tls;
+pub mod usage;
+pub mod walk;
 mod writer;
 
 use std::fmt;
@@ -168,6 +174,11 @@ impl Journal {
     /// Where responses are kept that clients go on from.
     pub fn responses(&self) -> Responses {
         self.responses.clone()
+    }
+
+    /// Writes an act into the audit log, and into the log. Does not wait.
+    pub fn audit(&self, act: audit::Act) {
+        self.shared.audit(act);
     }
 
     /// What the request path records with.

@@ -30,6 +30,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const BATCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Until the schema is up to date.
 const MIGRATE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Until a report over many rows is made.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(600);
 /// Connections at most; the drainer uses one, `tidegate logs` another in a process of its own.
 const POOL_SIZE: usize = 2;
 /// Months for which partitions are made in advance, this one not counted.
@@ -41,10 +43,13 @@ pub(super) const TABLES: [&str; 3] = ["request_logs", "request_payloads", "tool_
 
 /// Every step of the schema: number, name, text. A step that was released is never edited: its digest
 /// is kept beside it.
-const MIGRATIONS: &[(i32, &str, &str)] = &[
+pub(super) const MIGRATIONS: &[(i32, &str, &str)] = &[
     (1, "request_logs", include_str!("migrations/postgres_0001_request_logs.sql")),
     (2, "losses", include_str!("migrations/postgres_0002_losses.sql")),
     (3, "tool_calls", include_str!("migrations/postgres_0003_tool_calls.sql")),
+    (4, "prices", include_str!("migrations/postgres_0004_prices.sql")),
+    (5, "usage", include_str!("migrations/postgres_0005_usage.sql")),
+    (6, "audit_log", include_str!("migrations/postgres_0006_audit_log.sql")),
 ];
 
 static INSERT_REQUESTS: LazyLock<String> = LazyLock::new(|| insert("request_logs", REQUESTS));
@@ -92,18 +97,38 @@ impl Postgres {
         self.within(CONNECT_TIMEOUT, async |client| Ok(client.batch_execute("").await?)).await
     }
 
-    /// Brings the schema up to date, and makes this month's partitions and the next ones.
-    pub(super) async fn migrate(&self) -> Result<(), Fault> {
-        self.within(MIGRATE_TIMEOUT, async |client| {
-            begin(client, MIGRATE_TIMEOUT).await?;
-            let lock = format!("SELECT pg_advisory_xact_lock({SCHEMA_LOCK})");
-            client.batch_execute(&lock).await?;
-            migrate(client).await?;
+    /// Brings the schema up to date, and makes this month's partitions and the next ones. Tells the steps that were taken.
+    pub(super) async fn migrate(&self) -> Result<Vec<String>, Fault> {
+        let taken = self
+            .within(MIGRATE_TIMEOUT, async |client| {
+                begin(client, MIGRATE_TIMEOUT).await?;
+                let lock = format!("SELECT pg_advisory_xact_lock({SCHEMA_LOCK})");
+                client.batch_execute(&lock).await?;
+                let taken = migrate(client).await?;
+                client.batch_execute("COMMIT").await?;
+                Ok(taken)
+            })
+            .await?;
+        self.make_partitions(Timestamp::now().as_microsecond()).await?;
+        Ok(taken)
+    }
+
+    /// Copies entries of the audit log, a JSON array of objects. What is there already is passed over.
+    pub(super) async fn insert_audit(&self, entries: &str) -> Result<(), Fault> {
+        self.within(BATCH_TIMEOUT, async |client| {
+            begin(client, BATCH_TIMEOUT).await?;
+            client
+                .execute_typed(
+                    "INSERT INTO tidegate.audit_log
+                     SELECT * FROM json_populate_recordset(NULL::tidegate.audit_log, $1::text::json)
+                     ON CONFLICT DO NOTHING",
+                    &[(&entries, Type::TEXT)],
+                )
+                .await?;
             client.batch_execute("COMMIT").await?;
             Ok(())
         })
-        .await?;
-        self.make_partitions(Timestamp::now().as_microsecond()).await
+        .await
     }
 
     /// Makes the partitions from the month of `from_us` (microseconds since 1970 UTC) to the last one
@@ -165,6 +190,20 @@ impl Postgres {
         .await
     }
 
+    /// Does work that sees the database as of one moment, and changes nothing.
+    pub(super) async fn in_snapshot<T>(
+        &self,
+        work: impl AsyncFnOnce(&Looking<'_>) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        self.within(REPORT_TIMEOUT, async |client| {
+            client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+            let found = work(&Looking(client)).await?;
+            client.batch_execute("COMMIT").await?;
+            Ok(found)
+        })
+        .await
+    }
+
     /// Runs one or more statements without parameters as one transaction.
     pub(super) async fn run(&self, sql: &str) -> Result<(), Fault> {
         self.within(BATCH_TIMEOUT, async |client| Ok(client.batch_execute(sql).await?)).await
@@ -201,6 +240,21 @@ impl Postgres {
             drop(lease.0.take());
         }
         outcome
+    }
+}
+
+/// A transaction that sees one moment.
+pub(super) struct Looking<'c>(&'c Object);
+
+impl Looking<'_> {
+    /// Runs a query and returns its first column, which must be text.
+    pub(super) async fn texts(
+        &self,
+        sql: &str,
+        parameters: &[(&(dyn tokio_postgres::types::ToSql + Sync), Type)],
+    ) -> Result<Vec<String>, Fault> {
+        let rows = self.0.query_typed(sql, parameters).await?;
+        Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
     }
 }
 
@@ -271,7 +325,8 @@ async fn begin(client: &Object, timeout: Duration) -> Result<(), Fault> {
     Ok(client.batch_execute(&sql).await?)
 }
 
-async fn migrate(client: &Object) -> Result<(), Fault> {
+async fn migrate(client: &Object) -> Result<Vec<String>, Fault> {
+    let mut taken = Vec::new();
     // `CREATE … IF NOT EXISTS` asks for the right to create even where nothing is left to create.
     client
         .batch_execute(
@@ -318,8 +373,9 @@ async fn migrate(client: &Object) -> Result<(), Fault> {
             )
             .await?;
         tracing::info!(version, name, "database schema step applied");
+        taken.push(format!("{version} {name}"));
     }
-    Ok(())
+    Ok(taken)
 }
 
 /// Whether a step is of a generation of the schema that this release cannot write to.
@@ -374,10 +430,16 @@ async fn bounded<T>(
 
 fn insert(table: &str, columns: &[(&str, columns::Kind)]) -> String {
     let names = columns::names(columns);
+    // Digits that were taken for the bytes of a text become the bytes that they stand for.
+    let values = columns.iter().map(|(name, kind)| match kind {
+        columns::Kind::Hex => format!("decode(encode({name}, 'escape'), 'hex')"),
+        _ => (*name).to_owned(),
+    });
+    let values = values.collect::<Vec<_>>().join(", ");
     // The parameter is text, so that the driver needs no catalogue query to learn its type.
     format!(
         "INSERT INTO tidegate.{table} ({names})
-         SELECT {names} FROM json_populate_recordset(NULL::tidegate.{table}, $1::text::json)
+         SELECT {values} FROM json_populate_recordset(NULL::tidegate.{table}, $1::text::json)
          ON CONFLICT DO NOTHING"
     )
 }

@@ -70,6 +70,10 @@ pub enum QueryError {
     Sqlite(PathBuf, rusqlite::Error),
     Postgres(String),
     Output(io::Error),
+    /// What was given to be stored is no row; the text says where.
+    Input(String),
+    /// More lines than this would have to be added up.
+    Wide(usize),
 }
 
 /// Reads `--since`: a moment (`2026-02-03T04:05:06Z`) or how long ago (`90s`, `15m`, `1h`, `2d`).
@@ -225,6 +229,10 @@ impl fmt::Display for QueryError {
             }
             Self::Postgres(reason) => write!(f, "PostgreSQL cannot be read: {reason}"),
             Self::Output(error) => write!(f, "the rows cannot be printed: {error}"),
+            Self::Input(text) => f.write_str(text),
+            Self::Wide(most) => {
+                write!(f, "more than {most} lines: name a shorter time, or gather by less")
+            }
         }
     }
 }
@@ -274,7 +282,7 @@ impl Seen {
     }
 }
 
-fn server(settings: &RequestLog) -> Result<Option<Postgres>, QueryError> {
+pub(super) fn server(settings: &RequestLog) -> Result<Option<Postgres>, QueryError> {
     let Some(url) = &settings.database_url else { return Ok(None) };
     Postgres::new(url.expose()).map(Some).map_err(|error| QueryError::Postgres(error.to_string()))
 }
@@ -429,16 +437,7 @@ async fn read_server(
         Page::Newest => ("started_at DESC, request_id DESC", query.limit),
         Page::After(_) => ("ended_at DESC", REMEMBERED),
     };
-    let columns: Vec<_> = REQUESTS
-        .iter()
-        .map(|(name, kind)| match kind {
-            Kind::Time => format!(
-                "to_char({name} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') AS {name}"
-            ),
-            _ => (*name).to_owned(),
-        })
-        .collect();
-    let columns = columns.join(", ");
+    let columns = server_columns(REQUESTS);
     // The order is that of the table's columns, not of the texts that stand in their place.
     let sql = format!(
         "SELECT row_to_json(t)::text FROM (SELECT {columns} FROM
@@ -450,7 +449,22 @@ async fn read_server(
     Ok(rows.iter().filter_map(|json| parse(json)).collect())
 }
 
-fn parse(json: &str) -> Option<LogRow> {
+/// The columns as PostgreSQL is asked for them: times as text in UTC, bytes as hexadecimal digits.
+pub(super) fn server_columns(columns: &[(&str, Kind)]) -> String {
+    let columns: Vec<_> = columns
+        .iter()
+        .map(|(name, kind)| match kind {
+            Kind::Time => format!(
+                "to_char({name} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') AS {name}"
+            ),
+            Kind::Hex => format!("encode({name}, 'hex') AS {name}"),
+            _ => (*name).to_owned(),
+        })
+        .collect();
+    columns.join(", ")
+}
+
+pub(super) fn parse(json: &str) -> Option<LogRow> {
     serde_json::from_str(json).ok().map(LogRow)
 }
 

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
+use super::audit::Act;
+use super::figures::Flushes;
 use super::reader::Row;
 use crate::entry::{Entry, ToolCall};
 
@@ -16,6 +18,9 @@ use crate::entry::{Entry, ToolCall};
 const ENTRY_WEIGHT: usize = 1024;
 /// The same of a call of a tool, and of a round.
 const CALL_WEIGHT: usize = 256;
+
+/// Acts that wait for the audit log.
+const AUDITS: usize = 1024;
 
 /// Hands finished requests to the journal. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -57,6 +62,12 @@ pub(super) struct Counters {
     /// Microseconds since 1970 UTC; `i64::MAX`: no row.
     pub(super) spool_oldest_us: AtomicI64,
     pub(super) dead_letters: AtomicI64,
+    /// The number of the audit log's last entry.
+    pub(super) audit_seq: AtomicI64,
+    /// Of rows in the file, as it was looked at last.
+    pub(super) spool_bytes: AtomicU64,
+    /// How long groups took to commit.
+    pub(super) flushes: Flushes,
     /// Unix second of the last complaint about dropped rows.
     complained_at: AtomicI64,
 }
@@ -75,6 +86,8 @@ pub(super) enum Command {
     SetAside(String),
     /// Rows from before this time, in microseconds since 1970 UTC, are too old.
     Expire(i64),
+    /// An entry for the audit log, and when it happened, in microseconds since 1970 UTC.
+    Audit(Box<Act>, i64),
 }
 
 /// What the request path, the writer and the drainer share.
@@ -207,6 +220,24 @@ impl Shared {
         if !state.closed {
             state.commands.push_back(command);
         }
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    /// Has an act written into the audit log. Acts are few; where the file refuses for long, only so many wait.
+    pub(super) fn audit(&self, act: Act) {
+        act.log();
+        if !self.enabled.load(Ordering::Relaxed) {
+            return;
+        }
+        let at_us = jiff::Timestamp::now().as_microsecond();
+        let mut state = self.lock();
+        let waiting = |command: &&Command| matches!(command, Command::Audit(..));
+        if state.closed || state.commands.iter().filter(waiting).count() >= AUDITS {
+            drop(state);
+            return tracing::error!("an entry of the audit log could not be written");
+        }
+        state.commands.push_back(Command::Audit(Box::new(act), at_us));
         drop(state);
         self.arrived.notify_one();
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
+use super::audit::{self, Entry};
 use super::columns::{self, Kind, PAYLOADS, REQUESTS, TOOL_CALLS};
 use super::spool::{BUSY_TIMEOUT, is_corrupt};
 
@@ -80,6 +81,16 @@ impl Reader {
         }
         let is_full = batch.len() >= limit;
         Ok((batch, is_full))
+    }
+
+    /// The id of the audit log's chain; `None` while it has no entry.
+    pub(super) fn audit_chain(&self) -> rusqlite::Result<Option<String>> {
+        Ok(audit::store::end(&self.connection)?.map(|(chain, _)| chain))
+    }
+
+    /// Entries of the audit log after a number, a bounded count of them.
+    pub(super) fn audit_after(&self, seq: i64) -> rusqlite::Result<Vec<Entry>> {
+        audit::store::after(&self.connection, seq)
     }
 
     fn has_any(&self, table: &str) -> rusqlite::Result<bool> {

@@ -18,6 +18,8 @@ const INTERVAL: Duration = Duration::from_secs(3600);
 const CHUNK: i64 = 5000;
 /// Such transactions in one run: new rows wait in the spool meanwhile. The rest goes an hour later.
 const CHUNKS: usize = 200;
+/// The sums by day are small, and are kept so long even where rows are not: more than a year, so that months can be compared.
+const USAGE_KEPT: Duration = Duration::from_secs(400 * 24 * 3600);
 
 /// Has the writer delete old rows at once, hourly, and when an edit shortened the retention, as long as
 /// SQLite is the store. Runs until dropped.
@@ -43,8 +45,26 @@ pub(super) fn before_us(retention: Option<Duration>, now_us: i64) -> Option<i64>
     now_us.checked_sub(retention)
 }
 
-/// Drops every partition that ended before `before_us` and deletes older rows from the one it falls in.
-pub(super) async fn expire(postgres: &Postgres, before_us: i64) -> Result<(), Fault> {
+/// Drops every partition that ended before the retention and deletes older rows from the one it falls in; then the oldest
+/// days of the sums. `now_us` is microseconds since 1970 UTC.
+pub(super) async fn expire(
+    postgres: &Postgres,
+    retention: Duration,
+    now_us: i64,
+) -> Result<(), Fault> {
+    if let Some(before_us) = before_us(Some(retention), now_us) {
+        expire_rows(postgres, before_us).await?;
+    }
+    let oldest_day = before_us(Some(retention.max(USAGE_KEPT)), now_us);
+    if let Some(before) = oldest_day.and_then(super::columns::rfc3339) {
+        let sql = "DELETE FROM tidegate.usage_daily
+                   WHERE day < ($1::text::timestamptz AT TIME ZONE 'UTC')::date";
+        postgres.count(sql, &[(&before, Type::TEXT)]).await?;
+    }
+    Ok(())
+}
+
+async fn expire_rows(postgres: &Postgres, before_us: i64) -> Result<(), Fault> {
     let Some(month) = month_of(before_us) else { return Ok(()) };
     let before = super::columns::rfc3339(before_us).unwrap_or_default();
     for table in TABLES {

@@ -24,6 +24,9 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/sqlite_0001_request_logs.sql"),
     include_str!("migrations/sqlite_0002_losses.sql"),
     include_str!("migrations/sqlite_0003_tool_calls.sql"),
+    include_str!("migrations/sqlite_0004_prices.sql"),
+    include_str!("migrations/sqlite_0005_audit_log.sql"),
+    include_str!("migrations/sqlite_0006_traces.sql"),
 ];
 
 /// Why the file cannot be used.
@@ -208,6 +211,11 @@ impl Spool {
         Ok(deleted)
     }
 
+    /// For statements on tables that are not the requests'.
+    pub(super) fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
     pub(super) fn count(&self) -> rusqlite::Result<i64> {
         self.connection.query_row("SELECT count(*) FROM request_logs", [], |row| row.get(0))
     }
@@ -315,6 +323,11 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
         )?;
     }
     transaction.commit()
+}
+
+/// How many steps of the schema this release knows.
+pub(super) fn known_schema() -> usize {
+    MIGRATIONS.len()
 }
 
 fn schema_version(connection: &Connection) -> rusqlite::Result<usize> {

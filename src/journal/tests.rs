@@ -305,10 +305,11 @@ async fn calls_of_tools_stand_beside_their_request() {
         tool: "é".repeat(1000),
         status: CallStatus::NotRun,
         result_bytes: Some(u64::MAX),
+        cost_usd: None,
         arguments_digest: [0xab; 16],
         ..ToolCall::default()
     });
-    let round = Round { model: "m".to_owned(), cost_usd: Some(f64::NAN), ..Round::default() };
+    let round = Round { model: "m".to_owned(), ..Round::default() };
     entry.rounds = vec![round; 100];
     journal.recorder().record(entry.clone());
     // The same once more changes nothing.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use rusqlite::ErrorCode;
 
+use super::audit::{self, Act};
 use super::queue::{Command, Dropped, Entries, GROUP_ROWS, Shared, Wait};
 use super::spool::{self, Spool};
 use crate::entry::Entry;
@@ -139,12 +140,14 @@ impl Writer {
         }
         let Some(mut spool) = self.opened() else { return };
         self.is_busy = self.pending.len() >= BUSY_ROWS;
+        let began = Instant::now();
         let outcome = match spool.insert(self.pending.make_contiguous(), &self.instance) {
             Err(error) if is_about_a_row(&error) => self.insert_singly(&mut spool),
             outcome => outcome,
         };
         match outcome {
             Ok(written) => {
+                self.shared.counters.flushes.observe(began.elapsed());
                 self.spool = Some(spool);
                 self.wrote(written);
             }
@@ -216,6 +219,29 @@ impl Writer {
                     self.spool = self.opened();
                 }
                 Command::Expire(before_us) => self.expiring = Some(before_us),
+                Command::Audit(act, at_us) => {
+                    if let Err(command) = self.audit(act, at_us) {
+                        self.commands.push_back(command);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes an entry of the audit log; gives it back where the file refuses.
+    fn audit(&mut self, act: Box<Act>, at_us: i64) -> Result<(), Command> {
+        let Some(mut spool) = self.opened() else { return Err(Command::Audit(act, at_us)) };
+        match audit::store::append(spool.connection(), &act, at_us, &self.instance) {
+            Ok(seq) => {
+                self.spool = Some(spool);
+                self.shared.counters.audit_seq.store(seq, Ordering::Relaxed);
+                self.recovered();
+                self.shared.committed.notify_one();
+                Ok(())
+            }
+            Err(error) => {
+                self.failed(spool, &error);
+                Err(Command::Audit(act, at_us))
             }
         }
     }
@@ -282,6 +308,9 @@ impl Writer {
 
     fn exceeds_its_bound(&self) -> bool {
         let used = self.spool.as_ref().and_then(|spool| spool.used_bytes().ok());
+        if let Some(used) = used {
+            self.shared.counters.spool_bytes.store(used, Ordering::Relaxed);
+        }
         used.is_some_and(|used| used > self.shared.bounds.spool_bytes)
     }
 
@@ -329,12 +358,15 @@ impl Writer {
         self.spool.take()
     }
 
-    fn adopt(&mut self, spool: Spool) {
+    fn adopt(&mut self, mut spool: Spool) {
         let counters = &self.shared.counters;
         counters.spool_rows.store(spool.count().unwrap_or(0), Ordering::Relaxed);
         counters.dead_letters.store(spool.count_dead_letters().unwrap_or(0), Ordering::Relaxed);
+        let audited = audit::store::end(spool.connection()).ok().flatten();
+        counters.audit_seq.store(audited.map_or(0, |(_, seq)| seq), Ordering::Relaxed);
         let oldest = spool.oldest_us().ok().flatten().unwrap_or(i64::MAX);
         counters.spool_oldest_us.store(oldest, Ordering::Relaxed);
+        counters.spool_bytes.store(spool.used_bytes().unwrap_or(0), Ordering::Relaxed);
         self.shared.file_generation.fetch_add(1, Ordering::Release);
         self.spool = Some(spool);
         self.shared.committed.notify_one();

@@ -5,6 +5,7 @@
 
 pub mod connection;
 pub mod era;
+mod figures;
 pub mod locked;
 pub mod offers;
 pub mod pool;
@@ -16,6 +17,7 @@ pub mod status;
 mod tests;
 mod thread;
 pub mod toolbox;
+pub mod traced;
 pub mod transport;
 pub mod view;
 
@@ -30,6 +32,7 @@ use self::serve::parked::ParkingLot;
 use self::serve::questions::Sampler;
 use self::serve::sessions::Sessions;
 pub use self::thread::Thread;
+use self::traced::Observer;
 use crate::config::snapshot::Snapshot;
 
 /// How often what waited too long is dropped.
@@ -44,6 +47,7 @@ pub struct Mcp {
     /// The configuration in force, for what happens between requests.
     configured: watch::Sender<Option<Arc<Snapshot>>>,
     sampler: OnceLock<Arc<dyn Sampler>>,
+    observer: OnceLock<Arc<dyn Observer>>,
     handle: Handle,
 }
 
@@ -56,6 +60,7 @@ impl Mcp {
             sessions: Arc::default(),
             configured: watch::channel(None).0,
             sampler: OnceLock::new(),
+            observer: OnceLock::new(),
             handle: handle.clone(),
         });
         handle.spawn(sweep(mcp.clone()));
@@ -78,6 +83,11 @@ impl Mcp {
         let _is_the_first = self.sampler.set(sampler);
     }
 
+    /// Who is told of requests that are over. Set once, at the start.
+    pub fn set_observer(&self, observer: Arc<dyn Observer>) {
+        let _is_the_first = self.observer.set(observer);
+    }
+
     /// Ends every connection, and returns when they are, within `patience`.
     pub async fn close(&self, patience: Duration) {
         self.sessions.stop();
@@ -92,6 +102,10 @@ impl Mcp {
     /// Where MCP runs.
     pub fn handle(&self) -> &Handle {
         &self.handle
+    }
+
+    fn observer(&self) -> Option<Arc<dyn Observer>> {
+        self.observer.get().cloned()
     }
 
     fn sampler(&self) -> Option<Arc<dyn Sampler>> {

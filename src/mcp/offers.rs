@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::figures::Figures;
 use super::pool::catalogue::{Entry, Kind, Listing};
 use crate::config::snapshot::{McpServer, Pin};
 use crate::conversation::Json;
@@ -141,7 +142,10 @@ fn warn_of_unpinned(server: &McpServer, unpinned: &[String]) {
 
 /// Offers that were made, with what they were made of.
 #[derive(Default)]
-pub struct Kept(Mutex<Vec<Made>>);
+pub struct Kept {
+    made: Mutex<Vec<Made>>,
+    figures: Arc<Figures>,
+}
 
 /// As many as one slot needs: each list, with a prefix and without.
 const MAX_KEPT: usize = 8;
@@ -156,6 +160,10 @@ struct Made {
 }
 
 impl Kept {
+    pub fn new(figures: Arc<Figures>) -> Self {
+        Self { made: Mutex::default(), figures }
+    }
+
     /// The offers of a list: those made before, where nothing of it changed.
     pub fn of(
         &self,
@@ -165,7 +173,7 @@ impl Kept {
         lock: &Arc<Lock>,
         is_plain: bool,
     ) -> Arc<Offers> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         let is_for = |made: &Made| made.kind == kind && made.is_plain == is_plain;
         if let Some(made) = kept.iter().find(|made| is_for(made))
             && Arc::ptr_eq(&made.listing, listing)
@@ -184,6 +192,7 @@ impl Kept {
         });
         if !is_told && !offers.unpinned.is_empty() {
             warn_of_unpinned(server, &offers.unpinned);
+            self.figures.count_unpinned(&server.name, offers.unpinned.len());
         }
         kept.retain(|made| !is_for(made));
         kept.truncate(MAX_KEPT - 1);

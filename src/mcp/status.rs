@@ -1,17 +1,20 @@
 //! How the MCP servers are, for `/health` and for the operator. Nothing is dialled for it: told is what was seen. No
 //! secrets; on `/health` no keys either.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use prometheus_client::encoding::DescriptorEncoder;
 use serde_json::{Map, Value, json};
 
 use super::Mcp;
 use super::pool::catalogue::Kind;
 use super::pool::slot::{Slot, State};
 use crate::config::snapshot::{McpServer, McpTransport, Snapshot};
+use crate::ground::series::gauges;
 
 /// A word for a state.
 pub fn word(state: &State) -> &'static str {
@@ -62,11 +65,39 @@ fn told(
     Value::Array(servers.collect())
 }
 
-/// One server, whoever has connections to it: as well as the best of them.
-fn of_server(server: &McpServer, slots: &[Arc<Slot>]) -> Map<String, Value> {
+/// Writes what is counted of servers onto a page of metrics, and which are up.
+///
+/// # Errors
+/// The page refuses.
+pub fn encode_metrics(
+    mcp: &Mcp,
+    snapshot: &Snapshot,
+    page: &mut DescriptorEncoder<'_>,
+) -> fmt::Result {
+    let all = mcp.pool.all();
+    let ups = snapshot.mcp_servers.keys().filter_map(|name| {
+        let slots = all.iter().filter(|slot| slot.name == *name);
+        let is_up = match best_of(slots.map(|slot| word(&slot.state()))) {
+            "idle" => return None,
+            status => i64::from(status == "healthy"),
+        };
+        Some(([("server", name.as_str())], is_up))
+    });
+    let help = "Whether an MCP server is connected; nothing for one that nobody has asked for yet";
+    gauges(page, "tidegate_mcp_server_up", help, ups)?;
+    mcp.pool.figures.encode(page)
+}
+
+/// How a server is, by its connections: as well as the best of them.
+fn best_of(states: impl Iterator<Item = &'static str>) -> &'static str {
     const BEST_FIRST: [&str; 4] = ["healthy", "connecting", "unhealthy", "idle"];
-    let states: Vec<&str> = slots.iter().map(|slot| word(&slot.state())).collect();
-    let status = BEST_FIRST.into_iter().find(|status| states.contains(status)).unwrap_or("idle");
+    let rank = |state: &&str| BEST_FIRST.iter().position(|better| better == state);
+    states.min_by_key(rank).filter(|state| rank(state).is_some()).unwrap_or("idle")
+}
+
+/// One server, whoever has connections to it.
+fn of_server(server: &McpServer, slots: &[Arc<Slot>]) -> Map<String, Value> {
+    let status = best_of(slots.iter().map(|slot| word(&slot.state())));
     let tools = slots.iter().filter_map(|slot| slot.known_listing(Kind::Tools));
     let mut shown = Map::new();
     shown.insert("name".into(), server.name.clone().into());

@@ -70,6 +70,7 @@ impl Asker {
             revision: NEWEST_WITH_SESSIONS,
             capabilities: Json::empty_object(),
             session: None,
+            trace: None,
         }
     }
 }

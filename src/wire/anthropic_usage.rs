@@ -4,11 +4,12 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
-use super::openai_usage::lenient;
+use super::openai_usage::{ServerTools, lenient};
 use crate::conversation::Usage;
+use crate::conversation::usage::{Service, Tier};
 use crate::ground::fault::Fault;
 
 /// One event of a stream.
@@ -23,9 +24,8 @@ pub(super) struct MessageEvent<'t> {
     /// Of `message_delta`.
     #[serde(deserialize_with = "lenient")]
     pub(super) delta: Option<MessageAccount>,
-    /// Of `error`.
-    #[serde(deserialize_with = "lenient")]
-    pub(super) error: Option<MessageError>,
+    /// Of `error`; what stands in front of a provider may leave out the type.
+    pub(super) error: Option<Value>,
     #[serde(flatten)]
     pub(super) account: MessageAccount,
 }
@@ -34,15 +34,10 @@ pub(super) struct MessageEvent<'t> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct MessageAccount {
+    pub(super) id: Option<String>,
     pub(super) model: Option<String>,
     pub(super) stop_reason: Option<String>,
     pub(super) usage: Option<MessageUsage>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct MessageError {
-    pub(super) message: Option<String>,
 }
 
 /// Anthropic's counts: its input excludes what was read from or written to a cache.
@@ -53,6 +48,45 @@ pub(super) struct MessageUsage {
     output_tokens: Option<u64>,
     cache_read_input_tokens: Option<u64>,
     cache_creation_input_tokens: Option<u64>,
+    #[serde(deserialize_with = "lenient")]
+    cache_creation: Option<Lifetimes>,
+    #[serde(deserialize_with = "lenient")]
+    output_tokens_details: Option<OutputDetails>,
+    #[serde(deserialize_with = "lenient")]
+    server_tool_use: Option<ServerTools>,
+    #[serde(deserialize_with = "word", rename = "service_tier")]
+    tier: Option<Tier>,
+    #[serde(deserialize_with = "is_fast", rename = "speed")]
+    is_fast: bool,
+    #[serde(deserialize_with = "is_us_only", rename = "inference_geo")]
+    is_us_only: bool,
+}
+
+/// How long what was written to the cache is kept.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Lifetimes {
+    #[serde(deserialize_with = "lenient")]
+    ephemeral_1h_input_tokens: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+struct OutputDetails {
+    #[serde(deserialize_with = "lenient")]
+    thinking_tokens: Option<u64>,
+}
+
+fn word<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Tier>, D::Error> {
+    Ok(lenient::<D, String>(from)?.as_deref().and_then(Tier::read))
+}
+
+fn is_fast<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    Ok(lenient::<D, String>(from)?.as_deref() == Some("fast"))
+}
+
+fn is_us_only<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    Ok(lenient::<D, String>(from)?.as_deref() == Some("us"))
 }
 
 impl MessageUsage {
@@ -64,6 +98,12 @@ impl MessageUsage {
             other.cache_read_input_tokens.or(self.cache_read_input_tokens);
         self.cache_creation_input_tokens =
             other.cache_creation_input_tokens.or(self.cache_creation_input_tokens);
+        self.cache_creation = other.cache_creation.or(self.cache_creation);
+        self.output_tokens_details = other.output_tokens_details.or(self.output_tokens_details);
+        self.server_tool_use = other.server_tool_use.or(self.server_tool_use);
+        self.tier = other.tier.or(self.tier);
+        self.is_fast |= other.is_fast;
+        self.is_us_only |= other.is_us_only;
     }
 
     pub(super) fn read(&self) -> Usage {
@@ -74,7 +114,15 @@ impl MessageUsage {
             output: self.output_tokens,
             cache_read: self.cache_read_input_tokens,
             cache_write: self.cache_creation_input_tokens,
-            reasoning: None,
+            cache_write_hour: self.cache_creation.and_then(|it| it.ephemeral_1h_input_tokens),
+            reasoning: self.output_tokens_details.and_then(|details| details.thinking_tokens),
+            searches: self.server_tool_use.and_then(|tools| tools.web_search_requests),
+            service: Service {
+                tier: self.tier,
+                is_fast: self.is_fast,
+                is_us_only: self.is_us_only,
+            },
+            ..Usage::default()
         }
     }
 }

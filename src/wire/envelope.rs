@@ -39,11 +39,22 @@ impl Envelope {
     /// An `InvalidRequest` that says what to mend: the body is not one JSON object, `model` is absent
     /// or not a string, a watched field has the wrong type or stands twice.
     pub fn read(body: &[u8]) -> Result<Self, Fault> {
+        Self::read_telling(body, |_, _| {})
+    }
+
+    /// The same, and tells of every member that is not watched: its key as it is spelled, and its value.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_telling(body: &[u8], mut tell: impl FnMut(&[u8], &[u8])) -> Result<Self, Fault> {
         let mut found: [Option<Range<usize>>; WATCHED.len()] = Default::default();
         let mut repeated = None;
         json::scan_object(body, |Member { key, value }| {
             let key = body.get(key).unwrap_or_default();
             let index = WATCHED.iter().position(|name| is_key(key, name));
+            if index.is_none() {
+                tell(key, body.get(value.clone()).unwrap_or_default());
+            }
             if let Some((slot, name)) =
                 index.and_then(|index| Some((found.get_mut(index)?, WATCHED.get(index)?)))
                 && slot.replace(value).is_some()

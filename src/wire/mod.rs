@@ -31,3 +31,4 @@ pub mod rerank;
 pub mod seal;
 pub mod sse;
 pub mod tap;
+pub mod trace;

@@ -8,7 +8,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::conversation::usage::Usage;
+use crate::conversation::usage::{Service, Tier, Usage};
+use crate::ground::usd::Usd;
 
 /// The parts of an answer, or of one stream event, that are accounted for.
 #[derive(Debug, Default, Deserialize)]
@@ -16,6 +17,8 @@ use crate::conversation::usage::Usage;
 pub(super) struct Account<'t> {
     #[serde(rename = "type", borrow)]
     pub event: Option<Cow<'t, str>>,
+    #[serde(deserialize_with = "lenient")]
+    pub id: Option<String>,
     #[serde(borrow)]
     pub model: Option<Cow<'t, str>>,
     #[serde(deserialize_with = "lenient")]
@@ -33,6 +36,8 @@ pub(super) struct Account<'t> {
     pub sequence_number: Option<u64>,
     #[serde(deserialize_with = "lenient")]
     pub status: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    pub service_tier: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -72,6 +77,30 @@ pub(super) struct RawUsage {
     cached_tokens: Option<u64>,
     #[serde(deserialize_with = "lenient")]
     total_tokens: Option<u64>,
+    /// Of a transcription that is counted in time.
+    #[serde(deserialize_with = "lenient")]
+    seconds: Option<f64>,
+    #[serde(deserialize_with = "lenient")]
+    service_tier: Option<String>,
+    /// OpenRouter's, in US dollars; Perplexity's is an object.
+    #[serde(deserialize_with = "lenient")]
+    cost: Option<Value>,
+    /// xAI's, of which a dollar has ten thousand million (https://docs.x.ai/developers/rest-api-reference).
+    #[serde(deserialize_with = "lenient")]
+    cost_in_usd_ticks: Option<u64>,
+    #[serde(deserialize_with = "lenient")]
+    server_side_tool_usage_details: Option<ServerTools>,
+    /// As Anthropic's, by servers that stand before it.
+    #[serde(deserialize_with = "lenient")]
+    server_tool_use: Option<ServerTools>,
+}
+
+/// How often a provider used its own tools.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ServerTools {
+    #[serde(alias = "web_search_calls", deserialize_with = "lenient")]
+    pub(super) web_search_requests: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -83,11 +112,31 @@ struct Details {
     cache_write_tokens: Option<u64>,
     #[serde(deserialize_with = "lenient")]
     reasoning_tokens: Option<u64>,
+    #[serde(deserialize_with = "lenient")]
+    audio_tokens: Option<u64>,
+    #[serde(deserialize_with = "lenient")]
+    image_tokens: Option<u64>,
 }
 
 impl Account<'_> {
     /// Usage, wherever this provider puts it.
     pub(super) fn usage(&self) -> Option<Usage> {
+        let mut usage = self.counts()?;
+        let response = self.response.as_ref();
+        let tier = response.and_then(|response| response.get("service_tier")?.as_str());
+        let tier = tier.or(self.service_tier.as_deref()).and_then(Tier::read);
+        usage.service.tier = tier.or(usage.service.tier);
+        let output = response.and_then(|response| response.get("output")?.as_array());
+        let searches = output
+            .into_iter()
+            .flatten()
+            .filter(|item| item.get("type").and_then(Value::as_str) == Some("web_search_call"));
+        let searches = searches.count() as u64;
+        usage.searches = usage.searches.or((searches > 0).then_some(searches));
+        Some(usage)
+    }
+
+    fn counts(&self) -> Option<Usage> {
         if let Some(raw) = &self.usage {
             return Some(raw.read());
         }
@@ -132,8 +181,10 @@ impl RawUsage {
     pub(super) fn read(&self) -> Usage {
         let input = self.prompt_tokens_details.as_ref();
         let output = self.completion_tokens_details.as_ref();
+        let whole = self.total_tokens.filter(|_| self.completion_tokens.is_none());
         let mut usage = Usage {
-            input: self.prompt_tokens,
+            // Rerankers say the sum alone.
+            input: self.prompt_tokens.or(whole),
             output: self.completion_tokens,
             cache_read: input
                 .and_then(|details| details.cached_tokens)
@@ -141,6 +192,20 @@ impl RawUsage {
                 .or(self.cached_tokens),
             cache_write: input.and_then(|details| details.cache_write_tokens),
             reasoning: output.and_then(|details| details.reasoning_tokens),
+            audio_input: input.and_then(|details| details.audio_tokens),
+            audio_output: output.and_then(|details| details.audio_tokens),
+            image_input: input.and_then(|details| details.image_tokens),
+            image_output: output.and_then(|details| details.image_tokens),
+            audio_milliseconds: self.seconds.and_then(milliseconds),
+            searches: [&self.server_tool_use, &self.server_side_tool_usage_details]
+                .into_iter()
+                .find_map(|tools| tools.as_ref()?.web_search_requests),
+            stated_cost: self.stated_cost(),
+            service: Service {
+                tier: self.service_tier.as_deref().and_then(Tier::read),
+                ..Service::default()
+            },
+            ..Usage::default()
         };
         // xAI counts reasoning beside the output, which the total gives away
         // (https://docs.x.ai/docs/guides/reasoning).
@@ -151,6 +216,23 @@ impl RawUsage {
         }
         usage
     }
+
+    fn stated_cost(&self) -> Option<Usd> {
+        let ticks = self.cost_in_usd_ticks.map(|ticks| Usd::scaled(&ticks.to_string(), -10));
+        let cost = self.cost.as_ref();
+        let number = || cost?.get("total_cost").or(cost)?.as_number();
+        ticks.or_else(|| number().map(|number| number.to_string().parse())).and_then(Result::ok)
+    }
+}
+
+/// Seconds in thousandths, rounded; `None` for what is no length of time.
+pub(super) fn milliseconds(seconds: f64) -> Option<u64> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "within its bounds"
+    )]
+    (0.0..1e9).contains(&seconds).then(|| (seconds * 1000.0).round() as u64)
 }
 
 /// The value where it has the wanted type; `None` where it is null or something else. The raw text is

@@ -6,13 +6,15 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use memchr::memmem::Finder;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::anthropic_usage::{self, MessageAccount, MessageEvent, MessageUsage};
 use super::json::{self, Member};
 use super::openai_error;
 use super::openai_responses::client;
-use super::openai_usage::Account;
+use super::openai_usage::{self, Account};
 use super::sse;
 use crate::conversation::{Delta, Event, Finish, Reply, Usage};
 use crate::ground::fault::Fault;
@@ -37,6 +39,8 @@ pub struct Tap {
     pub usage: Option<Usage>,
     pub finish_reason: Option<String>,
     pub model: Option<String>,
+    /// The provider's own id of the answer.
+    pub answer_id: Option<String>,
     /// The response's own id, of the responses family.
     pub response_id: Option<String>,
     /// Something of the answer itself has passed.
@@ -63,6 +67,7 @@ pub struct Seen {
 /// would be escaped.
 static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
 static FINISH: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"finish_reason\""));
+static SEARCH: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"web_search_call\""));
 static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
 
 impl Tap {
@@ -72,6 +77,7 @@ impl Tap {
             usage: None,
             finish_reason: None,
             model: None,
+            answer_id: None,
             response_id: None,
             has_content: false,
             error: None,
@@ -124,16 +130,31 @@ impl Tap {
         if self.family == Family::Messages {
             return self.take_message(body);
         }
-        let (mut account, mut choices) = (Account::default(), None);
+        let (mut account, mut choices, mut searches) = (Account::default(), None, 0);
+        let mut units = Units::default();
         let scanned = json::scan_object(body, |Member { key, value }| {
             let value = body.get(value).unwrap_or_default();
             match body.get(key).unwrap_or_default() {
                 b"model" => account.model = serde_json::from_slice(value).ok(),
                 b"usage" => account.usage = serde_json::from_slice(value).ok(),
-                b"id" if self.family == Family::Responses => {
-                    self.response_id = serde_json::from_slice(value).ok();
+                b"id" => {
+                    account.id = serde_json::from_slice(value).ok();
+                    if self.family == Family::Responses {
+                        self.response_id.clone_from(&account.id);
+                    }
                 }
                 b"status" => account.status = serde_json::from_slice(value).ok(),
+                b"service_tier" => account.service_tier = serde_json::from_slice(value).ok(),
+                b"output" if self.family == Family::Responses => {
+                    searches = SEARCH.find_iter(value).count() as u64;
+                }
+                b"meta" if self.family == Family::Other => {
+                    units.billed = serde_json::from_slice(value).unwrap_or_default();
+                }
+                b"duration" if self.family == Family::Other => {
+                    units.seconds = serde_json::from_slice(value).ok();
+                }
+                b"data" if self.family == Family::Other => units.pictures = pictures(value),
                 b"error" => account.error = serde_json::from_slice(value).ok(),
                 b"choices" => choices = Some(value),
                 _ => {}
@@ -144,6 +165,10 @@ impl Tap {
         }
         self.has_content = true;
         self.take(&account);
+        if let Some(usage) = self.usage.as_mut().filter(|_| searches > 0) {
+            usage.searches = usage.searches.or(Some(searches));
+        }
+        self.usage = units.with(self.usage);
         self.finish_reason = choices.and_then(first_finish_reason).or(self.finish_reason.take());
         true
     }
@@ -229,8 +254,15 @@ impl Tap {
     /// Takes note of an event of an answer that is being translated.
     pub fn observe(&mut self, event: &Event) {
         match event {
-            Event::Begin(head) if self.model.is_none() => self.model.clone_from(&head.model),
-            Event::Begin(_) | Event::Close { .. } | Event::Open { .. } => {}
+            Event::Begin(head) => {
+                if self.model.is_none() {
+                    self.model.clone_from(&head.model);
+                }
+                if self.answer_id.is_none() {
+                    self.answer_id.clone_from(&head.id);
+                }
+            }
+            Event::Close { .. } | Event::Open { .. } => {}
             Event::Delta { delta, .. } => {
                 self.has_content |= !matches!(delta, Delta::Seal(_));
             }
@@ -243,6 +275,7 @@ impl Tap {
     /// The same for a whole answer.
     pub fn observe_reply(&mut self, reply: &Reply) {
         self.model.clone_from(&reply.head.model);
+        self.answer_id.clone_from(&reply.head.id);
         self.has_content = true;
         self.usage = reply.usage;
         let finish = reply.choices.iter().find_map(|choice| choice.finish.as_ref());
@@ -261,10 +294,9 @@ impl Tap {
                 self.finish_reason = reason.or(self.finish_reason.take());
             }
             Some("message_stop") => self.terminated = true,
-            Some("error") => {
-                let message = event.error.and_then(|error| error.message);
-                let unsaid = || "the provider reported an error".to_owned();
-                self.error = Some(message.unwrap_or_else(unsaid));
+            kind if kind == Some("error") || event.error.is_some() => {
+                let message = event.error.as_ref().and_then(|error| error.get("message")?.as_str());
+                self.error = Some(message.unwrap_or("the provider reported an error").to_owned());
             }
             _ => {}
         }
@@ -290,6 +322,9 @@ impl Tap {
         if self.model.is_none() {
             self.model.clone_from(&account.model);
         }
+        if self.answer_id.is_none() {
+            self.answer_id.clone_from(&account.id);
+        }
     }
 
     fn take(&mut self, account: &Account<'_>) {
@@ -301,6 +336,9 @@ impl Tap {
         }
         if self.model.is_none() {
             self.model = account.model.as_deref().map(str::to_owned);
+        }
+        if self.answer_id.is_none() {
+            self.answer_id.clone_from(&account.id);
         }
         self.has_content |= account.has_content();
         if let Some(number) = account.sequence_number {
@@ -341,10 +379,69 @@ impl Tap {
                 self.model = model.map(str::to_owned);
                 let id = account.response.as_ref().and_then(|open| open.get("id")?.as_str());
                 self.response_id = id.map(str::to_owned);
+                self.answer_id.clone_from(&self.response_id);
             }
             _ => {}
         }
     }
+}
+
+/// What an answer that is no conversation tells of its size beside `usage`.
+#[derive(Default)]
+struct Units {
+    /// Cohere's `meta`.
+    billed: Meta,
+    /// Of what was transcribed.
+    seconds: Option<f64>,
+    pictures: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Meta {
+    billed_units: BilledUnits,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct BilledUnits {
+    input_tokens: Option<f64>,
+    output_tokens: Option<f64>,
+    search_units: Option<f64>,
+}
+
+impl Units {
+    /// What is known, and of these units what was not known yet.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts")]
+    fn with(self, known: Option<Usage>) -> Option<Usage> {
+        let BilledUnits { input_tokens, output_tokens, search_units } = self.billed.billed_units;
+        let count = |units: Option<f64>| units.filter(|it| *it >= 0.0).map(|units| units as u64);
+        let mut usage = known.unwrap_or_default();
+        let time = self.seconds.and_then(openai_usage::milliseconds);
+        usage.input = usage.input.or(count(input_tokens));
+        usage.output = usage.output.or(count(output_tokens));
+        usage.queries = usage.queries.or(count(search_units));
+        usage.audio_milliseconds = usage.audio_milliseconds.or(time);
+        usage.images = usage.images.or(self.pictures);
+        (!usage.is_empty()).then_some(usage)
+    }
+}
+
+/// How many pictures are in a list, where it is one of pictures.
+fn pictures(data: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Picture<'p> {
+        #[serde(borrow)]
+        url: Option<&'p RawValue>,
+        #[serde(borrow)]
+        b64_json: Option<&'p RawValue>,
+    }
+    // Embeddings stand under the same name, and are long.
+    let head = data.get(..data.len().min(256)).unwrap_or_default();
+    memchr::memmem::find(head, b"\"url\"").or(memchr::memmem::find(head, b"\"b64_json\""))?;
+    let pictures: Vec<Picture<'_>> = serde_json::from_slice(data).ok()?;
+    let has_any = |it: &&Picture<'_>| it.url.is_some() || it.b64_json.is_some();
+    Some(pictures.iter().filter(has_any).count() as u64)
 }
 
 /// The first `finish_reason` that is a string.
@@ -365,7 +462,7 @@ fn has_value(key: &Finder<'_>, data: &[u8]) -> bool {
 }
 
 /// OpenAI's word for why an answer ended, which rows hold for every format that is translated.
-fn finish_word(finish: &Finish) -> String {
+pub fn finish_word(finish: &Finish) -> String {
     let word = match finish {
         Finish::Stop | Finish::StopSequence(_) | Finish::Pause => "stop",
         Finish::Length | Finish::ContextWindow => "length",

@@ -16,6 +16,7 @@ mod mcp;
 mod measure;
 mod report;
 mod target;
+mod traces;
 mod upstream;
 mod wire;
 
@@ -77,6 +78,9 @@ struct Arguments {
     /// Only what the formats themselves cost, which takes a few seconds and no proxies.
     #[arg(long)]
     codec: bool,
+    /// Only what traces cost the thread that finishes a request, which takes a second and no proxies.
+    #[arg(long)]
+    traces: bool,
     /// Do one kind of work over and over and say nothing, for a profiler: the client's format, `verbatim` or
     /// the provider's format, the work (`openai_chat,gemini,chunk`).
     #[arg(long, value_delimiter = ',')]
@@ -106,6 +110,10 @@ fn main() -> Outcome<()> {
             translated.round(None)?;
         }
         println!("{}", translated.markdown());
+        return Ok(());
+    }
+    if arguments.traces {
+        print!("{}", traces::markdown(arguments.rounds)?);
         return Ok(());
     }
     let mut json = serde_json::Map::new();

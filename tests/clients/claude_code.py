@@ -16,7 +16,7 @@ import urllib.error
 import urllib.request
 
 import scripts
-from gateway import BINARY, KEY, PARAMS, PICTURE, Case, gauges, npm, serving
+from gateway import BINARY, KEY, PARAMS, PICTURE, Case, Stations, gauges, npm, serving
 
 VERSION = "2.1.329"
 # What the program knows of a model decides what it sends; it knows nothing of `plain`.
@@ -27,8 +27,8 @@ TOOLS = "Bash Edit Read Write mcp__gauges__read_gauge"
 class Turns:
     """Runs `claude -p` against one gateway and judges what came of it."""
 
-    def __init__(self, claude, case, kind, upstream, port, directory):
-        self.claude, self.case, self.kind, self.upstream = claude, case, kind, upstream
+    def __init__(self, claude, case, kind, upstream, port, directory, stations):
+        self.claude, self.case, self.kind, self.upstream, self.stations = claude, case, kind, upstream, stations
         self.port, self.directory = port, directory
         self.model = NEWEST if kind == "messages-newest" else MODEL
 
@@ -42,8 +42,9 @@ class Turns:
         return done.returncode, done.stdout + done.stderr
 
     def turn(self, what, script, said=scripts.END, wanted=0, file=scripts.BEFORE, model=None,
-             prompt="Complete the tide table.", arguments=(), fresh=True, **variables):
-        """One turn: what was said, the exit code, the file worked on, no violation at the provider."""
+             prompt="Complete the tide table.", arguments=(), fresh=True, ran=(), **variables):
+        """One turn: what was said, the exit code, the file worked on, no violation at the provider; and what the gateway's
+        own servers ran."""
         began = time.monotonic()
         work = self.directory / "work"
         work.mkdir(exist_ok=True)
@@ -54,11 +55,14 @@ class Turns:
         (work / "gauge.png").write_bytes(PICTURE)
         self.upstream.fresh()
         self.upstream.script = script
+        self.stations.fresh()
         code, words = self.run(["--model", model or self.model, *arguments], prompt, variables)
         found = (work / scripts.FILE).read_text()
-        good = code == wanted and said in words and not self.upstream.violations and (file is None or found == file)
+        runs = self.stations.ran()
+        good = (code == wanted and said in words and not self.upstream.violations and (file is None or found == file)
+                and runs == list(ran))
         seen = [path for path, _, _ in self.upstream.requests]
-        self.case.report(f"claude code, {self.kind}: {what}", good, began, f"exit {code}, {seen}, file {found!r}",
+        self.case.report(f"claude code, {self.kind}: {what}", good, began, f"exit {code}, {seen}, file {found!r}", f"ran {runs}",
                          *self.upstream.violations[:3], words[-1500:])
 
     def ask(self, what, path, body, judge):
@@ -90,6 +94,15 @@ def cases(turns, mcp):
         what, task, file=scripts.AFTER, MAX_THINKING_TOKENS="4000", CLAUDE_CODE_DISABLE_ADAPTIVE_THINKING="1")
     yield "task without thinking", lambda what: turns.turn(what, task, file=scripts.AFTER, MAX_THINKING_TOKENS="0")
     yield "MCP tool", lambda what: turns.turn(what, scripts.search, arguments=["--mcp-config", server])
+    served, header = scripts.claude_code_served(turns.directory / "work"), "x-mcp-servers: gauges,harbour,pilots"
+    yield "gateway's tools", lambda what: turns.turn(
+        what, served, ran=served.runs(), ANTHROPIC_CUSTOM_HEADERS=header)
+    yield "gateway's tools, in a second turn", lambda what: turns.turn(
+        what, served, prompt="And now?", arguments=["--continue"], fresh=False, ANTHROPIC_CUSTOM_HEADERS=header)
+    beside = scripts.beside_own([("ToolSearch", {"query": "read gauge water level"}, "")])
+    yield "gateway's tools beside its own of the same names", lambda what: turns.turn(
+        what, beside, ran=beside.runs(), arguments=["--mcp-config", server],
+        ANTHROPIC_CUSTOM_HEADERS=header)
     yield "a picture in a tool's result", lambda what: turns.turn(
         what, scripts.picture("Read", {"file_path": str(turns.directory / "work/gauge.png")}))
     yield "context overflow", lambda what: turns.turn(what, scripts.overflow, "rompt is too long", 1)
@@ -106,13 +119,14 @@ def cases(turns, mcp):
 
 def main(kinds, binary, only):
     claude, case = npm("@anthropic-ai/claude-code", VERSION, "claude"), Case()
-    server = gauges()
+    server, stations = gauges(), Stations()
     for kind in kinds:
-        with serving(dict.fromkeys([MODEL, NEWEST, PLAIN], kind), binary) as (upstreams, port, directory):
-            turns = Turns(claude, case, kind, upstreams[kind], port, directory)
+        with serving(dict.fromkeys([MODEL, NEWEST, PLAIN], kind), binary, stations=stations) as (upstreams, port, directory):
+            turns = Turns(claude, case, kind, upstreams[kind], port, directory, stations)
             for what, turn in cases(turns, server):
                 if only in what:
                     turn(what)
+    stations.close()
     case.end()
 
 

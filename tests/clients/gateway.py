@@ -18,9 +18,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from upstreams import Upstream
 
 KEY = "sk-clients-0123456789abcdefghij"
+# A key whose requests always have the tools of the gateway's own servers.
+KEY_WITH_TOOLS = "sk-clients-tools-0123456789abcdefghij"
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CACHE = ROOT / "tests/.cache/clients"
 BINARY = ROOT / "target/debug/tidegate"
+# Made by tests/run.
+MCP_PYTHON = ROOT / "tests/.cache/mcp-venv/bin/python"
 
 # A red square, as small as a picture can be.
 PICTURE_URL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAEklEQVR4nGP4z8CAFWEXHbQSACj/P8Fu7N9hAAAAAElFTkSuQmCC"
@@ -85,15 +89,18 @@ def venv(package, version, command):
 
 
 @contextlib.contextmanager
-def serving(models, binary=BINARY, more=""):
+def serving(models, binary=BINARY, more="", stations=None):
     """A gateway with these models (name → kind) and a scripted provider of every kind among them: (upstreams by
-    kind, port, directory). The directory stays where a case ended in an exception."""
+    kind, port, directory); with the MCP servers of `stations`. The directory stays where a case ended in an exception."""
     directory = pathlib.Path(tempfile.mkdtemp(prefix="tidegate-clients-"))
     upstreams = {kind: Upstream(ALIASES.get(kind, kind), probed=kind == "bare") for kind in dict.fromkeys(models.values())}
     entries = "".join(f"  - model_name: {name}\n    litellm_params: {PARAMS[kind].format(base=upstreams[kind].address)}\n"
                       for name, kind in models.items())
+    rights = 'models: ["*"], mcp_servers: ["*"]'
     (directory / "config.yaml").write_text(
-        f"model_list:\n{entries}{more}virtual_keys:\n  - {{api_key: {KEY}, key_alias: client, models: [\"*\"]}}\n")
+        f"model_list:\n{entries}{more}virtual_keys:\n  - {{api_key: {KEY}, key_alias: client, {rights}}}\n"
+        f"  - {{api_key: {KEY_WITH_TOOLS}, key_alias: tools, {rights}, default_tools: true}}\n"
+        + (f"mcp_servers: {json.dumps(stations.entries)}\n" if stations else ""))
     with open(directory / "log", "w") as log:
         gateway = subprocess.Popen([str(binary), "--config", "config.yaml", "--listen", "127.0.0.1:0"], cwd=directory,
                                    stdout=subprocess.PIPE, stderr=log, text=True)
@@ -150,6 +157,40 @@ def gauges():
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server.server_port
+
+
+class Stations:
+    """MCP servers for the gateway, one over every transport, with the same tools: `ran` tells what they ran."""
+
+    NAMES = {"gauges": "http", "harbour": "stdio", "pilots": "sse"}
+
+    def __init__(self):
+        if not MCP_PYTHON.exists():
+            raise SystemExit("run tests/run once: it installs FastMCP")
+        self.directory = tempfile.TemporaryDirectory(prefix="tidegate-stations-")
+        self.file = pathlib.Path(self.directory.name) / "runs"
+        self.entries, self.servers = {}, []
+        for name, transport in self.NAMES.items():
+            line = [str(ROOT / "tests/clients/stations.py"), name, str(self.file), transport]
+            if transport == "stdio":
+                self.entries[name] = {"command": str(MCP_PYTHON), "args": line}
+                continue
+            server = subprocess.Popen([MCP_PYTHON, *line], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            self.servers.append(server)
+            self.entries[name] = {"url": server.stdout.readline().strip(), "transport": transport}
+
+    def fresh(self):
+        self.file.write_text("")
+
+    def ran(self):
+        """Every run since `fresh`, in an order of its own: those of one turn may end in any."""
+        return sorted(self.file.read_text().splitlines())
+
+    def close(self):
+        for server in self.servers:
+            server.stdin.close()
+            server.wait(20)
+        self.directory.cleanup()
 
 
 class Tap:

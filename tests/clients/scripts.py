@@ -80,8 +80,7 @@ def codex(view):
     if at == 1:
         if patch is None:
             return Reply("", THOUGHT, [(shell, {"cmd": f"cat >> {FILE} <<'END'\n{LINE}\nEND"})])
-        text = f"*** Begin Patch\n*** Update File: {FILE}\n@@\n High tide: 11:40\n+{LINE}\n*** End Patch\n"
-        return Reply("", THOUGHT, [(patch, freeform(view, patch, text))])
+        return Reply("", THOUGHT, [(patch, freeform(view, patch, PATCH))])
     if at == 2:
         shown(view, 1, "Success" if patch else "")
         calls = [(shell, {"cmd": f"cat {FILE}"})]
@@ -105,6 +104,113 @@ def search(view):
     return Reply("No such tool.")
 
 
+# What the tools of the gateway's own servers answer.
+STANDS = "{}: {} stands at 4.02 m 🌊"
+JAMMED = "the gate is jammed"
+
+
+class Served:
+    """A task that needs the client's own tools and those that the gateway runs: `rounds` are calls of the model, each as
+    (tool, arguments, what its result shows); a tool with the name of a server before it is the gateway's, under that very
+    name. All that was said before has to be there in every request."""
+
+    def __init__(self, *rounds):
+        self.rounds = rounds
+
+    def runs(self):
+        """What the gateway's servers must have run once each."""
+        calls = [call for calls in self.rounds for call in calls if "-" in call[0]]
+        return sorted(" ".join([*name.split("-", 1), *arguments.values()]) for name, arguments, _ in calls)
+
+    def __call__(self, view):
+        for at, (met, wanted) in enumerate(zip(view.rounds, self.rounds)):
+            names = [call.name for call in met]
+            fits = [name.endswith(call[0]) for name, call in zip(names, wanted)]
+            view.expect(len(met) == len(wanted) and all(fits), f"round {at} came back as {names}")
+            shown(view, at, *(call[2] for call in wanted))
+        view.expect(len(view.rounds) <= len(self.rounds), f"{len(view.rounds)} rounds came back")
+        if len(view.rounds) >= len(self.rounds):
+            return Reply(END, THOUGHT)
+        calls = []
+        for name, arguments, _ in self.rounds[len(view.rounds)]:
+            tool = own(view, name) if "-" not in name else name if name in view.tools else None
+            if tool is None:
+                view.expect(False, f"no {name} among {sorted(view.tools)}")
+                return Reply("No such tool.")
+            calls.append((tool, freeform(view, tool, arguments) if isinstance(arguments, str) else arguments))
+        return Reply(f"Step {len(view.rounds)}. ", THOUGHT, calls)
+
+
+class Troubled(Served):
+    """The same, but after so many rounds the provider once does what `trouble` does: what has been run before stays."""
+
+    def __init__(self, at, trouble, *rounds):
+        super().__init__(*rounds)
+        self.at, self.trouble = at, trouble
+
+    def __call__(self, view):
+        if len(view.rounds) == self.at and self.trouble:
+            trouble, self.trouble = self.trouble, None
+            return trouble(view)
+        return super().__call__(view)
+
+
+def own(view, name):
+    """The client's own tool of a name, which may be lengthened; a gateway's has a name of its server before it."""
+    return name if name in view.tools else next(
+        (full for full in view.tools if full.endswith(name) and "-" not in full), None)
+
+
+def gauge(server, station):
+    return f"{server}-read_gauge", {"station": station}, STANDS.format(server, station)
+
+
+PATCH = f"*** Begin Patch\n*** Update File: {FILE}\n@@\n High tide: 11:40\n+{LINE}\n*** End Patch\n"
+
+
+def codex_served():
+    """Two rounds of the gateway's before Codex' shell, one with a tool that fails; both kinds at once, in either order."""
+    return Served(
+        [gauge("gauges", "Husum")],
+        [gauge("harbour", "Kiel"), ("pilots-jammed", {}, JAMMED)],
+        [("exec_command", {"cmd": f"cat {FILE}"}, "High tide: 11:40"), gauge("gauges", "Tönning")],
+        [("apply_patch", PATCH, "Success")],
+        [gauge("pilots", "List")],
+        [gauge("pilots", "Amrum"), ("exec_command", {"cmd": f"cat {FILE}"}, LINE),
+         ("harbour-exec_command", {"cmd": "open"}, "harbour: the lock did open")])
+
+
+def troubled(trouble):
+    return Troubled(2, trouble, [gauge("gauges", "Husum")], [gauge("harbour", "Kiel"), gauge("pilots", "List")],
+                    [("exec_command", {"cmd": f"cat {FILE}"}, "High tide: 11:40")])
+
+
+def claude_code_served(directory):
+    """The gateway's tools before Claude Code's and at once with them, one that fails, and one last."""
+    return Served(
+        [gauge("gauges", "Husum")],
+        [gauge("harbour", "Kiel"), ("pilots-jammed", {}, JAMMED)],
+        [gauge("pilots", "List"), ("Bash", {"command": f"cat {FILE}", "description": "Show"}, "High tide: 11:40")],
+        [("Read", {"file_path": f"{directory}/{FILE}"}, "High tide: 11:40"),
+         ("harbour-exec_command", {"cmd": "open"}, "harbour: the lock did open")])
+
+
+def code_mode_served():
+    program = f"text((await tools.exec_command({{cmd: 'cat {FILE}; echo \"{LINE[:5]}\" >> {FILE}'}})).output);"
+    return Served([gauge("harbour", "Kiel")], [("exec", program, "High tide: 11:40"), gauge("pilots", "List")])
+
+
+def ends_with_served():
+    """The last that was called before the end is the gateway's."""
+    return Served([("exec_command", {"cmd": f"cat {FILE}"}, "High tide: 11:40")], [gauge("gauges", "Husum")])
+
+
+def beside_own(*before):
+    """The client has a server of the same name, with a tool of the same name."""
+    return Served(*before, [("read_gauge", {"station": "Husum"}, "7.31"), gauge("gauges", "Husum")], [gauge("gauges", "Kiel")],
+                  [("read_gauge", {"station": "Kiel"}, "7.31")])
+
+
 def code_mode(view):
     """The newest models have one tool, `exec`, that takes a program."""
     tool = view.tool("exec")
@@ -121,7 +227,7 @@ def long_talk(limit):
     """Calls one command after another, telling of ever more tokens, until the client has made a summary."""
 
     def script(view):
-        shell = view.tool("exec_command")
+        shell = own(view, "exec_command")
         if SUMMARY in view.user:
             return Reply(END, prompt_tokens=300)
         if shell is None or "CHECKPOINT" in view.user:

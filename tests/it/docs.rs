@@ -199,7 +199,7 @@ fn every_call_in_the_documents_is_understood() {
 }
 
 /// Headings as GitHub makes anchors of them.
-fn anchors(text: &str) -> BTreeSet<String> {
+pub(crate) fn anchors(text: &str) -> BTreeSet<String> {
     let headings = text.lines().filter_map(|line| line.strip_prefix('#'));
     let anchor = |heading: &str| -> String {
         let heading = heading.trim_start_matches('#').trim().to_lowercase();

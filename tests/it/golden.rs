@@ -10,6 +10,7 @@ mod difference;
 mod errors;
 mod pretty;
 mod requests;
+mod tools;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,6 +37,11 @@ fn answers_are_told_as_each_client_wants_them() {
 #[test]
 fn errors_are_told_as_each_client_wants_them() {
     compare(errors::pages());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tools_that_run_inside_answers_are_told_as_each_client_wants_them() {
+    compare(tools::pages().await);
 }
 
 /// Compares all pages, or writes them anew, and tells every difference.

@@ -10,11 +10,12 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use super::docs::{Block, blocks, pages, root};
-use crate::support::gateway::{Gateway, KEY, MASTER, PATIENCE};
+use crate::support::gateway::{Gateway, KEY, MASTER, PATIENCE, one_model};
 use crate::support::mcp;
 use crate::support::postgres::Postgres;
 
@@ -29,6 +30,9 @@ model_list:
 - {model_name: gpt, litellm_params: {model: mock-response}}
 - {model_name: house-gpt, litellm_params: {model: mock-response}}
 - {model_name: local, litellm_params: {model: mock-response}}
+- model_name: on-azure
+  litellm_params: {model: azure/own, api_base: 'https://azure.invalid', api_key: none, api_version: '2024-10-21'}
+  model_info: {base_model: azure/gpt-4o}
 virtual_keys:
 - {api_key: \"${TIDEGATE_KEY}\", key_alias: me, models: ['*'], mcp_servers: ['*']}
 - {api_key: sk-tidegate-quickstart-change-me-0001, key_alias: quickstart, models: ['*']}
@@ -236,6 +240,7 @@ followed! {
     claude_code: "claude-code.md",
     codex: "codex.md",
     configuration: "configuration.md",
+    costs: "costs.md",
     keys: "keys.md",
     logs: "logs.md",
     mcp_servers: "mcp.md",
@@ -245,11 +250,44 @@ followed! {
     quickstart: "quickstart.md",
     readme: "README.md",
     reload: "reload.md",
+    runbook: "runbook.md",
     tools: "tools.md",
 }
 
 /// Pages that need more around them than a house.
-const OTHERS: [&str; 1] = ["postgres-tools.md"];
+const OTHERS: [&str; 3] = ["backup.md", "deploy.md", "postgres-tools.md"];
+
+/// Pages whose printed answers are compared too, in `cli_guide.rs`.
+const COMPARED: [&str; 2] = ["cli.md", "migrate-from-litellm.md"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn backup() {
+    let database = Postgres::running().await;
+    let scripts = format!("{}/", root().join("compose").display());
+    let instead = [
+        ("postgresql://tidegate:password@127.0.0.1:5432/tidegate", &*database.url()),
+        ("compose/", &*scripts),
+        ("backups/tidegate-postgres-20261101T031700Z.dump", "backups/tidegate-postgres-*.dump"),
+    ];
+    let more = [("DATABASE_URL", &*database.url())];
+    // A gateway that was here before has made the tables.
+    let before = Gateway::start_with(&one_model("http://127.0.0.1:9/v1"), &[], &more);
+    let made = "SELECT count(*) FROM pg_tables WHERE schemaname = 'tidegate' AND tablename = 'tool_call_logs'";
+    let end = Instant::now() + PATIENCE;
+    while database.count(made).await == 0 {
+        assert!(Instant::now() < end, "{}", before.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    drop(before);
+    Reader::follow("backup.md", &more, &instead).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deploy() {
+    // The reader's folder is the repository's `compose`.
+    let copy = format!("cp -r {}/. .\n", root().join("compose").display());
+    Reader::follow("deploy.md", &[], &[("cd compose\n", &*copy)]).await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_tools() {
@@ -267,7 +305,7 @@ fn every_page_with_commands_is_followed() {
         let page = path.file_name().unwrap().to_str().unwrap();
         if is_guide && steps(page).iter().any(|(block, _)| block.kind == "sh") {
             assert!(
-                PAGES.contains(&page) || OTHERS.contains(&page),
+                PAGES.iter().chain(&OTHERS).chain(&COMPARED).any(|it| *it == page),
                 "follow {page} in tests/it/guides.rs"
             );
         }

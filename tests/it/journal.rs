@@ -24,6 +24,8 @@ use crate::support::postgres::{PASSWORD, Postgres, USER};
 const PATIENCE: Duration = Duration::from_secs(60);
 const COUNT: &str = "SELECT count(*) FROM tidegate.request_logs";
 const CALLS: &str = "SELECT count(*) FROM tidegate.tool_call_logs";
+/// Requests, as the sums by day have them.
+const USAGE: &str = "SELECT coalesce(sum(requests), 0)::bigint FROM tidegate.usage_daily";
 const MONTH: u64 = 31 * 24 * 3600;
 
 fn settings(directory: &TempDir, url: Option<String>) -> RequestLog {
@@ -62,6 +64,8 @@ fn entry_at(started_at_us: i64) -> Entry {
         arguments_bytes: 2,
         result_bytes: Some(512),
         arguments_digest: [7; 16],
+        cost_usd: "0.001".parse().ok(),
+        ..ToolCall::default()
     };
     Entry {
         request_id: Uuid::new_v7(time),
@@ -189,6 +193,7 @@ async fn a_server_killed_under_load_has_every_row_once() {
     until_drained(&journal, recorded).await;
     assert_eq!(server.count(COUNT).await.unsigned_abs(), recorded);
     assert_eq!(server.count(CALLS).await.unsigned_abs(), recorded);
+    assert_eq!(server.count(USAGE).await.unsigned_abs(), recorded);
     assert_eq!(journal.status().dropped_total, 0);
     journal.close(PATIENCE).await;
 }
@@ -389,6 +394,7 @@ async fn rows_sent_twice_arrive_once() {
     other.close(PATIENCE).await;
     assert_eq!(server.count(COUNT).await, 2600);
     assert_eq!(server.count(CALLS).await, 2600);
+    assert_eq!(server.count(USAGE).await, 2600);
     assert_eq!(spool_rows(&settings.path), 0);
     let file = rusqlite::Connection::open(&settings.path).unwrap();
     let calls = "SELECT count(*) FROM tool_call_logs";
@@ -429,12 +435,13 @@ async fn every_column_arrives_and_litellms_view_shows_it() {
     assert_eq!(row["attempt_trail"][0]["error"], "connect");
     assert_eq!(row["client_ip"], "192.0.2.7");
     assert_eq!(row["cost_usd"], 0.0125);
+    assert_eq!(row["price_version"], "2026-11-26-00000000");
     assert_eq!(row["instance"], "instance-7");
     assert_eq!((&row["tool_calls"], &row["tool_rounds"]), (&1.into(), &2.into()));
     assert_eq!(row["mcp_servers"], serde_json::json!(["db"]));
     let rounds = serde_json::json!([
         { "deployment": "first", "model": "gpt-5-2026", "status": "ok", "duration_us": 7, "input_tokens": 4,
-          "output_tokens": 2, "cost_usd": 0.0025 },
+          "output_tokens": 2, "cost_usd": 0.0025, "price_version": "config" },
         { "deployment": "second", "model": "gpt-5-2026", "status": "error", "duration_us": 0 },
     ]);
     assert_eq!(row["rounds"], rounds);
@@ -519,6 +526,8 @@ async fn months_come_and_go() {
     journal.retarget(&settings).unwrap();
     poll(&server, COUNT, 1).await;
     poll(&server, CALLS, 1).await;
+    // What was used is known for longer than who used it for what: all but the oldest day.
+    poll(&server, USAGE, 4).await;
     journal.close(PATIENCE).await;
 }
 
@@ -565,6 +574,78 @@ async fn a_schema_from_the_future_or_gone_astray_only_makes_rows_wait() {
     until_drained(&journal, 5).await;
     assert_eq!(server.count(COUNT).await, 5);
     journal.close(PATIENCE).await;
+}
+
+/// The steps that a release before prices took, in both stores, with a row in each; then this one comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn stores_of_an_older_release_are_brought_up_to_date() {
+    let directory = TempDir::new().unwrap();
+    let server = Postgres::running().await;
+    let settings = settings(&directory, Some(server.url()));
+    server
+        .execute(
+            "CREATE SCHEMA tidegate; CREATE TABLE tidegate.migrations (version integer PRIMARY KEY, name text NOT NULL, \
+             sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())",
+        )
+        .await;
+    for (version, name, sql) in [
+        (
+            1,
+            "request_logs",
+            include_str!("../../src/journal/migrations/postgres_0001_request_logs.sql"),
+        ),
+        (2, "losses", include_str!("../../src/journal/migrations/postgres_0002_losses.sql")),
+        (
+            3,
+            "tool_calls",
+            include_str!("../../src/journal/migrations/postgres_0003_tool_calls.sql"),
+        ),
+    ] {
+        server.execute(sql).await;
+        let step = format!(
+            "INSERT INTO tidegate.migrations VALUES ({version}, '{name}', encode(sha256(convert_to($sql${sql}$sql$, 'UTF8')), 'hex'))"
+        );
+        server.execute(&step).await;
+    }
+    let file = rusqlite::Connection::open(&settings.path).unwrap();
+    for sql in [
+        include_str!("../../src/journal/migrations/sqlite_0001_request_logs.sql"),
+        include_str!("../../src/journal/migrations/sqlite_0002_losses.sql"),
+        include_str!("../../src/journal/migrations/sqlite_0003_tool_calls.sql"),
+        "PRAGMA user_version = 3",
+    ] {
+        file.execute_batch(sql).unwrap();
+    }
+    let time = now_us();
+    file.execute(
+        "INSERT INTO request_logs (request_id, started_at, ended_at, duration_us, surface, operation, stream, status, \
+         http_status, client_closed, tags, model_requested, lane, attempts, usage_source, cost_usd, config_generation, \
+         instance, bytes_in, bytes_out) VALUES (?1, ?2, ?2, 1, '/v1/chat/completions', 'chat', 0, 'ok', 200, 0, '[]', \
+         'old', 'verbatim', 1, 'provider', 0.25, 1, 'i', 1, 1)",
+        rusqlite::params![Uuid::now_v7().to_string(), time],
+    )
+    .unwrap();
+    drop(file);
+    let journal = Journal::open(&settings, "test").unwrap();
+    let mut priced = entry();
+    priced.cost_usd = "0.1234567894".parse().ok();
+    priced.price_version = Some("config".into());
+    if let Some(call) = priced.tool_call_logs.first_mut() {
+        call.cost_usd = "0.0000465".parse().ok();
+    }
+    journal.recorder().record(priced);
+    until(&journal, "both rows are in PostgreSQL", |status| status.spool_rows == 0).await;
+    poll(&server, COUNT, 2).await;
+    journal.close(PATIENCE).await;
+    let told = |sql| server.count(sql);
+    let old = "SELECT count(*) FROM tidegate.request_logs WHERE cost_usd = 0.25 AND price_version IS NULL";
+    assert_eq!(told(old).await, 1);
+    // To the last of nine decimals, and no further.
+    let new = "SELECT count(*) FROM tidegate.request_logs WHERE cost_usd::text = '0.123456789' AND price_version = 'config'";
+    assert_eq!(told(new).await, 1);
+    let call = "SELECT count(*) FROM tidegate.tool_call_logs WHERE cost_usd::text = '0.000046500'";
+    assert_eq!(told(call).await, 1);
+    assert_eq!(told("SELECT max(version)::bigint FROM tidegate.migrations").await, 6);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -698,7 +779,6 @@ async fn the_guides_sql_is_right() {
             file.prepare(sql).unwrap().query([]).unwrap().next().unwrap();
         }
     }
-    server.execute("SET ROLE grafana; SELECT * FROM public.litellm_logs; SELECT * FROM tidegate.requests_recent").await;
     journal.close(PATIENCE).await;
 }
 
@@ -775,6 +855,7 @@ fn full_entry() -> Entry {
         error: Some("connect"),
         duration_us: 5,
         round: None,
+        ..Attempt::default()
     };
     let answered = Attempt {
         deployment: "second".to_owned(),
@@ -782,6 +863,7 @@ fn full_entry() -> Entry {
         error: None,
         duration_us: 9,
         round: Some(2),
+        ..Attempt::default()
     };
     Entry {
         losses: vec![Loss { path: "logit_bias".to_owned(), why: "no place for it".to_owned() }],
@@ -814,7 +896,9 @@ fn full_entry() -> Entry {
                 status: Status::Ok,
                 duration_us: 7,
                 tokens: Usage { input: Some(4), output: Some(2), ..Usage::default() },
-                cost_usd: Some(0.0025),
+                cost_usd: "0.0025".parse().ok(),
+                price_version: Some("config".into()),
+                ..Round::default()
             },
             Round {
                 deployment: "second".to_owned(),
@@ -830,9 +914,11 @@ fn full_entry() -> Entry {
             cache_read: Some(3),
             cache_write: Some(4),
             reasoning: Some(5),
+            ..Usage::default()
         },
         usage_source: UsageSource::Provider,
-        cost_usd: Some(0.0125),
+        cost_usd: "0.0125".parse().ok(),
+        price_version: Some("2026-11-26-00000000".into()),
         client_ip: Some("::ffff:192.0.2.7".parse().unwrap()),
         user_agent: text("curl/8"),
         upstream_request_id: text("req_1"),

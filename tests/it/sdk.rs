@@ -44,6 +44,17 @@ fn the_openai_node_sdk_is_served_by_every_provider() {
     succeeds(command.args(["{base}", "{key}", "{model}", "{said}"]));
 }
 
+#[test]
+fn the_sdks_take_answers_with_tools_that_run_inside() {
+    let names = ["venv/bin/python", "mcp-venv/bin/python", "venv/bin/node"];
+    let [Some(python), Some(mcp), Some(node)] = names.map(cached) else {
+        return eprintln!("left out: tests/run installs the SDKs");
+    };
+    let mut command = Command::new(python);
+    command.arg("-B").arg(client("tools.py")).arg(GATEWAY).arg(mcp).arg(node);
+    succeeds(&mut command);
+}
+
 /// The binary that Cargo built for these tests.
 const GATEWAY: &str = env!("CARGO_BIN_EXE_tidegate");
 

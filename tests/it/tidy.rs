@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 /// Every room and its floor. A file imports its own room and lower floors only.
-const FLOORS: [(&str, u8); 15] = [
+const FLOORS: [(&str, u8); 17] = [
     ("ground", 0),
     ("conversation", 1),
     ("entry", 2),
+    ("prices", 2),
     ("wire", 2),
     ("config", 3),
     ("provider", 4),
@@ -17,6 +18,7 @@ const FLOORS: [(&str, u8); 15] = [
     ("http", 6),
     ("reload", 7),
     ("app", 7),
+    ("service", 7),
     ("cli", 7),
     ("lib", 7),
 ];

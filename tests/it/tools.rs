@@ -5,8 +5,9 @@
 use serde_json::{Value, json};
 
 use crate::support::dialect::{Dialect, Say};
+use crate::support::folded::folded;
 use crate::support::gateway::{Gateway, KEY};
-use crate::support::mcp::{Fixture, Listening};
+use crate::support::mcp::{Fixture, Listening, tools_once_there};
 use crate::support::upstream::{Seen, Step, Upstream};
 
 const DIALECTS: [Dialect; 5] =
@@ -17,8 +18,11 @@ const TRANSPORTS: [&str; 3] = ["stdio", "http", "sse"];
 /// What the model says, by how many results it has heard.
 fn script(results: usize, mixes: bool) -> &'static [Say] {
     match (results, mixes) {
-        (0, true) => &[Say::Call("py-echo", r#"{"text":"kept"}"#), Say::Call("own", r#"{"q":1}"#)],
-        (_, true) => &[Say::Text("Both are known.")],
+        (0, true) => &[Say::Text("Let me look. "), Say::Call("py-echo", r#"{"text":"first"}"#)],
+        (1, true) => &[Say::Call("py-echo", r#"{"text":"kept"}"#), Say::Call("own", r#"{"q":1}"#)],
+        (3, true) => &[Say::Call("py-echo", r#"{"text":"last"}"#)],
+        (4, true) => &[Say::Text("Both are known.")],
+        (_, true) => &[Say::Text("All are known.")],
         (0, false) => &[
             Say::Text("Let me look. "),
             Say::Call("py-echo", r#"{"text":"first"}"#),
@@ -55,6 +59,7 @@ async fn world(dialect: Dialect, transport: &str, mixes: bool) -> Option<World> 
         dialect.params(upstream.address)
     );
     let gateway = Gateway::start(&config);
+    tools_once_there(&gateway).await;
     Some(World { upstream, gateway, _server: server })
 }
 
@@ -94,92 +99,7 @@ async fn asked(gateway: &Gateway, surface: &str, body: &Value) -> Value {
     if body["stream"] != true {
         return serde_json::from_str(&text).unwrap();
     }
-    let events: Vec<Value> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("data: "))
-        .filter(|data| *data != "[DONE]")
-        .map(|data| serde_json::from_str(data).unwrap())
-        .collect();
-    match surface {
-        "/v1/responses" => {
-            let numbers = events.iter().map(|event| event["sequence_number"].as_u64().unwrap());
-            assert!(numbers.eq(0..events.len() as u64), "{text}");
-            let last = events.last().unwrap();
-            assert_eq!(last["type"], "response.completed", "{text}");
-            let done: Vec<Value> = events
-                .iter()
-                .filter(|event| event["type"] == "response.output_item.done")
-                .map(|event| event["item"].clone())
-                .collect();
-            assert_eq!(last["response"]["output"], json!(done), "{text}");
-            last["response"].clone()
-        }
-        "/v1/messages" => folded_messages(&events),
-        _ => folded_chat(&events),
-    }
-}
-
-fn folded_messages(events: &[Value]) -> Value {
-    let mut message = events[0]["message"].clone();
-    let mut blocks: Vec<Value> = Vec::new();
-    let mut json_text = String::new();
-    for event in events {
-        match event["type"].as_str().unwrap() {
-            "content_block_start" => {
-                assert_eq!(event["index"], blocks.len());
-                blocks.push(event["content_block"].clone());
-                json_text.clear();
-            }
-            "content_block_delta" => {
-                let block = blocks.last_mut().unwrap();
-                let delta = &event["delta"];
-                if let Some(text) = delta["text"].as_str() {
-                    block["text"] = format!("{}{text}", block["text"].as_str().unwrap()).into();
-                }
-                json_text += delta["partial_json"].as_str().unwrap_or_default();
-            }
-            "content_block_stop" if !json_text.is_empty() => {
-                blocks.last_mut().unwrap()["input"] = serde_json::from_str(&json_text).unwrap();
-                json_text.clear();
-            }
-            "message_delta" => message["stop_reason"] = event["delta"]["stop_reason"].clone(),
-            _ => {}
-        }
-    }
-    assert_eq!(events.last().unwrap()["type"], "message_stop");
-    message["content"] = blocks.into();
-    message
-}
-
-fn folded_chat(events: &[Value]) -> Value {
-    let mut message = json!({ "content": "" });
-    let mut finish = Value::Null;
-    let mut calls: Vec<Value> = Vec::new();
-    for choice in events.iter().filter_map(|event| event["choices"].get(0)) {
-        let delta = &choice["delta"];
-        let text = delta["content"].as_str().unwrap_or_default();
-        message["content"] = format!("{}{text}", message["content"].as_str().unwrap()).into();
-        for call in delta["tool_calls"].as_array().into_iter().flatten() {
-            let index = usize::try_from(call["index"].as_u64().unwrap()).unwrap();
-            if index == calls.len() {
-                calls.push(call.clone());
-            } else {
-                let more = call["function"]["arguments"].as_str().unwrap_or_default();
-                let known = &mut calls[index]["function"]["arguments"];
-                *known = format!("{}{more}", known.as_str().unwrap()).into();
-            }
-        }
-        if !delta["provider_specific_fields"].is_null() {
-            message["provider_specific_fields"] = delta["provider_specific_fields"].clone();
-        }
-        if !choice["finish_reason"].is_null() {
-            finish = choice["finish_reason"].clone();
-        }
-    }
-    if !calls.is_empty() {
-        message["tool_calls"] = calls.into();
-    }
-    json!({ "choices": [{ "message": message, "finish_reason": finish }] })
+    folded(surface, &text)
 }
 
 /// The same plain list for all surfaces: texts, calls that the gateway ran and what came of them, calls of the client.
@@ -197,7 +117,7 @@ fn told(surface: &str, answer: &Value) -> Vec<String> {
                 "message" => format!("says {}", item["content"][0]["text"].as_str().unwrap()),
                 "mcp_call" => {
                     assert_eq!(item["server_label"], "py");
-                    let error = item["error"].as_str();
+                    let error = item["error"]["content"][0]["text"].as_str();
                     let text = error.or(item["output"].as_str()).unwrap();
                     ran(&item["name"], text, error.is_some())
                 }
@@ -283,8 +203,8 @@ async fn two_rounds(world: &World, dialect: Dialect) {
     }
 }
 
-/// The model calls the client's tool and the gateway's at once: the client gets its call, and the gateway's result is there
-/// when it comes again, though the client sends back only what it knows.
+/// After a round of the gateway's the model calls the client's tool and the gateway's at once: the client gets its call, and
+/// the gateway's results are there when it comes again, as they were said, though the client sends back only what it knows.
 async fn both_kinds(world: &World, dialect: Dialect) {
     for surface in SURFACES {
         for stream in [false, true] {
@@ -294,15 +214,32 @@ async fn both_kinds(world: &World, dialect: Dialect) {
                 asked(&world.gateway, surface, &request(surface, stream, &first, tools.clone()))
                     .await;
             let told = told(surface, &answer);
-            assert_eq!(told, ["ran echo ok: kept", "calls own"], "{dialect:?} {surface}: {answer}");
+            let mut expected =
+                vec!["says Let me look. ", "ran echo ok: first", "ran echo ok: kept", "calls own"];
+            if surface == "/v1/chat/completions" {
+                expected[..3].rotate_left(1);
+            }
+            assert_eq!(told, expected, "{dialect:?} {surface}: {answer}");
             let again = going_on(surface, &answer);
             let answer =
                 asked(&world.gateway, surface, &request(surface, stream, &again, tools)).await;
-            assert_eq!(self::told(surface, &answer), ["says Both are known."], "{answer}");
+            let told = self::told(surface, &answer);
+            assert_eq!(told, ["ran echo ok: last", "says Both are known."], "{answer}");
             let heard = dialect.heard(world.upstream.seen().last().unwrap());
-            let of = |what: &str| heard.iter().filter(|it| it.contains(what)).count();
-            assert_eq!((of("calls py-echo"), of("calls own")), (1, 1), "{heard:?}");
-            assert_eq!((of("result kept"), of("result mine")), (1, 1), "{heard:?}");
+            let words =
+                ["calls py-echo", "calls own", "result first", "result kept", "result mine"];
+            let told = heard.iter().filter_map(|it| words.iter().find(|word| it.contains(**word)));
+            let told: Vec<&str> = told.copied().collect();
+            let expected = [
+                "calls py-echo",
+                "result first",
+                "calls py-echo",
+                "calls own",
+                "result kept",
+                "result mine",
+                "calls py-echo",
+            ];
+            assert_eq!(told, expected, "{dialect:?} {surface}: {heard:?}");
         }
     }
 }

@@ -97,7 +97,8 @@ fn config(model: &Upstream, server: &Upstream) -> String {
     format!(
         "general_settings: {{master_key: {MASTER}}}\nmodel_list:\n- {{model_name: m, litellm_params: {}}}\n\
          - {{model_name: tired, litellm_params: {}}}\nrouter_settings: {{num_retries: 0, fallbacks: [{{tired: [m]}}]}}\n\
-         mcp_servers:\n  db: {{transport: http, url: '{}/mcp'}}\nvirtual_keys:\n\
+         mcp_servers:\n  db: {{transport: http, url: '{}/mcp', \
+         mcp_info: {{mcp_server_cost_info: {{tool_name_to_cost_per_query: {{fail: 0.25}}}}}}}}\nvirtual_keys:\n\
          - {{api_key: {KEY}, key_alias: tester, models: ['*'], mcp_servers: ['*']}}\n\
          - {{api_key: {HASTY}, models: ['*'], mcp_servers: ['*'], max_tool_seconds: 1}}\n\
          - {{api_key: {FRUGAL}, models: ['*'], mcp_servers: ['*'], max_tool_calls: 1}}\n",
@@ -165,9 +166,9 @@ async fn a_request_of_two_rounds_is_one_row_with_all_tries_and_prices() {
     for row in gateway.rows(COLUMNS, 2).await {
         let row = texts(&row);
         assert_eq!(row[..7], ["ok", "2", "2", r#"["db"]"#, "3", "22", "14"], "{row:?}");
-        // The first round at its deployment's price, the second at that of the one that took over.
-        let cost: f64 = row[7].parse().unwrap();
-        assert!((cost - (11.0 * 0.01 + 11.0 * 0.001)).abs() < 1e-9, "{cost}");
+        // The first round at its deployment's price, the second at that of the one that took over, and the call that has one:
+        // 11 × 0.01 + 11 × 0.001 + 0.25.
+        assert_eq!(row[7], "0.371");
         let rounds: Value = serde_json::from_str(&row[8]).unwrap();
         assert_eq!((&rounds[0]["model"], &rounds[1]["model"]), (&json!("up-tired"), &json!("up")));
         for round in rounds.as_array().unwrap() {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::{Value, json};
 
 use crate::support::gateway::{Gateway, KEY};
-use crate::support::mcp::Fixture;
+use crate::support::mcp::{Fixture, tools_once_there};
 use crate::support::upstream::{Upstream, json as whole};
 
 const BARE: &str = "sk-bare-0123456789abcdefghij";
@@ -140,6 +140,7 @@ async fn too_many_tools_are_found_and_called_through_two() {
     let params =
         format!("{{model: hosted_vllm/up, api_base: '{}', api_key: sk-up}}", upstream.base());
     let gateway = Gateway::start(&config(&server.url, &params));
+    tools_once_there(&gateway).await;
     let body = json!({ "model": "m", "input": "How long is four?" });
     let first = post(&gateway, "/v1/responses", TIGHT, &body).await;
 
@@ -206,6 +207,7 @@ async fn what_is_called_by_its_name_is_approved_like_any_tool() {
     let params =
         format!("{{model: hosted_vllm/up, api_base: '{}', api_key: sk-up}}", upstream.base());
     let gateway = Gateway::start(&config(&server.url, &params));
+    tools_once_there(&gateway).await;
     let block =
         json!({ "type": "mcp", "server_label": "mine", "server_url": "litellm_proxy/mcp/py" });
     let body = json!({ "model": "m", "input": "How long is four?", "tools": [block] });
@@ -240,6 +242,7 @@ async fn listings_of_tools_are_the_same_bytes_and_leave_the_clients_alone() {
     let params =
         format!("{{model: hosted_vllm/up, api_base: '{}', api_key: sk-up}}", upstream.base());
     let gateway = Gateway::start(&config(&server.url, &params));
+    tools_once_there(&gateway).await;
     let own = json!([
         { "type": "function", "function": { "name": "py-measure", "parameters": { "type": "object" } } },
         { "type": "function", "function": { "name": "search_tools", "parameters": { "type": "object" } } },

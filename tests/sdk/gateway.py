@@ -49,6 +49,7 @@ virtual_keys:
   - api_key: {full}
     key_alias: full
     models: ["*"]
+    mcp_servers: ["*"]
   - api_key: {narrow}
     key_alias: narrow
     models: ["gpt-4o-mock"]
@@ -256,22 +257,27 @@ class Gateway:
 
 def run(checks):
     """Runs every `check_*(world)` in `checks`; exits 1 if one of them fails."""
-    def all_checks(upstream, gateway):
-        world = type("World", (), {"upstream": upstream, "base": gateway.base})
-        failures = 0
-        for name, check in checks.items():
-            if not name.startswith("check_"):
-                continue
-            try:
-                check(world)
-                print(f"ok   {name}", flush=True)
-            except Exception:
-                failures += 1
-                print(f"FAIL {name}\n{traceback.format_exc()}", flush=True)
-        return failures
-
     upstream = Upstream()
-    between(sys.argv[1], model_list(upstream), lambda gateway: all_checks(upstream, gateway))
+
+    def all_checks(gateway):
+        return checked(checks, type("World", (), {"upstream": upstream, "base": gateway.base}))
+
+    between(sys.argv[1], model_list(upstream), all_checks)
+
+
+def checked(checks, world):
+    """Runs every `check_*(world)`; returns how many failed."""
+    failures = 0
+    for name, check in checks.items():
+        if not name.startswith("check_"):
+            continue
+        try:
+            check(world)
+            print(f"ok   {name}", flush=True)
+        except Exception:
+            failures += 1
+            print(f"FAIL {name}\n{traceback.format_exc()}", flush=True)
+    return failures
 
 
 def between(binary, models, clients):

@@ -18,6 +18,7 @@ PIECES = {
     "response.output_text": ("delta", "text"),
     "response.refusal": ("delta", "refusal"),
     "response.function_call_arguments": ("delta", "arguments"),
+    "response.mcp_call_arguments": ("delta", "arguments"),
     "response.custom_tool_call_input": ("delta", "input"),
     "response.reasoning_summary_text": ("delta", "text"),
     "response.reasoning_text": ("delta", "text"),
@@ -104,7 +105,7 @@ def check_events(values):
             if last == "delta":
                 sums[place] = sums.get(place, "") + getattr(event, delta)
             else:
-                assert getattr(event, whole_name) == sums.get(place, ""), (event, sums)
+                assert getattr(event, whole_name) == sums.get(place, "") and place not in done, (event, sums)
                 done.add(place)
     assert sums.keys() <= done and not opened, "something began and was not done"
     found = check_response(sent(final.response))

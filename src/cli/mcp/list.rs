@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::{Bench, Failed, print};
+use crate::config::outline::shown_url;
 use crate::config::snapshot::McpTransport;
 use crate::mcp::pool::catalogue::Kind;
 use crate::mcp::view::Seen;
@@ -58,19 +59,10 @@ async fn reports(bench: &Bench, servers: &[String]) -> Result<Vec<Report>, Faile
 async fn report(seen: &Seen) -> Report {
     let way = match &seen.server.transport {
         McpTransport::Stdio(command) => format!("stdio {}", command.program),
-        McpTransport::Sse(url) => format!("sse {}", shown(url)),
-        McpTransport::Http(url) => format!("http {}", shown(url)),
+        McpTransport::Sse(url) => format!("sse {}", shown_url(url)),
+        McpTransport::Http(url) => format!("http {}", shown_url(url)),
     };
     Report { name: seen.server.display_name().to_owned(), way, outcome: found(seen).await }
-}
-
-/// A URL without what may be secret in it.
-fn shown(url: &url::Url) -> String {
-    let mut url = url.clone();
-    url.set_query(None);
-    let _cannot = url.set_username("");
-    let _cannot = url.set_password(None);
-    url.into()
 }
 
 async fn found(seen: &Seen) -> Result<Found, String> {

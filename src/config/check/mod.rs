@@ -4,15 +4,18 @@
 
 mod keys;
 mod models;
+mod prices;
 mod provider;
 mod routing;
 mod servers;
 mod settings;
+mod telemetry;
 mod weakness;
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::file::File;
 use super::file::value::{At, OnLoss};
@@ -61,6 +64,7 @@ pub(super) fn check(
     if serves_nothing && !damaged.contains(&root.place) {
         checker.warning(root.place, "`model_list` is empty: no model can be asked for");
     }
+    let book = settings::book(&general.value, folder, &mut checker);
     let (models, access_groups) = models::models(
         file.model_list.unwrap_or_default(),
         file.credential_list.unwrap_or_default(),
@@ -73,6 +77,7 @@ pub(super) fn check(
                 .as_ref()
                 .is_some_and(|at| at.value == OnLoss::Refuse),
         },
+        &book,
         &mut checker,
     );
     let models = routing::aliases(models, router.value.model_group_alias.as_ref(), &mut checker);
@@ -96,6 +101,7 @@ pub(super) fn check(
         keys::Scope { models: &models, access_groups: &access_groups, servers: &mcp_servers };
     let keys = keys::keys(listed, master.as_ref(), &scope, &mut checker);
 
+    let callbacks = telemetry::callbacks(&litellm.value, &mut checker);
     let has_pins = mcp_servers.values().any(|server| server.pin != Pin::Off);
     Snapshot {
         hash: String::new(),
@@ -123,7 +129,14 @@ pub(super) fn check(
             root.place,
             &mut checker,
         ),
-        diagnostics: settings::diagnostics(&litellm.value, &general.value),
+        diagnostics: settings::diagnostics(&litellm.value, &general.value, folder),
+        metrics: settings::metrics(&litellm.value),
+        telemetry: Arc::new(telemetry::telemetry(
+            &file.telemetry.map(|said| said.value).unwrap_or_default(),
+            &callbacks,
+            root.place,
+            &mut checker,
+        )),
     }
 }
 

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 use sha2::{Digest, Sha256};
 
-use super::super::file::models::{
-    Credential, CredentialValues, LitellmParams, ModelEntry, ModelInfo,
-};
+use super::super::file::models::{Credential, CredentialValues, LitellmParams, ModelEntry};
 use super::super::file::value::{At, OnLoss};
 use super::super::problem::Place;
-use super::super::snapshot::{Deployment, Group, Models, Prices};
+use super::super::snapshot::{Deployment, Group, Models};
+use super::prices;
 use super::provider::{self, Found, Said};
 use super::routing::time;
 use super::{Checker, Unenforced, place_of};
 use crate::ground::names::Pattern;
+use crate::prices::{Book, Pricing};
 use crate::wire::codec::Options;
 
 /// Access group → names of the groups whose entries carry it.
@@ -43,6 +43,7 @@ pub(super) fn models(
     list: Vec<At<ModelEntry>>,
     credentials: Vec<At<Credential>>,
     general: General,
+    book: &Arc<Book>,
     checker: &mut Checker<'_, '_>,
 ) -> (Models, AccessGroups) {
     let credentials = by_name(credentials, checker);
@@ -53,7 +54,8 @@ pub(super) fn models(
     for entry in list {
         unenforced.note(&unenforced_keys(&entry.value));
         let name = entry.value.model_name.as_ref().map(|name| Pattern::new(name.value.clone()));
-        let Some((name, draft)) = draft(entry, &credentials, general, &mut access_groups, checker)
+        let Some((name, draft)) =
+            draft(entry, &credentials, general, book, &mut access_groups, checker)
         else {
             match name {
                 Some(name) => checker.faulty_models.push(name),
@@ -103,6 +105,7 @@ fn draft(
     entry: At<ModelEntry>,
     credentials: &HashMap<String, CredentialValues>,
     general: General,
+    book: &Arc<Book>,
     access_groups: &mut AccessGroups,
     checker: &mut Checker<'_, '_>,
 ) -> Option<(String, Draft)> {
@@ -146,6 +149,9 @@ fn draft(
     let organization = params.organization.as_ref().or(credential.organization.as_ref());
     let headers = headers(params, organization, checker);
     let api_version = params.api_version.as_ref().or(credential.api_version.as_ref());
+    if let Some(info) = &entry.value.model_info {
+        prices::unknown(info, checker);
+    }
     let info = entry.value.model_info.map(|info| info.value).unwrap_or_default();
     for group in info.access_groups.iter().flatten() {
         let members = access_groups.entry(group.value.clone()).or_default();
@@ -153,7 +159,7 @@ fn draft(
             members.push(name.value.clone());
         }
     }
-    let prices = prices(params, &info, checker);
+    let own = prices::own(params, &info, checker);
     let id = info.id.as_ref().map(|id| id.value.clone());
     let shares = [
         params.weight.as_ref().map(|weight| weight.value),
@@ -187,9 +193,11 @@ fn draft(
         timeout: time("timeout", params.timeout.as_ref(), checker),
         stream_timeout: time("stream_timeout", params.stream_timeout.as_ref(), checker),
         mock_response: params.mock_response.clone(),
-        prices,
+        prices: Pricing::default(),
         info: info.whole,
     };
+    let base_model = info.base_model.as_ref().map(|name| name.value.as_str());
+    deployment.prices = prices::pricing(&deployment, book, base_model, own);
     deployment.id = id.unwrap_or_else(|| digest(&deployment));
     Some((name.value.clone(), Draft { deployment, shares }))
 }
@@ -250,29 +258,6 @@ fn headers(
         add(name, value.value.expose(), value.place, checker);
     }
     headers
-}
-
-fn prices(params: &LitellmParams, info: &ModelInfo, checker: &mut Checker<'_, '_>) -> Prices {
-    let mut price = |name, own: &Option<At<f64>>, info: &Option<At<f64>>| {
-        checker.not_negative(name, own.as_ref().or(info.as_ref()))
-    };
-    Prices {
-        input_cost_per_token: price(
-            "input_cost_per_token",
-            &params.input_cost_per_token,
-            &info.input_cost_per_token,
-        ),
-        output_cost_per_token: price(
-            "output_cost_per_token",
-            &params.output_cost_per_token,
-            &info.output_cost_per_token,
-        ),
-        cache_read_input_token_cost: price(
-            "cache_read_input_token_cost",
-            &params.cache_read_input_token_cost,
-            &info.cache_read_input_token_cost,
-        ),
-    }
 }
 
 /// What identifies a deployment whose entry gives no id: where its requests go, and as whom.

@@ -66,6 +66,7 @@ pub(super) fn servers(
                 description: value.description.clone(),
                 instructions: value.instructions.clone(),
                 info: value.mcp_info.clone().unwrap_or_default(),
+                tool_prices: super::prices::tools(value, entry.place, checker),
                 transport,
                 allowed_hosts: patterns(&texts(value.allowed_hosts.as_deref())),
                 headers: sent_headers(value),

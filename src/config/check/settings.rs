@@ -5,16 +5,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Level;
 use url::Url;
 
 use super::super::file::settings::{GeneralSettings, LitellmSettings, RequestLog as LogSettings};
 use super::super::file::value::{At, Length};
 use super::super::problem::Place;
-use super::super::snapshot::{Diagnostics, Limits, McpSettings, RequestLog, ToolLimits};
+use super::super::snapshot::{
+    Diagnostics, Limits, McpSettings, MetricsSettings, RequestLog, ToolLimits,
+};
 use super::Checker;
 use super::routing::time;
 use crate::ground::names::Pattern;
 use crate::ground::secret::Secret;
+use crate::prices::table::MAX_BYTES;
+use crate::prices::{About, Book, Table};
 use crate::wire::mcp::lock::Lock;
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -159,6 +164,31 @@ fn lock(path: &Path, checker: &mut Checker<'_, '_>) -> Arc<Lock> {
     })
 }
 
+/// The tables that prices come from. The operator's file is one of the configuration's sources, so that an edit of it is in force
+/// at once.
+pub(super) fn book(
+    general: &GeneralSettings,
+    folder: &Path,
+    checker: &mut Checker<'_, '_>,
+) -> Arc<Book> {
+    let Some(path) = &general.pricing_file else { return Arc::default() };
+    let (file, read) = checker.origins.read(&folder.join(&path.value), MAX_BYTES);
+    let bytes = match read {
+        Ok(bytes) => bytes,
+        Err(message) => {
+            checker.error(path.place, message);
+            return Arc::default();
+        }
+    };
+    match Table::read(&bytes, About { source: "file".to_owned(), ..About::default() }) {
+        Ok(table) => Arc::new(Book::new(Some(table))),
+        Err(error) => {
+            checker.error(Place { file, line: 1, column: 1 }, error.to_string());
+            Arc::default()
+        }
+    }
+}
+
 /// What tools inside an answer may cost.
 pub(super) fn tool_limits(
     rounds: Option<&At<u32>>,
@@ -268,10 +298,25 @@ pub(super) fn one_of<'s>(
     general.or(litellm)
 }
 
-pub(super) fn diagnostics(litellm: &LitellmSettings, general: &GeneralSettings) -> Diagnostics {
+pub(super) fn diagnostics(
+    litellm: &LitellmSettings,
+    general: &GeneralSettings,
+    folder: &Path,
+) -> Diagnostics {
+    let is_verbose =
+        general.detailed_debug.unwrap_or_default() || litellm.set_verbose.unwrap_or_default();
+    let level = general.log_level.map(|level| level.0);
     Diagnostics {
         json_logs: litellm.json_logs.unwrap_or_default(),
-        debug: general.detailed_debug.unwrap_or_default()
-            || litellm.set_verbose.unwrap_or_default(),
+        level: level.unwrap_or(if is_verbose { Level::DEBUG } else { Level::INFO }),
+        log_file: general.log_file.as_ref().map(|path| folder.join(path)),
     }
+}
+
+pub(super) fn metrics(litellm: &LitellmSettings) -> MetricsSettings {
+    let mut litellm_names = false;
+    if let Some(callbacks) = &litellm.callbacks {
+        litellm_names = callbacks.value.0.iter().any(|it| it == "prometheus");
+    }
+    MetricsSettings { wants_key: litellm.require_auth_for_metrics_endpoint, litellm_names }
 }

@@ -2,8 +2,8 @@
 //! only the first. A value of the wrong type is reported and left out, then the tree is decoded
 //! again without it, until nothing fails. Knows types, not meanings.
 //!
-//! Two names of types are understood: `AT` gives a value together with its place, and a field named
-//! `WHOLE` receives the mapping that it stands in as a whole.
+//! Three names are understood: `AT` gives a value together with its place, a field named `WHOLE` receives the
+//! mapping that it stands in as a whole, and one named `PRICES` all keys of it that are prices.
 
 mod parts;
 
@@ -18,11 +18,14 @@ use super::known;
 use super::node::{Key, Node, Plain, Scalar, Value};
 use super::problem::{Finding, Findings, Place, Severity, show, show_key};
 use crate::ground::names::closest;
+use crate::prices::component::{self, Key as PriceKey};
 
 /// The struct name that asks for a value with its place.
 pub(super) const AT: &str = "$at";
 /// The field name that asks for all of the mapping that it stands in.
 pub(super) const WHOLE: &str = "$whole";
+/// The field name that asks for all keys of the mapping that are prices.
+pub(super) const PRICES: &str = "$prices";
 /// Values of the wrong type that are reported one by one.
 const MOST_FAULTS: usize = 200;
 
@@ -50,8 +53,14 @@ fn attempts<T: DeserializeOwned + Default>(
 ) -> T {
     for _ in 0..MOST_FAULTS {
         session.passing.borrow_mut().clear();
-        match T::deserialize(NodeDecoder { node: root, name: "the file", in_list: false, session })
-        {
+        let whole = NodeDecoder {
+            node: root,
+            name: "the file",
+            in_list: false,
+            only_prices: false,
+            session,
+        };
+        match T::deserialize(whole) {
             Ok(value) => {
                 findings.extend(session.passing.take());
                 return value;
@@ -125,6 +134,8 @@ struct NodeDecoder<'n> {
     /// The key that the value stands under, or that of the list it is in.
     name: &'n str,
     in_list: bool,
+    /// Of the mapping, only the keys that are prices are meant.
+    only_prices: bool,
     session: &'n Session,
 }
 
@@ -132,7 +143,7 @@ type Outcome<T> = Result<T, Error>;
 
 impl<'n> NodeDecoder<'n> {
     fn at(self, node: &'n Node, name: &'n str) -> Self {
-        Self { node, name, in_list: false, ..self }
+        Self { node, name, in_list: false, only_prices: false, ..self }
     }
 
     /// How messages call the value.
@@ -242,7 +253,9 @@ impl<'n> NodeDecoder<'n> {
             let message = format!("LiteLLM's {name}{in_section} is not honoured by Tidegate{hint}");
             Finding { place: key.place, severity: Severity::Warning, message, suggestion: None }
         } else {
-            let candidates = fields.iter().copied().filter(|field| *field != WHOLE);
+            let prices = component::names().filter(|_| fields.contains(&PRICES));
+            let candidates = fields.iter().copied().filter(|field| !field.starts_with('$'));
+            let candidates = candidates.chain(prices);
             let suggestion = closest(&key.text, candidates).map(str::to_owned);
             let elsewhere = match (&suggestion, known::home(&key.text)) {
                 (None, Some(home)) if Some(home) != label => format!(": it belongs in `{home}`"),
@@ -256,6 +269,11 @@ impl<'n> NodeDecoder<'n> {
         };
         self.session.passing.borrow_mut().push(finding);
     }
+}
+
+/// Whether a key stands for a price, or for several.
+fn is_price(key: &str) -> bool {
+    matches!(component::key(key), Some(PriceKey::Price(_) | PriceKey::Nested))
 }
 
 fn is_octal_like(text: &str) -> bool {
@@ -387,6 +405,8 @@ impl<'n> Deserializer<'n> for NodeDecoder<'n> {
             fields: None,
             next: None,
             whole: false,
+            prices: false,
+            takes_prices: false,
         };
         self.locate(visitor.visit_map(entries))
     }
@@ -409,6 +429,8 @@ impl<'n> Deserializer<'n> for NodeDecoder<'n> {
             fields: Some((name, fields)),
             next: None,
             whole: fields.contains(&WHOLE),
+            prices: fields.contains(&PRICES),
+            takes_prices: false,
         };
         self.locate(visitor.visit_map(entries))
     }

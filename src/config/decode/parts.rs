@@ -6,7 +6,7 @@ use serde::de::{DeserializeSeed, IntoDeserializer, Visitor};
 use serde::de::{EnumAccess, MapAccess, SeqAccess, VariantAccess};
 
 use super::super::node::{Key, Node, Value};
-use super::{Error, NodeDecoder, Outcome, WHOLE, address};
+use super::{Error, NodeDecoder, Outcome, PRICES, WHOLE, address, is_price};
 
 pub(super) struct Items<'n> {
     pub(super) decoder: NodeDecoder<'n>,
@@ -34,6 +34,10 @@ pub(super) struct Entries<'n> {
     pub(super) next: Option<&'n (Key, Node)>,
     /// Whether the field that takes the mapping as a whole is still to come.
     pub(super) whole: bool,
+    /// The same for the field that takes its prices.
+    pub(super) prices: bool,
+    /// The value that comes next is for that field.
+    pub(super) takes_prices: bool,
 }
 
 impl<'n> MapAccess<'n> for Entries<'n> {
@@ -44,15 +48,22 @@ impl<'n> MapAccess<'n> for Entries<'n> {
             let key: StrDeserializer<'_, Error> = WHOLE.into_deserializer();
             return seed.deserialize(key).map(Some);
         }
+        if std::mem::take(&mut self.prices) {
+            self.takes_prices = true;
+            let key: StrDeserializer<'_, Error> = PRICES.into_deserializer();
+            return seed.deserialize(key).map(Some);
+        }
         for entry in self.entries.by_ref() {
             let (key, node) = entry;
-            if self.decoder.session.pruned.borrow().contains(&address(node)) {
+            let is_left_out = self.decoder.only_prices && !is_price(&key.text);
+            if is_left_out || self.decoder.session.pruned.borrow().contains(&address(node)) {
                 continue;
             }
             if let Some((section, fields)) = self.fields
-                && (!fields.contains(&key.text.as_str()) || key.text == WHOLE)
+                && (!fields.contains(&key.text.as_str()) || key.text.starts_with('$'))
             {
-                if !fields.contains(&WHOLE) {
+                let is_taken = fields.contains(&PRICES) && is_price(&key.text);
+                if !fields.contains(&WHOLE) && !is_taken {
                     self.decoder.unknown_key(section, fields, key);
                 }
                 continue;
@@ -67,7 +78,10 @@ impl<'n> MapAccess<'n> for Entries<'n> {
     fn next_value_seed<V: DeserializeSeed<'n>>(&mut self, seed: V) -> Outcome<V::Value> {
         match self.next.take() {
             Some((key, node)) => seed.deserialize(self.decoder.at(node, &key.text)),
-            None => seed.deserialize(self.decoder),
+            None => {
+                let only_prices = std::mem::take(&mut self.takes_prices);
+                seed.deserialize(NodeDecoder { only_prices, ..self.decoder })
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ pub(super) mod keys;
 pub(super) mod models;
 pub(super) mod servers;
 pub(super) mod settings;
+pub(super) mod telemetry;
 pub(super) mod value;
 
 use std::collections::BTreeMap;
@@ -17,7 +18,8 @@ use keys::VirtualKey;
 use models::{Credential, ModelEntry};
 use servers::McpServer;
 use settings::{GeneralSettings, LitellmSettings, RequestLog, RouterSettings};
-use value::{At, OneOrMany};
+use telemetry::Telemetry;
+use value::{At, Texts};
 
 /// Tidegate's configuration: LiteLLM's `config.yaml`, with virtual keys and access rules in the
 /// file itself.
@@ -31,7 +33,7 @@ use value::{At, OneOrMany};
 #[schemars(title = "Tidegate configuration")]
 pub(super) struct File {
     /// More files to read, relative to this one: lists are appended, mappings merged.
-    pub(super) include: Option<OneOrMany>,
+    pub(super) include: Option<Texts>,
     /// The models that clients may ask for. Entries with the same `model_name` form a group, over
     /// which requests are spread.
     pub(super) model_list: Option<Vec<At<ModelEntry>>>,
@@ -49,4 +51,6 @@ pub(super) struct File {
     pub(super) credential_list: Option<Vec<At<Credential>>>,
     /// Where a row for each request goes.
     pub(super) request_log: Option<At<RequestLog>>,
+    /// What monitoring systems are told.
+    pub(super) telemetry: Option<At<Telemetry>>,
 }

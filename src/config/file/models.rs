@@ -1,4 +1,4 @@
-//! `model_list` and `credential_list`, as typed.
+//! `model_list` and `credential_list`, as typed. Prices are not typed one by one: there are too many, and `prices` knows them.
 
 use std::collections::BTreeMap;
 
@@ -105,12 +105,10 @@ pub(in crate::config) struct LitellmParams {
     /// Answers with this text at once, without a provider; the name of a LiteLLM exception, such as
     /// `litellm.RateLimitError`, answers with that error.
     pub(in crate::config) mock_response: Option<String>,
-    /// US dollars for one token of a request.
-    pub(in crate::config) input_cost_per_token: Option<At<f64>>,
-    /// US dollars for one token of an answer.
-    pub(in crate::config) output_cost_per_token: Option<At<f64>>,
-    /// US dollars for one token that the provider read from its cache.
-    pub(in crate::config) cache_read_input_token_cost: Option<At<f64>>,
+    /// All keys that are prices.
+    #[serde(rename = "$prices")]
+    #[schemars(flatten, with = "PriceKeys")]
+    pub(in crate::config) prices: BTreeMap<String, At<Value>>,
 }
 
 /// What is known of a model. Any other key is kept and shown to clients.
@@ -119,18 +117,80 @@ pub(in crate::config) struct LitellmParams {
 pub(in crate::config) struct ModelInfo {
     /// The deployment's name in rows and headers. Default: a digest of what identifies it.
     pub(in crate::config) id: Option<At<String>>,
+    /// The model whose prices it has, where `model` is a name of one's own, as with Azure: `azure/gpt-4o`.
+    pub(in crate::config) base_model: Option<At<String>>,
     /// Names that a virtual key's `models` may use for all models that carry them.
     pub(in crate::config) access_groups: Option<Vec<At<String>>>,
-    /// US dollars for one token of a request.
-    pub(in crate::config) input_cost_per_token: Option<At<f64>>,
-    /// US dollars for one token of an answer.
-    pub(in crate::config) output_cost_per_token: Option<At<f64>>,
-    /// US dollars for one token that the provider read from its cache.
-    pub(in crate::config) cache_read_input_token_cost: Option<At<f64>>,
+    /// All keys that are prices.
+    #[serde(rename = "$prices")]
+    #[schemars(flatten, with = "PriceKeys")]
+    pub(in crate::config) prices: BTreeMap<String, At<Value>>,
     /// Everything, as JSON.
     #[serde(rename = "$whole")]
     #[schemars(skip)]
     pub(in crate::config) whole: Map<String, Value>,
+}
+
+/// Prices in US dollars, as numbers or as texts; each has a meaning of its own, and 0 is a price. Beside these, all of LiteLLM's
+/// price keys with a size or a class of service are taken: `…_above_200k_tokens`, `…_flex`, `…_priority`, `…_batches`.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "the keys of the schema; they are read as they come")]
+pub(in crate::config) struct PriceKeys {
+    /// US dollars for one token of a request. An entry that has this, or the next, uses none of the built-in prices.
+    input_cost_per_token: Option<Amount>,
+    /// US dollars for one token of an answer.
+    output_cost_per_token: Option<Amount>,
+    /// US dollars for one token that the provider read from its cache. Default: `input_cost_per_token`.
+    cache_read_input_token_cost: Option<Amount>,
+    /// US dollars for one token that it wrote to its cache. Default: `input_cost_per_token`.
+    cache_creation_input_token_cost: Option<Amount>,
+    /// The same, for what is kept for an hour. Default: `cache_creation_input_token_cost`.
+    cache_creation_input_token_cost_above_1hr: Option<Amount>,
+    /// US dollars for one token of reasoning. Default: `output_cost_per_token`.
+    output_cost_per_reasoning_token: Option<Amount>,
+    /// US dollars for one token of sound in a request. Default: `input_cost_per_token`.
+    input_cost_per_audio_token: Option<Amount>,
+    /// US dollars for one token of sound in an answer. Default: `output_cost_per_token`.
+    output_cost_per_audio_token: Option<Amount>,
+    /// US dollars for one token of a picture in a request. Default: `input_cost_per_token`.
+    input_cost_per_image_token: Option<Amount>,
+    /// US dollars for one token of a picture in an answer. Default: `output_cost_per_token`.
+    output_cost_per_image_token: Option<Amount>,
+    /// US dollars for one picture that is made.
+    output_cost_per_image: Option<Amount>,
+    /// US dollars for one second of sound that is transcribed.
+    input_cost_per_second: Option<Amount>,
+    /// The same, and before it.
+    output_cost_per_second: Option<Amount>,
+    /// US dollars for one character that is spoken.
+    input_cost_per_character: Option<Amount>,
+    /// US dollars for one unit of a reranking.
+    input_cost_per_query: Option<Amount>,
+    /// US dollars for each request, beside all else.
+    input_cost_per_request: Option<Amount>,
+    /// US dollars for one search of the web: `search_context_size_low`, `…_medium` and `…_high`.
+    search_context_cost_per_query: Option<BTreeMap<String, Amount>>,
+    /// Prices by the size of the prompt, with a `range` each.
+    tiered_pricing: Option<Vec<Map<String, Value>>>,
+    /// Prices at some hours: `windows` with `hours_utc` and `weekdays`.
+    off_peak_pricing: Option<Map<String, Value>>,
+}
+
+/// A price: a number, or a text with one.
+pub(in crate::config) struct Amount;
+
+impl JsonSchema for Amount {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Amount".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": ["number", "string"], "minimum": 0 })
+    }
 }
 
 /// A credential that several deployments share.

@@ -88,7 +88,8 @@ pub(in crate::config) struct McpServer {
     pub(in crate::config) description: Option<String>,
     /// What a client should know of the server.
     pub(in crate::config) instructions: Option<String>,
-    /// Any description for people and user interfaces.
+    /// Any description for people and user interfaces; and `mcp_server_cost_info`, what a call of a tool costs in US dollars:
+    /// `default_cost_per_query`, and `tool_name_to_cost_per_query` for some.
     pub(in crate::config) mcp_info: Option<Map<String, Value>>,
     /// A stable id.
     pub(in crate::config) server_id: Option<String>,

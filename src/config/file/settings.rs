@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::value::{Address, At, Length, OnLoss, Target};
+use super::value::{Address, At, Length, LogLevel, OnLoss, Target, Texts};
 use crate::ground::secret::Secret;
 
 /// A list of mappings from a model's name to the names to try after it.
@@ -24,6 +24,14 @@ pub(in crate::config) struct LitellmSettings {
     pub(in crate::config) json_logs: Option<bool>,
     /// As `general_settings.detailed_debug`.
     pub(in crate::config) set_verbose: Option<bool>,
+    /// Whether `/metrics` wants the master key. Default: where it stands on the address of clients, and not on that of
+    /// `admin_listen`.
+    pub(in crate::config) require_auth_for_metrics_endpoint: Option<bool>,
+    /// `prometheus`: `/metrics` has the most used of LiteLLM's names, too. `otel`: traces go where `telemetry.exporters` or
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT` says. Others are not honoured.
+    pub(in crate::config) callbacks: Option<At<Texts>>,
+    /// As `telemetry.propagate: always`, where that is not said.
+    pub(in crate::config) forward_traceparent_to_llm_provider: Option<bool>,
     /// As in `router_settings`, which wins.
     pub(in crate::config) num_retries: Option<At<u32>>,
     /// As `router_settings.timeout`, which wins.
@@ -70,6 +78,12 @@ pub(in crate::config) struct GeneralSettings {
     pub(in crate::config) drain_timeout_seconds: Option<At<Length>>,
     /// Log more of what is going on. Default: false.
     pub(in crate::config) detailed_debug: Option<bool>,
+    /// How much the log says: `error`, `warn`, `info`, `debug` or `trace`; with `info` a line for each request. Default:
+    /// `info`, or `debug` with `detailed_debug` or `set_verbose`.
+    pub(in crate::config) log_level: Option<LogLevel>,
+    /// A file for the log, in place of standard error: renamed at 10 MiB, of which five are kept, and opened anew at
+    /// SIGUSR1. Relative to the configuration's directory.
+    pub(in crate::config) log_file: Option<PathBuf>,
     /// What stands between an MCP server's alias and a tool's name: `-`, `_` or `__`. Default: `-`.
     pub(in crate::config) mcp_tool_name_separator: Option<At<String>>,
     /// Longest silence of a client's MCP session. Default: 1800 s.
@@ -91,6 +105,9 @@ pub(in crate::config) struct GeneralSettings {
     /// Tokens, by estimate, that the definitions of MCP tools may add to a request. Where they are more, the
     /// model gets `search_tools` and `call_tool` in their place, and finds them by words. Default: no limit.
     pub(in crate::config) tool_token_budget: Option<At<u64>>,
+    /// A file with prices that go before the built-in ones: LiteLLM's `model_prices_and_context_window.json`, models.dev's
+    /// `api.json`, or what `tidegate prices` wrote. Relative to the configuration; read again when it changes.
+    pub(in crate::config) pricing_file: Option<At<PathBuf>>,
     /// Keep prompts and answers with the rows of requests. Default: false.
     pub(in crate::config) store_prompts_in_spend_logs: Option<bool>,
     /// Write no rows. Default: false.

@@ -13,6 +13,8 @@ use jiff::tz::TimeZone;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use tracing::Level;
+
 use super::super::decode::AT;
 use super::super::problem::{Place, show};
 use crate::ground::secret::Secret;
@@ -48,6 +50,10 @@ pub(in crate::config) enum OnLoss {
     Refuse,
 }
 
+/// How much the log says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::config) struct LogLevel(pub(in crate::config) Level);
+
 /// A model that an alias stands for: its name, or LiteLLM's `{model: NAME, hidden: true}`.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::config) struct Target {
@@ -55,10 +61,9 @@ pub(in crate::config) struct Target {
     pub(in crate::config) is_hidden: bool,
 }
 
-/// One text, or a list of them.
+/// One text, or a list of them, read where it stands.
 #[derive(Clone, Debug, Default)]
-#[expect(dead_code, reason = "`include` reads the tree; this is its type in the schema")]
-pub(in crate::config) struct OneOrMany(pub(in crate::config) Vec<String>);
+pub(in crate::config) struct Texts(pub(in crate::config) Vec<String>);
 
 impl At<String> {
     /// The text for a message: not what came from the environment.
@@ -182,6 +187,19 @@ from_text!(
     "`report` or `refuse`",
     { "enum": ["report", "refuse"] }
 );
+from_text!(
+    LogLevel,
+    |text| match text {
+        "error" => Some(LogLevel(Level::ERROR)),
+        "warn" | "warning" => Some(LogLevel(Level::WARN)),
+        "info" => Some(LogLevel(Level::INFO)),
+        "debug" => Some(LogLevel(Level::DEBUG)),
+        "trace" => Some(LogLevel(Level::TRACE)),
+        _ => None,
+    },
+    "`error`, `warn`, `info`, `debug` or `trace`",
+    { "enum": ["error", "warn", "info", "debug", "trace"] }
+);
 from_text!(Secret, |text| Some(Secret::new(text)), "a text", { "type": ["string", "number"], "title": "secret" });
 
 impl<'de> Deserialize<'de> for Target {
@@ -231,20 +249,41 @@ impl JsonSchema for Target {
     }
 }
 
-impl<'de> Deserialize<'de> for OneOrMany {
+impl<'de> Deserialize<'de> for Texts {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // `include` takes the key out of the tree before anything is decoded.
-        deserializer.deserialize_ignored_any(IgnoredAny).map(|_| Self::default())
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = Texts;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, or a list of texts")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Texts, E> {
+                Ok(Texts(vec![text.to_owned()]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Texts, A::Error> {
+                let mut texts = Vec::new();
+                while let Some(text) = items.next_element()? {
+                    texts.push(text);
+                }
+                Ok(Texts(texts))
+            }
+        }
+
+        deserializer.deserialize_any(Either)
     }
 }
 
-impl JsonSchema for OneOrMany {
+impl JsonSchema for Texts {
     fn inline_schema() -> bool {
         true
     }
 
     fn schema_name() -> Cow<'static, str> {
-        "OneOrMany".into()
+        "Texts".into()
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {

@@ -6,12 +6,17 @@ mod access;
 mod models;
 mod settings;
 
+use crate::prices::component::{self, Key};
+
 /// Whether LiteLLM knows the key there; the text says what to do instead, where there is something.
 pub(super) fn litellm(section: &str, key: &str) -> Option<&'static str> {
     let keys = TABLE.iter().find(|(name, _)| *name == section).map(|(_, keys)| *keys)?;
     if keys.contains(&key) {
         let hint = HINTS.iter().find(|(name, _)| *name == key).map(|(_, hint)| *hint);
         return Some(hint.unwrap_or_default());
+    }
+    if section == "LitellmParams" && component::key(key) == Some(Key::Unused) {
+        return Some("nothing is computed from this price yet");
     }
     if section == "LitellmParams" && models::REQUEST_FIELDS.contains(&key) {
         return Some("put it into `extra_body` to send it with every request");
@@ -39,6 +44,8 @@ const LABELS: &[(&str, &str)] = &[
     ("GeneralSettings", "general_settings"),
     ("RouterSettings", "router_settings"),
     ("RequestLog", "request_log"),
+    ("Telemetry", "telemetry"),
+    ("Exporter", "telemetry.exporters"),
     ("VirtualKey", "virtual_keys"),
     ("McpServer", "mcp_servers"),
     ("Restart", "restart"),
@@ -101,8 +108,8 @@ mod tests {
 
     #[test]
     fn litellm_keys_are_known_where_they_belong() {
-        assert_eq!(litellm("LitellmSettings", "callbacks"), Some(""));
-        assert_eq!(litellm("RouterSettings", "callbacks"), None);
+        assert_eq!(litellm("LitellmSettings", "cache"), Some(""));
+        assert_eq!(litellm("RouterSettings", "cache"), None);
         assert!(
             litellm("LitellmParams", "temperature").is_some_and(|hint| hint.contains("extra_body"))
         );

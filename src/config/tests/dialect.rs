@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::diff;
+use crate::conversation::Usage;
 use crate::ground::secret::KeyHash;
 
 #[test]
@@ -126,7 +127,7 @@ fn an_ordinary_litellm_configuration_loads() {
          it into `extra_body` to send it with every request",
         "38:7: warning: LiteLLM's `use_in_pass_through` in `litellm_params` is not honoured by Tidegate",
         "44:5: warning: LiteLLM's `credential_info` in `credential_list` is not honoured by Tidegate",
-        "50:3: warning: LiteLLM's `callbacks` in `litellm_settings` is not honoured by Tidegate",
+        "50:3: warning: LiteLLM's callback `langfuse` is not honoured by Tidegate",
         "51:3: warning: LiteLLM's `cache` in `litellm_settings` is not honoured by Tidegate",
         "52:3: warning: LiteLLM's `cache_params` in `litellm_settings` is not honoured by Tidegate",
         "59:3: warning: LiteLLM's `enable_pre_call_checks` in `router_settings` is not honoured by Tidegate",
@@ -148,7 +149,9 @@ fn an_ordinary_litellm_configuration_loads() {
     assert_eq!(group.deployments[0].info["mode"], "chat");
     let large = &snapshot.models.groups["text-embedding-3-large"].deployments[0];
     assert_eq!(large.model.as_str(), "text-embedding-3-large");
-    assert_eq!(large.prices.input_cost_per_token, Some(2e-8));
+    let usage = Usage { input: Some(1_000), ..Usage::default() };
+    let cost = large.prices.of("text-embedding-3-large", None).and_then(|it| it.cost(&usage, 0));
+    assert_eq!(cost.map(|usd| usd.to_string()).as_deref(), Some("0.00002"));
     assert!(large.api_key.as_ref().is_some_and(|key| key.expose() == CANARY));
     assert_eq!(snapshot.models.groups["text-embedding-3-small"].deployments[0].id, "embedding-1");
     assert_eq!(snapshot.models.find("openrouter/a/b").unwrap().captured, ["a/b"]);

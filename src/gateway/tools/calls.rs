@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::overload::Does;
 use super::toolset::Toolset;
-use crate::conversation::ToolCall;
+use crate::conversation::{Part, ToolCall};
 
 /// A call that is not the client's.
 pub(super) struct Captured {
@@ -15,6 +15,13 @@ pub(super) struct Captured {
     /// What the model called: the tool, or the function that calls tools by their name.
     pub function: String,
     pub fate: Fate,
+}
+
+impl Captured {
+    /// Whether a part of what the model said is this call.
+    pub(super) fn is(&self, part: &Part) -> bool {
+        part.as_call().is_some_and(|call| call.id == self.call.id)
+    }
 }
 
 /// What becomes of a call that is not the client's.

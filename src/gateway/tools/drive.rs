@@ -107,8 +107,10 @@ impl Run {
         let mut round = first;
         for number in 1.. {
             let heard = telling.hear(&set, &mut round, idle).await?;
-            let Heard { said, captured, finish } = heard;
+            let Heard { mut said, captured, finish } = heard;
             if captured.is_empty() {
+                turns.push(Turn::new(Role::Assistant, said));
+                pending.keep(&owner, &telling.seed, turns);
                 return telling.finish(finish).await;
             }
             calls += u32::try_from(captured.len()).unwrap_or(u32::MAX);
@@ -125,31 +127,38 @@ impl Run {
             } else {
                 None
             };
-            if let Some(why) = over {
-                return telling.stop(&set, captured, &why).await;
+            // Its calls may be half of what the model meant.
+            let is_cut =
+                matches!(finish, Finish::Length | Finish::ContextWindow | Finish::Filtered(_));
+            if is_cut || over.is_some() {
+                said.retain(|part| !captured.iter().any(|captured| captured.is(part)));
+                turns.push(Turn::new(Role::Assistant, said));
+                pending.keep(&owner, &telling.seed, turns);
+                if let Some(why) = over.filter(|_| !is_cut) {
+                    return telling.stop(&set, captured, &why).await;
+                }
+                telling.leave(&set, captured, "the model's answer was cut short").await?;
+                return telling.finish(finish).await;
             }
-            let own: Vec<String> = captured.iter().map(|it| it.call.id.clone()).collect();
-            let is_clients =
-                |part: &&Part| part.as_call().is_some_and(|call| !own.contains(&call.id));
+            let is_own = |part: &Part| captured.iter().any(|captured| captured.is(part));
+            let has_clients = said.iter().any(|part| part.as_call().is_some() && !is_own(part));
             let (asked, ready): (Vec<_>, Vec<_>) =
                 captured.into_iter().partition(|captured| captured.fate == Fate::Ask);
             let results = telling.run(&set, ready, deadline).await?;
+            // What the client is asked for comes back as an item of its own.
+            said.retain(|part| !asked.iter().any(|captured| captured.is(part)));
+            turns.push(Turn::new(Role::Assistant, said));
+            turns.push(Turn::new(Role::User, results));
             let has_approvals = !asked.is_empty();
             for captured in asked {
                 telling.ask_for_approval(&set, captured).await?;
             }
-            if said.iter().any(|part| is_clients(&part)) {
-                let ids = said.iter().filter(is_clients).filter_map(Part::as_call);
-                let ids: Vec<String> = ids.map(|call| call.id.clone()).collect();
-                let own = said.iter().filter(|part| part.as_call().is_some() && !is_clients(part));
-                pending.keep(&owner, ids.into_iter(), own.cloned().collect(), results);
-                return telling.finish(Finish::ToolCalls).await;
+            // Also if it goes no further: what the client has of it by now may come back.
+            pending.keep(&owner, &telling.seed, turns.clone());
+            if has_clients || has_approvals {
+                let finish = if has_clients { Finish::ToolCalls } else { Finish::Stop };
+                return telling.finish(finish).await;
             }
-            if has_approvals {
-                return telling.finish(Finish::Stop).await;
-            }
-            turns.push(Turn::new(Role::Assistant, said));
-            turns.push(Turn::new(Role::User, results));
             match rounds.next(&set, &turns).await {
                 Ok(next) => round = next,
                 Err(fault) => return telling.fail(fault).await,
@@ -197,13 +206,18 @@ impl Telling {
         Err(Over)
     }
 
-    /// The budget is used up: what was called is not run, and the answer says why it ends.
-    async fn stop(&mut self, set: &Toolset, calls: Vec<Captured>, why: &str) -> Result<(), Over> {
+    /// What was called is not run.
+    async fn leave(&mut self, set: &Toolset, calls: Vec<Captured>, why: &str) -> Result<(), Over> {
         calls.iter().for_each(|captured| run::pass_over(set, &captured.call));
         for block in calls.into_iter().filter_map(|captured| captured.block) {
-            let outcome = run::failed(&format!("not run; {why}"));
-            self.settle(block, outcome).await?;
+            self.settle(block, run::failed(&format!("not run; {why}"))).await?;
         }
+        Ok(())
+    }
+
+    /// The budget is used up, and the answer says why it ends.
+    async fn stop(&mut self, set: &Toolset, calls: Vec<Captured>, why: &str) -> Result<(), Over> {
+        self.leave(set, calls, why).await?;
         self.whole(Part::text(format!("({why})"))).await?;
         self.finish(Finish::Length).await
     }

@@ -1,12 +1,16 @@
 //! Tools that run inside an answer: a client that knows nothing of MCP gets the tools of MCP servers, and the gateway runs
-//! what the model calls of them, round after round, until the model has said all. `wanted` reads what a request asks for,
+//! what the model calls of them, round after round, until the model has said all. `wanted` reads what a request asks for
+//! (`connector` in Anthropic's words),
 //! `toolset` is what it gets, `overload` what stands for tools of which there are too many, `apply` puts it into a request,
-//! `drive` is the loop, `calls` are those of one turn, `run` makes one of them, `pending` keeps results of turns that the
-//! client has to go on with. How any surface tells of it is known below, in `wire`.
+//! `drive` is the loop, `calls` are those of one turn, `run` makes one of them, `pending` keeps answers that clients
+//! know only in part, `kept` is one of them. How any surface tells of it is known below, in `wire`.
 
 mod apply;
 mod calls;
+mod connector;
+mod decisions;
 mod drive;
+mod kept;
 mod overload;
 mod pending;
 mod run;
@@ -59,6 +63,9 @@ pub(super) struct Asking<'a> {
     pub(super) endpoint: &'static Endpoint,
     pub(super) headers: &'a http::HeaderMap,
     pub(super) body: &'a [u8],
+    pub(super) pending: &'a Pending,
+    /// Whom what is kept belongs to.
+    pub(super) owner: &'a str,
     pub(super) record: &'a mut Record,
 }
 

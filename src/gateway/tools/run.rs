@@ -1,6 +1,9 @@
 //! One call of a tool, made for the model: checked against the tool's schema, made, and turned into what the model is told.
 //! Whatever goes wrong is told to the model; it is no failure of the request.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -10,7 +13,10 @@ use super::toolset::{GatewayTool, Toolset};
 use crate::conversation::served::ServedOutcome;
 use crate::conversation::{Content, Json, Media, MediaKind, Part, Source, ToolCall};
 use crate::entry::CallStatus;
+use crate::gateway::notes::Running;
 use crate::ground::names;
+use crate::mcp::traced::Within;
+use crate::wire::json::{self, Member};
 use crate::wire::mcp::error::SERVER_TIMEOUT;
 use crate::wire::mcp::{arguments, edit, search};
 
@@ -53,7 +59,8 @@ pub(super) fn unknown(set: &Toolset, name: &str) -> ServedOutcome {
 /// Notes a call that is not made.
 pub(super) fn pass_over(set: &Toolset, call: &ToolCall) {
     if let Some(tool) = set.find(&call.name) {
-        let noted = set.notes.begin_call(&tool.server, &tool.own, &call.name, &call.arguments);
+        let noted =
+            set.notes.begin_call(&tool.server, &tool.own, &call.name, &call.arguments, None);
         noted.end(CallStatus::NotRun, None);
     }
 }
@@ -65,8 +72,11 @@ pub(super) async fn run(
     text: &str,
     left: Duration,
 ) -> ServedOutcome {
-    let running = set.notes.begin_call(&tool.server, &tool.own, &tool.function, text);
-    let Ok(ran) = tokio::time::timeout(left, make(set, tool, text)).await else {
+    let servers = set.asker(tool).map(|asker| &asker.snapshot.mcp_servers);
+    let server = servers.and_then(|servers| servers.get(&tool.server));
+    let price = server.and_then(|server| server.tool_prices.of(&tool.own));
+    let running = set.notes.begin_call(&tool.server, &tool.own, &tool.function, text, price);
+    let Ok(ran) = tokio::time::timeout(left, make(set, tool, text, &running)).await else {
         running.end(CallStatus::Timeout, None);
         return failed("The tool was cancelled: the time for tools is used up.");
     };
@@ -74,12 +84,17 @@ pub(super) async fn run(
     ran.outcome
 }
 
-async fn make(set: &Toolset, tool: &GatewayTool, text: &str) -> Ran {
+async fn make(set: &Toolset, tool: &GatewayTool, text: &str, running: &Running) -> Ran {
     let wrong = |text: &str| Ran { outcome: failed(text), status: CallStatus::Error, bytes: None };
     let text = if text.trim().is_empty() { "{}" } else { text };
     let Some(given) = Json::parse(text).filter(Json::is_object) else {
         return wrong("The arguments are no JSON object. Call the tool again with one.");
     };
+    if let Some(name) = repeated(&given) {
+        // The check and the server might each take another one.
+        let name = names::shown(&name);
+        return wrong(&format!("The arguments have `{name}` twice. Call the tool again with one."));
+    }
     if let Err(faults) = arguments::check(&tool.schema, &given) {
         let text = format!("The arguments do not fit the tool's schema: {}", faults.join("; "));
         return wrong(&text);
@@ -87,8 +102,14 @@ async fn make(set: &Toolset, tool: &GatewayTool, text: &str) -> Ran {
     if let Some(outcome) = overload::answer(set, tool, &given) {
         return Ran { outcome, status: CallStatus::Ok, bytes: None };
     }
-    match set.mcp.call_tool(&set.asker, &tool.function, Some(&given)).await {
+    let Some(asker) = set.asker(tool) else { return wrong("There is no such tool.") };
+    let mut asker = Cow::Borrowed(asker);
+    if let Some(trace) = running.trace() {
+        asker.to_mut().trace = Some(Within::Call(Arc::new(trace)));
+    }
+    match set.mcp.call_tool(&asker, &tool.function, Some(&given)).await {
         Ok(result) => {
+            running.note_result(result.as_str());
             let outcome = outcome(&result);
             let status = if outcome.is_error { CallStatus::Error } else { CallStatus::Ok };
             Ran { outcome, status, bytes: Some(result.as_str().len() as u64) }
@@ -100,12 +121,25 @@ async fn make(set: &Toolset, tool: &GatewayTool, text: &str) -> Ran {
     }
 }
 
+/// A name that an object has more than once.
+fn repeated(object: &Json) -> Option<String> {
+    let mut names: Vec<String> = Vec::new();
+    let visit = |member: Member| {
+        let quoted = object.as_str().get(member.key).map(|key| format!("\"{key}\""));
+        names.extend(quoted.and_then(|quoted| serde_json::from_str::<String>(&quoted).ok()));
+    };
+    json::members_of(object.as_raw(), visit).ok()?;
+    let mut seen = HashSet::new();
+    names.iter().find(|name| !seen.insert(name.as_str())).cloned()
+}
+
 pub(super) fn failed(text: &str) -> ServedOutcome {
     ServedOutcome { parts: vec![Part::text(text)], is_error: true }
 }
 
 /// What the model is told of a result: texts and media; structured content where there is no text that says it.
 fn outcome(result: &Json) -> ServedOutcome {
+    let result = &*result.mended();
     let content: Vec<Value> = edit::read(result, &["content"]).unwrap_or_default();
     let mut room = MAX_TEXT;
     let mut parts: Vec<Part> = content.iter().filter_map(|part| told(part, &mut room)).collect();

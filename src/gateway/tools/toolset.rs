@@ -8,17 +8,18 @@ use memchr::memmem;
 use serde_json::{Value, json};
 
 use super::overload::{Does, Overload};
-use super::wanted::{Source, Wanted};
-use super::{Asking, Budget, run};
+use super::wanted::{self, Source, Wanted};
+use super::{Asking, Budget, Pending, connector, run};
 use crate::config::snapshot::{Key, Snapshot};
-use crate::conversation::served::{self, Served, ServedCall, ServedTools};
-use crate::conversation::{Ask, CallKind, Json, Part, ToolCall, ToolChoice};
+use crate::conversation::served::{
+    self, Served, ServedAnswer, ServedApproval, ServedCall, ServedOutcome, ServedTools,
+};
+use crate::conversation::{Ask, CallKind, Format, Json, Part, ToolCall, ToolChoice};
 use crate::entry::CallStatus;
 use crate::gateway::notes::Notes;
 use crate::ground::fault::{Fault, Kind};
-use crate::ground::names;
 use crate::mcp::Mcp;
-use crate::mcp::serve::ask::{Asker, Scope};
+use crate::mcp::serve::ask::Asker;
 use crate::mcp::toolbox::Tool;
 use crate::wire::codec::ClientHalf;
 use crate::wire::mcp::edit;
@@ -26,7 +27,8 @@ use crate::wire::mcp::edit;
 /// All tools of one request.
 pub(in crate::gateway) struct Toolset {
     pub(in crate::gateway) mcp: Arc<Mcp>,
-    pub(super) asker: Asker,
+    /// As whom servers are asked: one for each way in which tools got in.
+    askers: Vec<Asker>,
     /// Where its calls are noted.
     pub(super) notes: Notes,
     tools: Vec<GatewayTool>,
@@ -60,6 +62,8 @@ pub(super) struct GatewayTool {
     /// The server's own name for it.
     pub own: String,
     pub server: String,
+    /// By its number among the askers.
+    pub asker: usize,
     /// No two calls of its server at once.
     pub in_order: bool,
     pub description: Option<String>,
@@ -82,12 +86,16 @@ impl Toolset {
         let ask = ask.map_or_else(|| (client.request)(asking.body).map(|(ask, _)| ask), Ok);
         let key = asking.caller.key().cloned();
         let headers = Arc::new(asking.headers.clone());
-        let asker = |scope: Scope| {
-            Asker::plain(asking.snapshot.clone(), key.clone(), scope, headers.clone())
+        let asker = |source: &Source| {
+            let mut headers = headers.clone();
+            for (name, value) in &source.headers {
+                Arc::make_mut(&mut headers).insert(name, value.clone());
+            }
+            Asker::plain(asking.snapshot.clone(), key.clone(), source.scope.clone(), headers)
         };
         let mut set = Self {
             mcp: asking.mcp.clone(),
-            asker: asker(Scope::default()),
+            askers: sources.iter().map(asker).collect(),
             notes: asking.record.notes(),
             tools: Vec::new(),
             by_function: HashMap::new(),
@@ -97,26 +105,41 @@ impl Toolset {
             own: ask.as_ref().map(own_tools).unwrap_or_default(),
             decided: Vec::new(),
         };
-        for source in &sources {
-            let found = asking.mcp.tools_awaited(&asker(source.scope.clone())).await;
+        for (number, source) in sources.iter().enumerate() {
+            let Some(asker) = set.askers.get(number) else { continue };
+            let found = asking.mcp.tools_awaited(asker).await;
             let found = found.map_err(|denied| Fault::new(Kind::ToolDenied, denied.message()))?;
             let missing = found
                 .unavailable
                 .iter()
                 .map(|(server, error)| format!("{}: {error}", server.display_name()));
             let missing: Vec<String> = missing.collect();
-            set.add(source, &found.tools, &missing);
+            set.add(number, source, &found.tools, &missing);
         }
         set.settle(definition_tokens(asking.snapshot, key.as_deref()));
+        if client.format != Format::OpenAiResponses {
+            set.check_approvals()?;
+        }
         if memmem::find(asking.body, b"\"mcp_approval_response\"").is_some() {
-            set.decide(&ask?).await?;
+            set.decide(&ask?, asking.pending, asking.owner).await?;
         }
         Ok(set)
     }
 
+    /// Only one surface has words for asking.
+    fn check_approvals(&self) -> Result<(), Fault> {
+        let Some(tool) = self.tools.iter().find(|tool| tool.needs_approval) else { return Ok(()) };
+        let text = format!(
+            "The tool `{}` of `{}` needs the client's approval, for which only /v1/responses has words. Set \
+             \"require_approval\": \"never\", or ask there.",
+            tool.own, tool.label
+        );
+        Err(Fault::invalid(text).with_param("tools"))
+    }
+
     /// Runs the calls that the client has approved, and notes those that it has not. One whose call stands in the history
-    /// has been run before.
-    async fn decide(&mut self, ask: &Ask) -> Result<(), Fault> {
+    /// has been run before; one that was decided before stays as it was.
+    async fn decide(&mut self, ask: &Ask, pending: &Pending, owner: &str) -> Result<(), Fault> {
         let served: Vec<&Served> =
             ask.turns.iter().flat_map(|turn| &turn.parts).filter_map(Part::as_served).collect();
         for answer in served.iter().filter_map(|served| match served {
@@ -130,34 +153,13 @@ impl Toolset {
             let is_done = served.iter().any(|served| {
                 matches!(served, Served::Call(call) if call.approval.as_ref() == Some(&answer.id))
             });
-            if is_done {
+            if is_done || self.decided_on(&answer.id).is_some() {
                 continue;
             }
-            let Some(asked) = asked else {
-                let text = format!(
-                    "No approval with the id `{}` was asked for in this conversation. Send the `mcp_approval_request` \
-                     item too, or `previous_response_id`.",
-                    names::shown(&answer.id)
-                );
-                return Err(Fault::invalid(text).with_param("input"));
-            };
-            let tool =
-                self.tools.iter().find(|it| it.label == asked.server && it.own == asked.name);
-            if tool.is_none() || !answer.approve {
-                let status = if answer.approve { CallStatus::NotRun } else { CallStatus::Denied };
-                let function = self.function(&asked.server, &asked.name);
-                let server = tool.map_or(&asked.server, |tool| &tool.server);
-                let call = self.notes.begin_call(server, &asked.name, &function, &asked.arguments);
-                call.end(status, None);
-            }
-            let outcome = match tool {
-                None => run::failed("There is no such tool any more."),
-                Some(_) if !answer.approve => {
-                    let why = answer.reason.as_deref().unwrap_or_default();
-                    run::failed(format!("The user did not approve this call. {why}").trim())
-                }
-                Some(tool) => run::run(self, tool, &asked.arguments, self.budget.time).await,
-            };
+            let asked = asked.ok_or_else(|| wanted::nothing_asked(&answer.id))?;
+            // Boxed: most requests have none, and would all be larger by it.
+            let deciding = Box::pin(self.decision(asked, answer, pending, owner));
+            let (is_approved, outcome) = deciding.await;
             let call = ServedCall {
                 id: format!("{}mcp_{}", served::OWN_ID, served::call_id(&asked.id)),
                 call_id: served::call_id(&asked.id),
@@ -168,10 +170,49 @@ impl Toolset {
                 approval: Some(asked.id.clone()),
                 outcome: Some(outcome),
             };
-            let (approval, is_approved) = (asked.id.clone(), answer.approve);
-            self.decided.push(Decided { approval, call, is_approved });
+            self.decided.push(Decided { approval: asked.id.clone(), call, is_approved });
         }
         Ok(())
+    }
+
+    /// What becomes of a call with a word on it: whether it was approved, and what came of that.
+    async fn decision(
+        &self,
+        asked: &ServedApproval,
+        answer: &ServedAnswer,
+        pending: &Pending,
+        owner: &str,
+    ) -> (bool, ServedOutcome) {
+        let tool = self.tools.iter().find(|it| it.label == asked.server && it.own == asked.name);
+        let note = |status| {
+            let function = self.function(&asked.server, &asked.name);
+            let server = tool.map_or(&asked.server, |tool| &tool.server);
+            let call =
+                self.notes.begin_call(server, &asked.name, &function, &asked.arguments, None);
+            call.end(status, None);
+        };
+        let decision = pending.decisions.on(owner, &asked.id);
+        if tool.is_none() && answer.approve && !decision.initialized() {
+            // It may come back: nothing is decided.
+            note(CallStatus::NotRun);
+            return (true, run::failed("There is no such tool any more."));
+        }
+        let deciding = async {
+            match tool.filter(|_| answer.approve) {
+                Some(tool) => {
+                    (true, run::run(self, tool, &asked.arguments, self.budget.time).await)
+                }
+                None => {
+                    note(CallStatus::Denied);
+                    let why = answer.reason.as_deref().unwrap_or_default();
+                    let text = format!("The user did not approve this call. {why}");
+                    (false, run::failed(text.trim()))
+                }
+            }
+        };
+        let decided = decision.get_or_init(|| Box::pin(deciding)).await.clone();
+        pending.decisions.weigh(owner, &asked.id, &decided.1);
+        decided
     }
 
     /// What came of an approval.
@@ -179,7 +220,7 @@ impl Toolset {
         self.decided.iter().find(|decided| decided.approval == approval)
     }
 
-    fn add(&mut self, source: &Source, tools: &[Tool], missing: &[String]) {
+    fn add(&mut self, asker: usize, source: &Source, tools: &[Tool], missing: &[String]) {
         let mut listed = Vec::new();
         for tool in tools.iter().filter(|tool| is_allowed(source, tool)) {
             let label = source.label.clone();
@@ -197,7 +238,7 @@ impl Toolset {
                 // Asked for twice, the stricter way counts, and the client's own name for it.
                 known.needs_approval |= needs_approval;
                 if source.label.is_some() {
-                    known.label = label;
+                    (known.label, known.asker) = (label, asker);
                 }
                 continue;
             }
@@ -207,6 +248,7 @@ impl Toolset {
                 label,
                 own: tool.own.clone(),
                 server: tool.server.name.clone(),
+                asker,
                 in_order: !tool.server.parallel,
                 description: tool.description(),
                 schema,
@@ -233,6 +275,11 @@ impl Toolset {
         self.by_function = functions.map(|(at, tool)| (tool.function.clone(), at)).collect();
         let is_taken = |name: &str| self.own.contains(name) || self.by_function.contains_key(name);
         self.overload = most.and_then(|most| Overload::of(&self.tools, most, is_taken));
+    }
+
+    /// As whom a tool's server is asked.
+    pub(super) fn asker(&self, tool: &GatewayTool) -> Option<&Asker> {
+        self.askers.get(tool.asker)
     }
 
     /// All tools, also those that the model has to find first.
@@ -278,7 +325,8 @@ impl Toolset {
 
 /// The names of the client's own tools; of blocks and tools that a provider runs there are none.
 fn own_tools(ask: &Ask) -> HashSet<String> {
-    ask.tools.iter().map(|tool| tool.name.clone()).collect()
+    let own = ask.tools.iter().filter(|tool| !connector::is_toolset(tool));
+    own.map(|tool| tool.name.clone()).collect()
 }
 
 fn is_allowed(source: &Source, tool: &Tool) -> bool {
@@ -287,6 +335,7 @@ fn is_allowed(source: &Source, tool: &Tool) -> bool {
     let is_read_only =
         || edit::read::<bool>(&tool.definition, &["annotations", "readOnlyHint"]) == Some(true);
     source.allowed.names.as_ref().is_none_or(is_named)
+        && !is_named(&source.allowed.except)
         && (!source.allowed.read_only || is_read_only())
 }
 

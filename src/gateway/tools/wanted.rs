@@ -1,13 +1,15 @@
 //! Which of the gateway's tools a request asks for: by the header `x-mcp-servers`, by a block of tools in the words of its
 //! surface, or because its key has them always. Only servers of the configuration are ever meant.
 
-use http::{HeaderMap, header};
+use std::collections::BTreeMap;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use memchr::memmem;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Asking;
-use crate::conversation::{Ask, Format, Json, ToolKind};
+use super::{Asking, connector};
+use crate::conversation::{Ask, Content, Format, Json, ToolKind};
 use crate::gateway::admit::Caller;
 use crate::ground::fault::{Fault, Kind};
 use crate::ground::names;
@@ -32,12 +34,15 @@ pub(super) struct Source {
     pub scope: Scope,
     pub allowed: Allowed,
     pub approval: Approval,
+    /// What the client sends for these servers alone.
+    pub headers: HeaderMap,
 }
 
 /// Which tools of a scope.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Allowed {
     pub names: Option<Vec<String>>,
+    pub except: Vec<String>,
     /// Only tools that say that they change nothing.
     pub read_only: bool,
 }
@@ -63,6 +68,11 @@ struct Block {
     server_url: Option<String>,
     allowed_tools: Option<Value>,
     require_approval: Option<Value>,
+    headers: Option<BTreeMap<String, String>>,
+    authorization: Option<String>,
+    /// Where it is not said in `allowed_tools`.
+    #[serde(skip)]
+    allowed: Option<Allowed>,
 }
 
 /// Reads a request. Its body is parsed only where something in it looks like a block of tools.
@@ -76,6 +86,7 @@ pub(super) fn read(client: &ClientHalf, asking: &Asking<'_>) -> Result<Wanted, F
             scope: Scope { header: listed, ..Scope::default() },
             allowed: Allowed::default(),
             approval: Approval::Never,
+            headers: HeaderMap::new(),
         });
     }
     let mentions = |name: &[u8]| memmem::find(asking.body, name).is_some();
@@ -102,7 +113,12 @@ pub(in crate::gateway) fn named_servers(headers: &HeaderMap) -> Vec<String> {
 pub(super) fn is_ours(value: &Json, headers: &HeaderMap) -> bool {
     let block: Option<Block> = value.read();
     let url = block.and_then(|block| block.server_url);
-    url.is_some_and(|url| gateway_scope(&url, headers).is_some())
+    url.is_some_and(|url| is_own_url(&url, headers))
+}
+
+/// Whether a URL means this gateway.
+pub(super) fn is_own_url(url: &str, headers: &HeaderMap) -> bool {
+    gateway_scope(url, headers).is_some()
 }
 
 /// Every block of a request, as this reads it.
@@ -119,16 +135,19 @@ fn blocks(ask: &Ask) -> Vec<Result<Block, Fault>> {
             .with_param("tools")
         })
     });
-    let connectors: Vec<Value> =
-        ask.extras.get("mcp_servers").and_then(Json::read).unwrap_or_default();
-    let anthropic = connectors.into_iter().map(|connector| {
-        let text = |name: &str| connector.get(name).and_then(Value::as_str).map(str::to_owned);
+    let anthropic = connector::servers(ask).into_iter().map(|server| {
+        let server = server.ok_or_else(|| {
+            Fault::invalid("An entry of `mcp_servers` is wrong: look at its `url` and `name`.")
+                .with_param("mcp_servers")
+        })?;
         Ok(Block {
-            server_label: text("name"),
-            server_url: text("url"),
-            allowed_tools: connector.pointer("/tool_configuration/allowed_tools").cloned(),
+            allowed: Some(connector::allowed(ask, &server)),
+            server_label: server.name,
+            server_url: server.url,
+            authorization: server.authorization_token,
             // Anthropic's connector asks for none.
             require_approval: Some("never".into()),
+            ..Block::default()
         })
     });
     openai.chain(anthropic).collect()
@@ -150,14 +169,15 @@ fn source(block: Block, headers: &HeaderMap) -> Result<Option<Source>, Fault> {
     };
     let named = |value: &Value| value.get("tool_names").map(&strings);
     let allowed = match &block.allowed_tools {
-        None | Some(Value::Null) => Allowed::default(),
+        None | Some(Value::Null) => block.allowed.unwrap_or_default(),
         Some(list @ Value::Array(_)) => Allowed {
             names: Some(strings(list).ok_or_else(|| wrong("allowed_tools"))?),
-            read_only: false,
+            ..Allowed::default()
         },
         Some(filter @ Value::Object(_)) => Allowed {
             names: named(filter).flatten(),
             read_only: filter.get("read_only").and_then(Value::as_bool).unwrap_or_default(),
+            ..Allowed::default()
         },
         Some(_) => return Err(wrong("allowed_tools")),
     };
@@ -172,7 +192,20 @@ fn source(block: Block, headers: &HeaderMap) -> Result<Option<Source>, Fault> {
         },
         Some(_) => return Err(wrong("require_approval")),
     };
-    Ok(Some(Source { label: block.server_label, scope, allowed, approval }))
+    let mut headers = HeaderMap::new();
+    let token = block.authorization.map(|token| ("authorization".to_owned(), bearer(&token)));
+    for (name, value) in block.headers.into_iter().flatten().chain(token) {
+        let name = HeaderName::try_from(name).map_err(|_| wrong("headers"))?;
+        let mut value = HeaderValue::try_from(value).map_err(|_| wrong("headers"))?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    Ok(Some(Source { label: block.server_label, scope, allowed, approval, headers }))
+}
+
+/// OpenAI and Anthropic take the token alone.
+fn bearer(token: &str) -> String {
+    if token.contains(' ') { token.to_owned() } else { format!("Bearer {token}") }
 }
 
 /// The scope that a URL means, if it means this gateway: `litellm_proxy`, `tidegate`, either with `/mcp/a,b` behind it, or
@@ -235,14 +268,50 @@ pub(super) fn foreign(ask: &Ask, provider: Format, headers: &HeaderMap) -> Optio
     let value = ask.tools.iter().find_map(|tool| match &tool.kind {
         ToolKind::Hosted { value, .. } if is_foreign(value) => Some(value),
         _ => None,
-    })?;
-    let url = crate::wire::mcp::edit::text(value, &["server_url"]).unwrap_or_default();
+    });
+    let (param, url) = match value {
+        Some(value) => {
+            let text = |name: &str| crate::wire::mcp::edit::text(value, &[name]);
+            ("tools", text("server_url").or(text("connector_id")).or(text("server_label")))
+        }
+        None => {
+            let urls = connector::servers(ask).into_iter().flatten().filter_map(|it| it.url);
+            ("mcp_servers", Some(urls.into_iter().find(|url| !is_own_url(url, headers))?))
+        }
+    };
+    let url = url.unwrap_or_default();
     let text = format!(
         "The MCP server `{}` is none of this gateway's, which calls only servers of its configuration, and the model's \
          provider runs none itself. Use \"server_url\": \"litellm_proxy\" for the gateway's own.",
         names::shown(&url)
     );
-    Some(Fault::new(Kind::Unsupported, text).with_param("tools"))
+    Some(Fault::new(Kind::Unsupported, text).with_param(param))
+}
+
+/// A word on a call that neither this gateway nor the provider has asked about.
+pub(super) fn foreign_word(ask: &Ask, provider: Format) -> Option<Fault> {
+    if ask.format == provider {
+        return None;
+    }
+    let text = |value: &Json, name: &str| crate::wire::mcp::edit::text(value, &[name]);
+    let mut parts = ask.turns.iter().flat_map(|turn| &turn.parts);
+    let id = parts.find_map(|part| match &part.content {
+        Content::Foreign { value, .. } => text(value, "type")
+            .filter(|kind| kind == "mcp_approval_response")
+            .and_then(|_| text(value, "approval_request_id")),
+        _ => None,
+    })?;
+    Some(nothing_asked(&id))
+}
+
+/// There is nothing to say that word on.
+pub(super) fn nothing_asked(approval: &str) -> Fault {
+    let text = format!(
+        "No approval with the id `{}` was asked for in this conversation. Send the `mcp_approval_request` item too, or \
+         `previous_response_id`.",
+        names::shown(approval)
+    );
+    Fault::invalid(text).with_param("input")
 }
 
 #[cfg(test)]

@@ -21,8 +21,9 @@ use tokio::sync::{Semaphore, broadcast};
 use self::catalogue::Kind;
 use self::slot::{Slot, State};
 use super::era::Identity;
+use super::figures::Figures;
 use super::serve::ask::Asker;
-use crate::config::snapshot::{McpServer, McpTransport, Sharing, Snapshot};
+use crate::config::snapshot::{Keys, McpServer, McpTransport, Sharing, Snapshot};
 use crate::conversation::Json;
 use crate::ground::secret::KeyHash;
 
@@ -37,6 +38,7 @@ pub struct Pool {
     /// How many calls may run on a server, with the number it was made for.
     rooms: Mutex<HashMap<String, (usize, Arc<Semaphore>)>>,
     changes: broadcast::Sender<Change>,
+    pub(super) figures: Arc<Figures>,
     handle: Handle,
 }
 
@@ -124,7 +126,8 @@ impl Pool {
     /// A pool whose tasks run on the runtime of the handle.
     pub fn new(handle: Handle) -> Self {
         let changes = broadcast::channel(MAX_CHANGES).0;
-        Self { state: Mutex::default(), rooms: Mutex::default(), changes, handle }
+        let (state, rooms, figures) = (Mutex::default(), Mutex::default(), Arc::default());
+        Self { state, rooms, changes, figures, handle }
     }
 
     /// What changes at servers, from now on.
@@ -150,7 +153,7 @@ impl Pool {
         if session.is_some_and(|session| session.ended.is_cancelled()) {
             return None;
         }
-        let headers = effective_headers(server, &asker.headers);
+        let headers = effective_headers(server, asker);
         if slots.len() >= MAX_SLOTS {
             retire(slots, is_unheld);
             if slots.len() >= MAX_SLOTS {
@@ -172,7 +175,7 @@ impl Pool {
             identity,
             session.map(Arc::downgrade),
             self.room(server),
-            self.changes.clone(),
+            self,
         ));
         let idle = asker.snapshot.mcp.session_idle_timeout;
         self.handle.spawn(supervise::run(slot.clone(), idle));
@@ -202,6 +205,7 @@ impl Pool {
             !is_same
         });
         drop(state);
+        self.figures.adopt(snapshot.mcp_servers.values());
         let names: Vec<String> = snapshot.mcp_servers.keys().cloned().collect();
         self.rooms
             .lock()
@@ -280,7 +284,7 @@ fn may_go_on(snapshot: &Snapshot, slot: &Slot, server: &McpServer) -> bool {
 
 /// Which slot an asker reaches a server through.
 pub fn slot_key(server: &McpServer, asker: &Asker) -> SlotKey {
-    let credential = credential(server, &asker.headers);
+    let credential = credential(server, asker);
     let share = match (server.sharing, &asker.session) {
         (Sharing::Shared, _) => Share::All { credential },
         (Sharing::PerSession, Some(session)) => Share::Session(session.id.as_str().into()),
@@ -293,9 +297,9 @@ pub fn slot_key(server: &McpServer, asker: &Asker) -> SlotKey {
 }
 
 /// The headers that a server gets: its entry's own, and what it may have of the client's.
-fn effective_headers(server: &McpServer, client: &HeaderMap) -> HeaderMap {
+fn effective_headers(server: &McpServer, asker: &Asker) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    for (name, value) in passed_on(server, client) {
+    for (name, value) in passed_on(server, asker) {
         headers.append(name, value);
     }
     // The entry's own count more.
@@ -306,8 +310,8 @@ fn effective_headers(server: &McpServer, client: &HeaderMap) -> HeaderMap {
 }
 
 /// A digest of what the client sends for the server itself; 0 where that is nothing. Nobody can foresee another's.
-fn credential(server: &McpServer, client: &HeaderMap) -> u64 {
-    let sent: BTreeMap<String, Vec<u8>> = passed_on(server, client)
+fn credential(server: &McpServer, asker: &Asker) -> u64 {
+    let sent: BTreeMap<String, Vec<u8>> = passed_on(server, asker)
         .into_iter()
         .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
         .collect();
@@ -319,11 +323,13 @@ fn credential(server: &McpServer, client: &HeaderMap) -> u64 {
 }
 
 /// The client's headers that go on to a server: those that its entry lists, and those sent for it alone, as
-/// `x-mcp-{alias}-{header}`, if the entry lists the header. Never what frames the message.
-fn passed_on(server: &McpServer, client: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+/// `x-mcp-{alias}-{header}`, if the entry lists the header. Never what frames the message, and never a key of this gateway.
+fn passed_on(server: &McpServer, asker: &Asker) -> Vec<(HeaderName, HeaderValue)> {
     if matches!(server.transport, McpTransport::Stdio(_)) || server.forwarded_headers.is_empty() {
         return Vec::new();
     }
+    let client = &*asker.headers;
+    let keys = &asker.snapshot.keys;
     let names = server.aliases.iter().chain([&server.name]);
     let prefixes: Vec<String> =
         names.map(|name| format!("x-mcp-{}-", name.to_ascii_lowercase())).collect();
@@ -331,12 +337,22 @@ fn passed_on(server: &McpServer, client: &HeaderMap) -> Vec<(HeaderName, HeaderV
     listed
         .filter_map(|name| {
             let own = prefixes.iter().find_map(|prefix| client.get(format!("{prefix}{name}")));
-            let value = own.or_else(|| client.get(name))?;
+            let is_sent = |value: &&HeaderValue| !is_key(keys, value);
+            let value = own.or_else(|| client.get(name)).filter(is_sent)?;
             let mut value = value.clone();
             value.set_sensitive(true);
             Some((name.clone(), value))
         })
         .collect()
+}
+
+/// Whether a header shows a key that opens this gateway.
+fn is_key(keys: &Keys, value: &HeaderValue) -> bool {
+    let Ok(text) = value.to_str() else { return false };
+    let text = text.trim();
+    let shown = text.split_once(' ').map_or(text, |(_, key)| key.trim());
+    let hash = KeyHash::of(shown);
+    keys.master == Some(hash) || keys.virtual_keys.contains_key(&hash)
 }
 
 /// Headers that belong to one connection or one message.

@@ -13,10 +13,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::catalogue::{Kind, Listing};
 use super::progress::List;
-use super::{Change, Share, SlotKey};
+use super::{Change, Pool, Share, SlotKey};
 use crate::config::snapshot::McpServer;
 use crate::mcp::connection::Connection;
 use crate::mcp::era::Identity;
+use crate::mcp::figures::Figures;
 use crate::mcp::offers::Kept;
 use crate::mcp::serve::session::Session;
 use crate::mcp::transport::{Failure, FailureKind};
@@ -64,6 +65,7 @@ pub struct Slot {
     used: AtomicU64,
     began: Instant,
     pub health: Health,
+    pub figures: Arc<Figures>,
     /// The lists as clients see them.
     pub offers: Kept,
     /// The stream of changes of the newest era is open, or there is none to be opened.
@@ -133,8 +135,9 @@ impl Slot {
         identity: Identity,
         session: Option<Weak<Session>>,
         room: Option<Arc<Semaphore>>,
-        changes: broadcast::Sender<Change>,
+        pool: &Pool,
     ) -> Self {
+        let (changes, figures) = (pool.changes.clone(), pool.figures.clone());
         Self {
             name: server.name.clone(),
             share,
@@ -157,7 +160,8 @@ impl Slot {
             used: AtomicU64::new(0),
             began: Instant::now(),
             health: Health::default(),
-            offers: Kept::default(),
+            offers: Kept::new(figures.clone()),
+            figures,
             hears: watch::channel(false).0,
         }
     }
@@ -332,6 +336,12 @@ impl Slot {
             self.refresh(list);
         }
         Some(known)
+    }
+
+    /// Whether the server's list of tools, as far as it is known, has one of this name.
+    pub fn lists_tool(&self, name: &str) -> bool {
+        let listing = self.lists.get(Kind::Tools.index()).and_then(|list| list.listing.load_full());
+        listing.is_some_and(|listing| listing.entries.iter().any(|entry| entry.name == name))
     }
 
     /// Has a list fetched that is not being fetched already. Gives why that failed the last time, and since when the latest

@@ -68,6 +68,7 @@ pub(super) async fn run(slot: Arc<Slot>, idle: Duration) {
             tracing::warn!(server = slot.name, failures, %failure, "MCP server is down");
             slot.note_error(&failure.text);
             slot.health.restarts.fetch_add(1, Ordering::Relaxed);
+            slot.figures.count_restart(&slot.server());
             let pause = pause(slot.server().restart, failures);
             failures = failures.saturating_add(1);
             slot.state.send_replace(State::Down { failure, since: Instant::now(), failures });

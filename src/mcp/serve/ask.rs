@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::session::Session;
 use crate::config::snapshot::{Key, Snapshot};
 use crate::conversation::Json;
+use crate::mcp::traced::Within;
 use crate::wire::mcp::message::Request;
 use crate::wire::mcp::revision::Revision;
 
@@ -36,6 +37,8 @@ pub struct Asker {
     pub capabilities: Json,
     /// The client's session, in the era that has them.
     pub session: Option<Arc<Session>>,
+    /// What the request is part of; absent where there are no traces.
+    pub trace: Option<Within>,
 }
 
 /// Which servers a request is about: of those that the key may use.

@@ -11,6 +11,7 @@ use crate::mcp::Mcp;
 use crate::mcp::era;
 use crate::mcp::pool::catalogue::Kind;
 use crate::mcp::pool::slot::severity;
+use crate::mcp::traced;
 use crate::mcp::view::View;
 use crate::wire::mcp::edit;
 use crate::wire::mcp::error::{INVALID_PARAMS, METHOD_NOT_FOUND, RpcError};
@@ -21,7 +22,8 @@ use crate::wire::mcp::revision::{META_CLIENT, Revision};
 const TELLING: Duration = Duration::from_secs(2);
 
 /// Answers a request. Everything goes through the outbox, the answer last. Dropping this cancels what runs behind it.
-pub async fn answer_request(mcp: &Arc<Mcp>, ask: Ask) {
+pub async fn answer_request(mcp: &Arc<Mcp>, mut ask: Ask) {
+    let telling = traced::begin(mcp, &mut ask);
     let outcome = match mcp.view(&ask.asker) {
         Ok(view) => answer_in(mcp, &ask, &view).await,
         Err(denied) => Err(RpcError::new(INVALID_PARAMS, denied.message())),
@@ -31,6 +33,9 @@ pub async fn answer_request(mcp: &Arc<Mcp>, ask: Ask) {
         true => era::complete(result),
         false => era::without_type(result),
     });
+    if let Some(telling) = telling {
+        telling.end(&outcome);
+    }
     let text = answer(Some(&ask.request.id), &outcome);
     let _nobody_waits = ask.outbox.send(Out::Answer(text)).await;
 }

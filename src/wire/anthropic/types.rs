@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
+use crate::conversation::usage::{Service, Tier};
 use crate::conversation::{Annotation, Extras, Format, Json, Usage};
 use crate::ground::fault::Fault;
 use crate::wire::fields::Fields;
@@ -40,7 +41,10 @@ pub(super) struct Counts {
     output: Option<u64>,
     cache_read: Option<u64>,
     cache_write: Option<u64>,
+    cache_write_hour: Option<u64>,
     reasoning: Option<u64>,
+    searches: Option<u64>,
+    service: Service,
 }
 
 /// A citation: Anthropic's own, and the plain one that it comes to where it names a page.
@@ -92,6 +96,16 @@ impl Counts {
             let long = by_lifetime.whole("ephemeral_1h_input_tokens");
             short.or(long).map(|_| short.unwrap_or_default() + long.unwrap_or_default())
         });
+        let hour = usage.peek("cache_creation").and_then(Fields::of);
+        let hour = hour.and_then(|mut kept| kept.whole("ephemeral_1h_input_tokens"));
+        self.cache_write_hour = hour.or(self.cache_write_hour);
+        let tools = usage.inner("server_tool_use");
+        let searches = tools.and_then(|mut tools| tools.whole("web_search_requests"));
+        self.searches = searches.or(self.searches);
+        let tier = usage.text("service_tier").as_deref().and_then(Tier::read);
+        self.service.tier = tier.or(self.service.tier);
+        self.service.is_fast |= usage.text("speed").as_deref() == Some("fast");
+        self.service.is_us_only |= usage.text("inference_geo").as_deref() == Some("us");
         let thought = usage.inner("output_tokens_details");
         self.fresh = usage.whole("input_tokens").or(self.fresh);
         self.output = usage.whole("output_tokens").or(self.output);
@@ -109,7 +123,11 @@ impl Counts {
             output: self.output,
             cache_read: self.cache_read,
             cache_write: self.cache_write,
+            cache_write_hour: self.cache_write_hour,
             reasoning: self.reasoning,
+            searches: self.searches,
+            service: self.service,
+            ..Usage::default()
         }
     }
 }

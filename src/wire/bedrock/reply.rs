@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use super::exception;
 use super::model::Model;
+use crate::conversation::usage::{Service, Tier};
 use crate::conversation::{
     Annotation, Choice, Content, Finish, Format, Head, Json, Media, MediaKind, Part, Reasoning,
     Reply, Seal, Source, ToolCall, Usage,
@@ -37,7 +38,7 @@ pub(super) fn read(body: &[u8], context: &mut ReplyContext) -> Result<Reply, Fau
     });
     // An answer without a reason to stop is whole all the same: it came with its closing brace.
     let finish = finish.or_else(|| Some(Finish::Stop.with_calls(has_calls)));
-    let usage = usage(&mut fields);
+    let usage = usage(&mut fields, head.service_tier.as_deref());
     Ok(Reply { head, choices: vec![Choice { parts, finish }], usage })
 }
 
@@ -67,7 +68,7 @@ pub(super) fn service_tier(fields: &mut Fields<'_>) -> Option<String> {
 }
 
 /// Amazon counts what went through the cache beside the input, not in it.
-pub(super) fn usage(fields: &mut Fields<'_>) -> Option<Usage> {
+pub(super) fn usage(fields: &mut Fields<'_>, tier: Option<&str>) -> Option<Usage> {
     let mut usage = fields.inner("usage")?;
     let cache_read = usage.whole("cacheReadInputTokens");
     let cache_write = usage.whole("cacheWriteInputTokens");
@@ -77,9 +78,23 @@ pub(super) fn usage(fields: &mut Fields<'_>) -> Option<Usage> {
         output: usage.whole("outputTokens"),
         cache_read,
         cache_write,
-        reasoning: None,
+        cache_write_hour: for_an_hour(&mut usage),
+        service: Service { tier: tier.and_then(Tier::read), ..Service::default() },
+        ..Usage::default()
     };
     (!usage.is_empty()).then_some(usage)
+}
+
+/// What was written to the cache for an hour
+/// (<https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_CacheDetail.html>).
+fn for_an_hour(usage: &mut Fields<'_>) -> Option<u64> {
+    let details = usage.items("cacheDetails").into_iter();
+    let long = details.filter_map(|raw| {
+        let mut detail = Fields::of(raw)?;
+        let is_long = detail.text("ttl").as_deref() == Some("1h");
+        is_long.then(|| detail.whole("inputTokens")).flatten()
+    });
+    long.reduce(u64::saturating_add)
 }
 
 /// A citation: OpenAI's kind where it has an address.

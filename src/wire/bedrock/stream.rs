@@ -301,10 +301,12 @@ impl Decoder {
 }
 
 fn metadata(fields: &mut Fields<'_>, out: &mut Vec<Event>) {
-    if let Some(service_tier) = reply::service_tier(fields) {
+    let service_tier = reply::service_tier(fields);
+    let usage = reply::usage(fields, service_tier.as_deref());
+    if let Some(service_tier) = service_tier {
         out.push(Event::Begin(Head { service_tier: Some(service_tier), ..Head::default() }));
     }
-    out.extend(reply::usage(fields).map(Event::Usage));
+    out.extend(usage.map(Event::Usage));
 }
 
 fn grow(block: u32, delta: Delta) -> Event {

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::grounding;
 use crate::conversation::{
     Content, Delta, Event, Finish, Format, Head, Json, Media, MediaKind, Part, Reasoning, Seal,
-    Source, ToolCall,
+    Source, ToolCall, Usage,
 };
 use crate::wire::codec::Ids;
 use crate::wire::fields::{Fields, as_string};
@@ -82,7 +82,10 @@ impl Answer {
         }
         // Vertex AI's first chunks may say nothing but how the request was billed.
         let usage = chunk.inner("usageMetadata").map(finish::usage);
-        out.extend(usage.filter(|usage| !usage.is_empty()).map(Event::Usage));
+        let usage = usage.filter(|usage| !usage.is_empty());
+        let searches = self.candidates.iter().map(|it| grounding::searches(&it.sources)).sum();
+        let searches = (searches > 0).then_some(searches);
+        out.extend(usage.map(|usage| Event::Usage(Usage { searches, ..usage })));
     }
 
     fn begin(&mut self, chunk: &mut Fields<'_>, out: &mut Vec<Event>) {

@@ -28,6 +28,15 @@ pub(super) fn annotations(metadata: &[Json], text: &str) -> Vec<Annotation> {
     found
 }
 
+/// How often was searched for an answer: each chunk tells all so far.
+pub(super) fn searches(metadata: &[Json]) -> u64 {
+    let count = |json: &Json| {
+        let queries = Fields::of(json.as_raw()).map(|mut fields| fields.items("webSearchQueries"));
+        queries.map_or(0, |queries| queries.len() as u64)
+    };
+    metadata.iter().map(count).max().unwrap_or_default()
+}
+
 /// More than these no answer has.
 const MOST: usize = 512;
 

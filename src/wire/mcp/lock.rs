@@ -163,6 +163,29 @@ impl Lock {
         self.servers.get(server).into_iter().flat_map(|tools| tools.keys().map(String::as_str))
     }
 
+    /// What this lock has that another had not, a line each: `+` for a tool that is new, `~` for one with another definition,
+    /// `-` for one that is gone, with its server and its name.
+    pub fn changes(&self, old: &Self) -> Vec<String> {
+        let line = |sign: char, server: &str, tool: &str| format!("{sign} {server} {tool}");
+        let mut lines = Vec::new();
+        for (server, tools) in &self.servers {
+            for (tool, pin) in tools {
+                match old.pin(server, tool) {
+                    None => lines.push(line('+', server, tool)),
+                    Some(known) if known.sha256 != pin.sha256 => {
+                        lines.push(line('~', server, tool))
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        for server in old.servers() {
+            let gone = old.tools(server).filter(|tool| self.pin(server, tool).is_none());
+            lines.extend(gone.map(|tool| line('-', server, tool)));
+        }
+        lines
+    }
+
     /// The names of all servers, sorted.
     pub fn servers(&self) -> impl Iterator<Item = &str> {
         self.servers.keys().map(String::as_str)

@@ -101,7 +101,7 @@ pub(super) fn reply() -> impl Strategy<Value = Reply> {
         number(&mut parts, "call_");
         let calls = parts.iter().any(|part| part.as_call().is_some());
         let (input, output, cache_read, cache_write, reasoning) = usage;
-        let usage = Usage { input, output, cache_read, cache_write, reasoning };
+        let usage = Usage { input, output, cache_read, cache_write, reasoning, ..Usage::default() };
         let choice = Choice { parts, finish: Some(finish.with_calls(calls)) };
         Reply { head: Head::default(), choices: vec![choice], usage: Some(usage) }
     })

@@ -26,6 +26,11 @@ pub(crate) fn result(text: &str) -> Said {
     Said::Rest(format!("\"result\":{text}"))
 }
 
+/// Says that there is no such method.
+pub(crate) fn unknown() -> Said {
+    Said::Rest(r#""error":{"code":-32601,"message":"no such method"}"#.to_owned())
+}
+
 /// The script gets the method and the params.
 type Script = dyn Fn(&str, &Value) -> Said + Send + Sync;
 

@@ -263,7 +263,7 @@ fn unprivileged() -> Option<(u32, u32)> {
 }
 
 /// A port below those the system hands out, so that no connection of another test takes it meanwhile.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     loop {
         let port = fastrand::u16(15_000..30_000);
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {

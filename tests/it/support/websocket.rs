@@ -1,5 +1,6 @@
 //! A client's end of a WebSocket to the gateway.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -27,12 +28,21 @@ impl Socket {
         path: &str,
         headers: &[(&str, &str)],
     ) -> Result<Self, Response<Option<Vec<u8>>>> {
-        let mut request = format!("ws://{}{path}", gateway.address).into_client_request().unwrap();
+        Self::try_open_at(gateway.address, path, headers).await
+    }
+
+    /// The same at another address, with a proxy there.
+    pub(crate) async fn try_open_at(
+        address: SocketAddr,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Self, Response<Option<Vec<u8>>>> {
+        let mut request = format!("ws://{address}{path}").into_client_request().unwrap();
         for (name, value) in headers {
             let name = HeaderName::try_from(*name).unwrap();
             request.headers_mut().insert(name, HeaderValue::try_from(*value).unwrap());
         }
-        let stream = TcpStream::connect(gateway.address).await.unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
         match tokio_tungstenite::client_async(request, stream).await {
             Ok((socket, _)) => Ok(Self(socket)),
             Err(Error::Http(response)) => Err(*response),

@@ -28,6 +28,7 @@ use crate::config::snapshot::{Key, Snapshot};
 use crate::conversation::Json;
 use crate::ground::secret::KeyHash;
 use crate::mcp::Mcp;
+use crate::mcp::traced::Within;
 use crate::wire::mcp::revision::Revision;
 
 pub(super) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -44,6 +45,8 @@ pub struct ClientRequest {
     /// `None`: the master key, or no keys are configured.
     pub key: Option<Arc<Key>>,
     pub snapshot: Arc<Snapshot>,
+    /// What it is part of; absent where there are no traces.
+    pub trace: Option<Within>,
 }
 
 /// What is answered.
@@ -166,7 +169,7 @@ impl Desk<'_> {
     }
 
     fn asker(&self, revision: Revision, capabilities: Json) -> Asker {
-        let ClientRequest { headers, scope, key, snapshot, .. } = self.request;
+        let ClientRequest { headers, scope, key, snapshot, trace, .. } = self.request;
         Asker {
             snapshot: snapshot.clone(),
             key: key.clone(),
@@ -175,6 +178,7 @@ impl Desk<'_> {
             revision,
             capabilities,
             session: None,
+            trace: trace.clone(),
         }
     }
 

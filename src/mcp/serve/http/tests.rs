@@ -129,6 +129,7 @@ impl Client {
             scope: Scope::default(),
             key: None,
             snapshot: self.snapshot.clone(),
+            trace: None,
         }
     }
 

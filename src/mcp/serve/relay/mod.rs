@@ -21,8 +21,10 @@ use crate::conversation::Json;
 use crate::mcp::Mcp;
 use crate::mcp::connection::{Connection, Event, Exchange, Owner};
 use crate::mcp::era::{self, Identity};
+use crate::mcp::figures::Calling;
 use crate::mcp::pool::slot::{Slot, severity};
 use crate::mcp::roots;
+use crate::mcp::traced;
 use crate::mcp::transport::{Failure, FailureKind};
 use crate::mcp::view::Seen;
 use crate::wire::mcp::edit;
@@ -93,17 +95,32 @@ impl Target {
 }
 
 /// Makes a call and sees it through.
-pub async fn relay(mcp: &Arc<Mcp>, asker: &Asker, outbox: &Outbox, target: Target) -> Outcome {
+pub async fn relay(mcp: &Arc<Mcp>, asker: &Asker, outbox: &Outbox, mut target: Target) -> Outcome {
+    let span = traced::call(asker, &mut target);
     target.slot.health.calls.fetch_add(1, Ordering::Relaxed);
+    let is_tool = target.method == "tools/call";
+    let calling = is_tool.then(|| Calling::begin(&target.slot, &target.name));
     let outcome = Call { mcp, asker, outbox, target: &target }.run().await;
+    if let Some(calling) = calling {
+        match &outcome {
+            Ok(result) => calling.answered(result),
+            Err(Trouble::Server(_)) => calling.refused(),
+            Err(Trouble::Way(failure)) => calling.failed(failure.kind),
+        }
+    }
     let is_modern = asker.revision.is_modern();
-    outcome.map_err(|failure| match failure {
+    let outcome = outcome.map_err(|failure| match failure {
         Trouble::Server(error) => for_client(error, is_modern),
         Trouble::Way(failure) => {
             target.slot.health.failed_calls.fetch_add(1, Ordering::Relaxed);
             unavailable_error(&target.server, &failure)
         }
-    })
+    });
+    if let Some(span) = span {
+        let connection = target.slot.current();
+        span.end(&outcome, connection.map(|it| it.peer().revision.as_str()));
+    }
+    outcome
 }
 
 /// Why a call has no result.

@@ -37,11 +37,9 @@ pub(super) fn block(raw: &RawValue, path: String, role: Role) -> Result<Part, Fa
         },
         // A provider that runs such tools itself wants its own blocks back.
         "mcp_tool_use" if !is_anthropics(&fields, "id") => served::read_use(&mut fields)?,
-        "mcp_tool_result" if !is_anthropics(&fields, "tool_use_id") => {
-            served::read_result(&mut fields, role)?
-        }
+        "mcp_tool_result" if is_anthropics(&fields, "tool_use_id") => return Ok(whole()),
         "tool_use" => call(&mut fields)?,
-        "tool_result" => result(&mut fields, role)?,
+        "tool_result" | "mcp_tool_result" => result(&mut fields, role)?,
         "thinking" => thinking(&mut fields)?,
         "redacted_thinking" => redacted(&mut fields)?,
         "search_result" => return Ok(stand_in(raw, search_result(&mut fields)?, &mut fields)),

@@ -3,23 +3,19 @@
 
 use super::super::types::{self, Node, Object};
 use crate::conversation::served::{Served, ServedCall, ServedOutcome};
-use crate::conversation::{Content, Json, Part, Role, ToolCall, ToolResult};
+use crate::conversation::{Content, Part, ToolCall};
 use crate::ground::fault::Fault;
 use crate::wire::fields::Fields;
 
 /// The blocks; none for what this format has no block for.
 pub(super) fn blocks(served: &Served) -> Vec<Object<'_>> {
     match served {
-        Served::Call(call) => {
-            let input = ToolCall { arguments: call.arguments.clone(), ..ToolCall::default() };
-            let used = used(call, input.object());
-            [Some(used), result(call)].into_iter().flatten().collect()
-        }
+        Served::Call(call) => [Some(used(call)), result(call)].into_iter().flatten().collect(),
         Served::Tools(_) | Served::Approval(_) | Served::Answer(_) => Vec::new(),
     }
 }
 
-/// Reads the call of a history. Its result is a block of its own.
+/// Reads the call of a history. Its result is a block of its own, and read like any other.
 pub(super) fn read_use(fields: &mut Fields<'_>) -> Result<Content, Fault> {
     let (id, name) = (fields.string("id")?, fields.string("name")?);
     let call_id: String = fields.required("id", id)?;
@@ -34,25 +30,14 @@ pub(super) fn read_use(fields: &mut Fields<'_>) -> Result<Content, Fault> {
     }))))
 }
 
-/// Reads the result of a history, as the ordinary result that the model is told.
-pub(super) fn read_result(fields: &mut Fields<'_>, role: Role) -> Result<Content, Fault> {
-    let id = fields.string("tool_use_id")?;
-    let call_id = fields.required("tool_use_id", id)?;
-    let is_error = fields.boolean("is_error")?.unwrap_or_default();
-    let mut parts = Vec::new();
-    for (path, raw) in fields.list("content")?.unwrap_or_default() {
-        parts.push(super::blocks::block(raw, path, role)?);
-    }
-    Ok(Content::ToolResult(ToolResult { call_id, parts, is_error, ..ToolResult::default() }))
-}
-
 /// `mcp_tool_use`.
-pub(super) fn used(call: &ServedCall, input: Json) -> Object<'_> {
+pub(super) fn used(call: &ServedCall) -> Object<'_> {
+    let input = ToolCall { arguments: call.arguments.clone(), ..ToolCall::default() };
     Object::of("mcp_tool_use")
         .with("id", types::legal_id(&call.call_id))
         .with("name", call.name.as_str())
         .with("server_name", call.server.as_str())
-        .with("input", input)
+        .with("input", input.object())
 }
 
 /// `mcp_tool_result`; `None` where none has come.

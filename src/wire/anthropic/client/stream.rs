@@ -7,7 +7,7 @@ use std::mem;
 
 use super::super::types::{self, Node, Object};
 use super::{error, reply, served};
-use crate::conversation::served::Served;
+use crate::conversation::served::{Served, ServedCall};
 use crate::conversation::{
     Content, Delta, Event, Finish, Format, Head, Json, Part, Reasoning, ToolCall, Usage,
 };
@@ -71,6 +71,9 @@ impl Encode for Encoder {
                 self.usage.learn(usage);
                 self.start(out);
             }
+            // Of what this format has no block for, nothing is told: what is known of usage may come yet.
+            Event::Open { part, .. } if matches!(part.as_served(), Some(served) if !is_told(served)) =>
+                {}
             Event::Open { choice: 0, block, part } => {
                 self.start(out);
                 self.open(block, part, out);
@@ -183,10 +186,9 @@ impl Encoder {
         let deltas = part.split();
         let is_call = matches!(part.content, Content::ToolCall(_));
         let is_own = matches!(part.content, Content::Foreign { format: Format::Anthropic, .. });
-        let is_served = matches!(part.as_served(), Some(Served::Call(_)));
         let (argued, summary, cited) = (false, None, Vec::new());
         self.live = Some(Live { block, part, index: None, argued, summary, cited });
-        if is_call || is_own || is_served {
+        if is_call || is_own {
             self.block_start(out);
         }
         for delta in deltas {
@@ -219,11 +221,7 @@ impl Encoder {
                 (!text.is_empty())
                     .then(|| Object::of("input_json_delta").with("partial_json", text))
             }
-            (Content::Served(_), Delta::Arguments(text)) => {
-                live.argued |= !text.trim().is_empty();
-                (!text.is_empty())
-                    .then(|| Object::of("input_json_delta").with("partial_json", text))
-            }
+            (Content::Served(_), Delta::Called) => return self.call_served(out),
             (Content::Served(_), delta) => {
                 live.part.grow(delta);
                 None
@@ -262,7 +260,7 @@ impl Encoder {
             }
             Content::Served(served) => {
                 if let Served::Call(call) = &**served {
-                    block_start(index, served::used(call, Json::empty_object()).into(), out);
+                    block_start(index, served::used(call).into(), out);
                 }
             }
             Content::Reasoning(_) => {
@@ -277,17 +275,21 @@ impl Encoder {
         index
     }
 
-    /// Closes a call that the gateway ran; its result is a block of its own.
-    fn close_served(&mut self, result: Option<Json>, out: &mut Vec<u8>) {
-        let Some(live) = self.live.take() else { return };
-        let Some(index) = live.index else { return };
-        if !live.argued {
-            let delta = Object::of("input_json_delta").with("partial_json", "{}");
-            block_delta(index, delta, out);
+    /// Tells of a call that the gateway runs, once all of it is there: Claude Code takes pieces of an input for a call of its
+    /// own tools only, and ends with "The response stream was malformed".
+    fn call_served(&mut self, out: &mut Vec<u8>) {
+        if self.live.as_ref().is_some_and(|live| live.index.is_none()) {
+            let index = self.block_start(out);
+            block_stop(index, out);
         }
-        block_stop(index, out);
-        if let Some(result) = result {
-            own_block(self.next, &result, out);
+    }
+
+    /// Closes a call that the gateway ran; its result is a block of its own.
+    fn close_served(&mut self, call: &ServedCall, out: &mut Vec<u8>) {
+        self.call_served(out);
+        self.live = None;
+        if let Some(result) = served::result(call) {
+            own_block(self.next, &Json::of(&result), out);
             block_stop(self.next, out);
             self.next += 1;
         }
@@ -317,11 +319,12 @@ impl Encoder {
                 }
             }
             Content::Served(served) => {
-                let result = match &**served {
-                    Served::Call(call) => served::result(call).map(|block| Json::of(&block)),
-                    _ => None,
-                };
-                return self.close_served(result, out);
+                let served = served.clone();
+                match *served {
+                    Served::Call(call) => self.close_served(&call, out),
+                    _ => self.live = None,
+                }
+                return;
             }
             // Without arguments it would be no JSON at all.
             Content::ToolCall(_) if !live.argued => {
@@ -345,6 +348,11 @@ impl Encoder {
         block_delta(index, Object::of("signature_delta").with("signature", signature), out);
         block_stop(index, out);
     }
+}
+
+/// Whether this format has blocks for it.
+fn is_told(served: &Served) -> bool {
+    matches!(served, Served::Call(_))
 }
 
 /// What a delta adds to the thoughts. The text is remembered, as a seal from elsewhere is wrapped with it;

@@ -126,6 +126,7 @@ fn answer(parts: Vec<Part>, finish: Finish) -> Reply {
         cache_read: Some(100),
         cache_write: Some(4),
         reasoning: Some(3),
+        ..Usage::default()
     };
     let choices = vec![Choice { parts, finish: Some(finish) }];
     Reply { head: Head::default(), choices, usage: Some(usage) }

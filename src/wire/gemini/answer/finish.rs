@@ -1,5 +1,8 @@
 //! Why an answer ended, and what it cost (<https://ai.google.dev/api/generate-content#FinishReason>).
 
+use serde_json::value::RawValue;
+
+use crate::conversation::usage::{Service, Tier};
 use crate::conversation::{Finish, Usage};
 use crate::wire::fields::Fields;
 
@@ -50,13 +53,45 @@ pub(super) fn usage(mut fields: Fields<'_>) -> Usage {
     // Some models on Vertex AI count thoughts among the candidates' tokens; the total tells.
     let holds_thoughts = candidates.is_some() && total.is_some() && sum(input, candidates) == total;
     let output = if holds_thoughts { candidates } else { sum(candidates, thoughts) };
+    let of = |list: &str, modality: &str| {
+        let details = fields
+            .peek(list)
+            .map(RawValue::get)
+            .and_then(|raw| serde_json::from_str::<Vec<ModalityCount>>(raw).ok());
+        let fits = |count: &ModalityCount| count.modality.eq_ignore_ascii_case(modality);
+        details?.iter().find(|count| fits(count)).map(|count| count.token_count)
+    };
+    // What was read from the cache is in the prompt's own counts, too.
+    let fresh = |whole: Option<u64>, cached: Option<u64>| {
+        whole.map(|whole| whole.saturating_sub(cached.unwrap_or_default()))
+    };
+    let audio_input = fresh(of("promptTokensDetails", "AUDIO"), of("cacheTokensDetails", "AUDIO"));
+    let image_input = fresh(of("promptTokensDetails", "IMAGE"), of("cacheTokensDetails", "IMAGE"));
+    let (audio_output, image_output) =
+        (of("candidatesTokensDetails", "AUDIO"), of("candidatesTokensDetails", "IMAGE"));
     Usage {
         input,
         output,
         cache_read: fields.whole("cachedContentTokenCount"),
-        cache_write: None,
         reasoning: thoughts,
+        audio_input,
+        image_input,
+        audio_output,
+        image_output,
+        service: Service {
+            tier: fields.text("trafficType").as_deref().and_then(Tier::read),
+            ..Service::default()
+        },
+        ..Usage::default()
     }
+}
+
+/// An entry of `promptTokensDetails` and its like.
+#[derive(Default, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ModalityCount {
+    modality: String,
+    token_count: u64,
 }
 
 #[cfg(test)]

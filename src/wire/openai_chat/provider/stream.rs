@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use super::chunk::{Choice, Chunk};
 use super::voice::{Voice, sources};
+use crate::conversation::usage::Tier;
 use crate::conversation::{Annotation, Event, Head, Usage};
 use crate::ground::fault::Fault;
 use crate::wire::codec::{Decode, Frame, ReplyContext, broke_off, garbage};
@@ -50,7 +51,7 @@ impl Decoder {
             return self.fail(fault, out);
         }
         let choices = chunk.choices.as_deref().unwrap_or_default();
-        let usage = chunk.usage().and_then(usage);
+        let usage = chunk.usage().and_then(|raw| usage(raw, chunk.service_tier.as_deref()));
         // Azure's first chunk says nothing but that the prompt was let through.
         if choices.is_empty() && usage.is_none() {
             return;
@@ -205,7 +206,9 @@ fn says_something(error: &RawValue) -> bool {
     !matches!(error.get(), "{}" | "\"\"" | "false" | "0" | "[]")
 }
 
-fn usage(raw: &RawValue) -> Option<Usage> {
+fn usage(raw: &RawValue, tier: Option<&str>) -> Option<Usage> {
     let raw: RawUsage = serde_json::from_str(raw.get()).ok()?;
-    Some(raw.read()).filter(|usage| !usage.is_empty())
+    let mut usage = raw.read();
+    usage.service.tier = tier.and_then(Tier::read).or(usage.service.tier);
+    Some(usage).filter(|usage| !usage.is_empty())
 }

@@ -31,7 +31,7 @@ use super::super::openai_error;
 use crate::conversation::Format;
 
 pub use listing::{input_items, input_tokens, missing_call, no_call};
-pub use output::output_items;
+pub use output::{answer_of, output_items};
 pub use reply::{failure, response_object};
 
 /// What this half of the format is.

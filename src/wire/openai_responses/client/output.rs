@@ -225,6 +225,12 @@ fn made(prefix: &str, stamp: &Stamp, index: usize) -> String {
     format!("{prefix}_{}{index:04x}", stamp.id)
 }
 
+/// The answer's digits in the id of one of its items, where this made the id.
+pub fn answer_of(item_id: &str) -> Option<&str> {
+    let (_, digits) = item_id.split_once('_')?;
+    digits.get(..digits.len().checked_sub(4)?)
+}
+
 fn prefix(part: &Part) -> &'static str {
     match &part.content {
         Content::Reasoning(_) => "rs",

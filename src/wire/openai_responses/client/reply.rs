@@ -215,16 +215,22 @@ fn null() -> Json {
     Json::of(&())
 }
 
-/// The tools as they were sent; a function's optional fields are there as `null`.
+/// The tools as they were sent; a function's optional fields are there as `null`, and what a block of `mcp` says to its
+/// server is nobody else's.
 fn tools(echo: &Echo) -> Json {
     let Some(list) = echo.get("tools") else { return empty_list() };
     let full = |tool: &RawValue| {
-        let is_function = |fields: &Fields<'_>| {
-            fields.peek("type").is_some_and(|kind| kind.get() == "\"function\"")
-        };
-        match Fields::of(tool).filter(is_function) {
-            Some(fields) => filled(&fields, &["description", "parameters", "strict"]).into_json(),
-            None => Json::of_raw(tool),
+        let Some(mut fields) = Fields::of(tool) else { return Json::of_raw(tool) };
+        match fields.peek("type").map(RawValue::get) {
+            Some("\"function\"") => {
+                filled(&fields, &["description", "parameters", "strict"]).into_json()
+            }
+            Some("\"mcp\"") if fields.has("headers") || fields.has("authorization") => {
+                fields.take("headers");
+                fields.take("authorization");
+                filled(&fields, &[]).into_json()
+            }
+            _ => Json::of_raw(tool),
         }
     };
     let sent = listed(list.as_raw()).unwrap_or_default();

@@ -6,7 +6,7 @@ use super::output::State;
 use crate::conversation::served::{
     Served, ServedAnswer, ServedApproval, ServedCall, ServedOutcome, ServedTools,
 };
-use crate::conversation::{Part, served};
+use crate::conversation::{Json, Part, served};
 use crate::wire::fields::{Fields, as_string};
 
 pub(super) fn id(served: &Served) -> &str {
@@ -34,7 +34,7 @@ pub(super) fn item(id: &str, served: &Served, state: State) -> Object {
             let ServedCall { server, name, arguments, approval, outcome, .. } = call;
             let outcome = outcome.as_ref();
             let (output, error) = match outcome {
-                Some(outcome) if outcome.is_error => (None, Some(outcome.text())),
+                Some(outcome) if outcome.is_error => (None, Some(error(outcome))),
                 Some(outcome) => (Some(outcome.text()), None),
                 None => (None, None),
             };
@@ -66,6 +66,26 @@ pub(super) fn item(id: &str, served: &Served, state: State) -> Object {
     }
 }
 
+/// What a tool that failed said, in the shape of OpenAI's `mcp_tool_execution_error`.
+fn error(outcome: &ServedOutcome) -> Json {
+    let texts = outcome.parts.iter().filter_map(Part::as_text);
+    let content: Vec<Object> =
+        texts.map(|text| Object::of_type("text").with("text", text)).collect();
+    Object::of_type("mcp_tool_execution_error").with("content", content).into_json()
+}
+
+/// The text of an error: of OpenAI's three shapes, or a string, as older clients have it.
+fn error_text(error: Json) -> String {
+    if let Some(text) = error.read::<String>() {
+        return text;
+    }
+    let mut fields = Fields::of(error.as_raw()).unwrap_or_default();
+    let content = fields.items("content").into_iter();
+    let texts = content.filter_map(|part| Fields::of(part)?.text("text"));
+    let texts: Vec<String> = texts.chain(fields.text("message")).collect();
+    if texts.is_empty() { error.as_str().to_owned() } else { texts.join("\n") }
+}
+
 /// Reads an item of a history; `None` where it is of another kind, or not the gateway's own: a provider that runs such
 /// tools itself wants its items back.
 pub(super) fn read(kind: &str, fields: &mut Fields<'_>) -> Option<Part> {
@@ -80,9 +100,10 @@ pub(super) fn read(kind: &str, fields: &mut Fields<'_>) -> Option<Part> {
     let served = match kind {
         "mcp_call" => {
             let id = fields.text("id")?;
-            let error = fields.text("error");
+            let error = fields.json("error");
             let is_error = error.is_some();
-            let text = error.or_else(|| fields.text("output")).unwrap_or_default();
+            let text = error.map(error_text).or_else(|| fields.text("output"));
+            let text = text.unwrap_or_default();
             let outcome = ServedOutcome { parts: vec![Part::text(text)], is_error };
             Served::Call(ServedCall {
                 call_id: served::call_id(&id),

@@ -42,6 +42,7 @@ fn reply(parts: Vec<Part>, finish: Finish) -> Reply {
         cache_read: Some(4),
         reasoning: Some(2),
         cache_write: None,
+        ..Usage::default()
     };
     Reply {
         head: Head::default(),

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use super::super::super::fields::Fields;
 use super::super::object::Object;
 use super::FORMAT;
 use super::content::{input_part, output_part};
@@ -93,6 +94,9 @@ impl Input<'_> {
     /// What the model said. Texts in a row are one message, unless their ids say that they are two.
     fn assistant(&mut self, turn: &Turn, path: &str) -> Result<(), Fault> {
         let mut said: Vec<&Part> = Vec::new();
+        // Where thoughts were left out: OpenAI refuses an item that it stored without those before it, and takes one without
+        // an id as new.
+        let mut parted = None;
         for (at, part) in turn.parts.iter().enumerate() {
             let id =
                 |part: &Part| part.extras.of(FORMAT).iter().find(|(name, _)| name == "id").cloned();
@@ -110,9 +114,14 @@ impl Input<'_> {
             let path = format!("{path}.content[{at}]");
             match &part.content {
                 Content::Reasoning(reasoning) => match thought(reasoning, part) {
-                    Some(item) => self.items.push(item),
+                    Some(item) => {
+                        self.rename(parted.take());
+                        self.items.push(item);
+                    }
                     // OpenAI's own without a seal is of an answer it keeps; it is not sent by anybody.
-                    None if reasoning.seal.is_none() && reasoning.id.is_some() => {}
+                    None if reasoning.seal.is_none() && reasoning.id.is_some() => {
+                        parted.get_or_insert(self.items.len());
+                    }
                     None => {
                         self.losses.add(path, "only reasoning that OpenAI sealed returns to it");
                     }
@@ -134,7 +143,14 @@ impl Input<'_> {
             }
         }
         self.said(&mut said);
+        self.rename(parted);
         Ok(())
+    }
+
+    /// Takes the ids from the items since.
+    fn rename(&mut self, since: Option<usize>) {
+        let Some(since) = since else { return };
+        self.items.iter_mut().skip(since).for_each(|item| *item = without_id(item));
     }
 
     fn said(&mut self, parts: &mut Vec<&Part>) {
@@ -241,6 +257,15 @@ fn with_own_fields(mut item: Object, fields: &[(String, Json)], prefix: &str) ->
         }
     }
     item
+}
+
+fn without_id(item: &Json) -> Json {
+    let fields = Fields::of(item.as_raw()).unwrap_or_default();
+    let mut object = Object::default();
+    for (name, value) in fields.iter().filter(|(name, _)| *name != "id") {
+        object.put(name.to_owned(), Json::of_raw(value));
+    }
+    object.into_json()
 }
 
 fn is_id(id: &str, prefix: &str) -> bool {

@@ -8,6 +8,7 @@ use super::super::super::codec::Ids;
 use super::super::super::fields::{Fields, as_string};
 use super::super::citation;
 use super::FORMAT;
+use crate::conversation::usage::{Service, Tier};
 use crate::conversation::{
     CallKind, Content, Extras, Finish, Head, Json, Media, MediaKind, Part, Reasoning, Seal, Source,
     ToolCall, Usage,
@@ -115,7 +116,16 @@ pub(super) fn finish(response: &mut Fields<'_>, is_incomplete: bool) -> Finish {
     }
 }
 
-pub(super) fn usage(response: &mut Fields<'_>) -> Option<Usage> {
+/// How often the provider searched the web; to be asked before the output is read. In valid JSON these bytes can only be a string
+/// of their own.
+pub(super) fn searches(response: &Fields<'_>) -> u64 {
+    let items = response.peek("output").map(RawValue::get).unwrap_or_default();
+    memchr::memmem::find_iter(items.as_bytes(), b"\"web_search_call\"").count() as u64
+}
+
+pub(super) fn usage(response: &mut Fields<'_>, searches: u64) -> Option<Usage> {
+    let word = response.peek("service_tier").and_then(as_string);
+    let tier = word.as_deref().and_then(Tier::read);
     let mut usage = response.inner("usage")?;
     let mut input = usage.inner("input_tokens_details").unwrap_or_default();
     let mut output = usage.inner("output_tokens_details").unwrap_or_default();
@@ -125,6 +135,9 @@ pub(super) fn usage(response: &mut Fields<'_>) -> Option<Usage> {
         cache_read: input.whole("cached_tokens"),
         cache_write: input.whole("cache_write_tokens"),
         reasoning: output.whole("reasoning_tokens"),
+        searches: (searches > 0).then_some(searches),
+        service: Service { tier, ..Service::default() },
+        ..Usage::default()
     };
     (!usage.is_empty()).then_some(usage)
 }

@@ -33,6 +33,8 @@ pub(super) fn read(body: &[u8], context: &mut ReplyContext) -> Result<Reply, Fau
         }
         _ => {}
     }
+    let searches = output::searches(&response);
+    let usage = output::usage(&mut response, searches);
     let mut choice = Choice::default();
     for raw in response.items("output") {
         if let Some(item) = output::item(raw) {
@@ -41,9 +43,5 @@ pub(super) fn read(body: &[u8], context: &mut ReplyContext) -> Result<Reply, Fau
     }
     let finish = output::finish(&mut response, status.as_deref() == Some("incomplete"));
     choice.finish = Some(finish.with_calls(choice.has_calls()));
-    Ok(Reply {
-        head: output::head(&mut response),
-        choices: vec![choice],
-        usage: output::usage(&mut response),
-    })
+    Ok(Reply { head: output::head(&mut response), choices: vec![choice], usage })
 }

@@ -217,8 +217,10 @@ impl Stream {
         if let Some(item) = self.items.get(place.item) {
             block.finish(&item.id, &mut self.writer, out);
         }
+        // Nothing can join what the gateway did, and how the answer ends is no matter of it.
+        let is_over = block.part.as_served().is_some();
         self.settle(block);
-        if place.item + 1 < self.items.len() {
+        if is_over || place.item + 1 < self.items.len() {
             self.finish_item(place.item, State::Completed, out);
         }
     }

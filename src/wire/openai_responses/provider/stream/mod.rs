@@ -239,6 +239,7 @@ impl Stream {
         if let Some(told) = response.inner("error") {
             return self.fail(error::read(told), out);
         }
+        let searches = output::searches(&response);
         self.settle(&mut response, out);
         for tracked in &mut self.items {
             if let Err(fault) = tracked.close(&mut self.teller, out) {
@@ -246,7 +247,7 @@ impl Stream {
             }
         }
         let finish = output::finish(&mut response, is_incomplete).with_calls(self.teller.calls);
-        let usage = output::usage(&mut response);
+        let usage = output::usage(&mut response, searches);
         out.push(Event::Begin(output::head(&mut response)));
         out.extend(usage.map(Event::Usage));
         out.push(Event::Finish { choice: 0, finish });

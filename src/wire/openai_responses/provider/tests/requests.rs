@@ -290,6 +290,30 @@ fn codex_items_go_as_they_are() {
 }
 
 #[test]
+fn items_that_are_parted_from_their_thoughts_go_without_their_ids() {
+    let thought = |number: u32, seal: Option<&str>| {
+        let seal = seal.map(|data| Seal { format: Format::OpenAiResponses, data: data.into() });
+        Part::reasoning(Reasoning { id: Some(format!("rs_{number}")), seal, ..<_>::default() })
+    };
+    let said = |number: u32| Part {
+        extras: Extras::new(
+            Format::OpenAiResponses,
+            vec![("id".to_owned(), Json::of(&format!("msg_{number}")))],
+        ),
+        ..Part::text("said")
+    };
+    let mut ask = Ask::new(Format::OpenAiResponses);
+    let parts = vec![thought(1, None), said(1), thought(2, Some("gAAA")), said(2)];
+    ask.turns = vec![user("Hi"), Turn::new(Role::Assistant, parts), user("And?")];
+    let outbound = write(&ask, "gpt-5.1", &mut Losses::default()).expect("writable");
+    let body: Value = serde_json::from_slice(&outbound.body).expect("JSON");
+    let items = body["input"].as_array().expect("items").iter();
+    let ids: Vec<&Value> = items.map(|item| &item["id"]).collect();
+    let none = Value::Null;
+    assert_eq!(ids, [&none, &none, &json!("rs_2"), &json!("msg_2"), &none], "{body}");
+}
+
+#[test]
 fn messages_of_anthropic_lose_what_is_only_theirs() {
     let mut ask = Ask::new(Format::Anthropic);
     let hosted = Content::Foreign { format: Format::Anthropic, value: Json::empty_object() };
