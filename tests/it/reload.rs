@@ -101,9 +101,15 @@ async fn included_and_secret_files_are_watched_and_our_own_files_are_not() {
         let request = gateway.post("/v1/chat/completions", &body).bearer_auth(MASTER);
         request.send().await.unwrap();
     }
-    std::fs::write(gateway.path("models.yaml"), mock("two")).unwrap();
+    // In one step: a look at a file that is half written is an edit that fails, for a moment.
+    let replace = |name: &str, text: &str| {
+        let new = gateway.path("new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(new, gateway.path(name)).unwrap();
+    };
+    replace("models.yaml", &mock("two"));
     generation(&gateway, 2).await;
-    std::fs::write(gateway.path("secret"), "sk-another-0123456789abcdefghij").unwrap();
+    replace("secret", "sk-another-0123456789abcdefghij");
     generation(&gateway, 3).await;
     assert_eq!(ask(MASTER).await.unwrap().status(), 401);
     assert_eq!(ask("sk-another-0123456789abcdefghij").await.unwrap().status(), 200);

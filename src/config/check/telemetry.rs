@@ -41,12 +41,10 @@ pub(super) fn callbacks(litellm: &LitellmSettings, checker: &mut Checker<'_, '_>
         let is_otel = |name: &String| matches!(name.as_str(), "otel" | "opentelemetry");
         otel = names.iter().any(is_otel).then_some(*place);
         let is_known = |name: &&String| is_otel(name) || *name == "prometheus";
-        let others = names.iter().filter(|name| !is_known(name) && !*hidden).map(|name| show(name));
-        let others: Vec<String> = others.collect();
-        if !others.is_empty() {
-            let which = otel.map(|_| format!(" ({})", others.join(", "))).unwrap_or_default();
-            let key = "LiteLLM's `callbacks` in `litellm_settings`";
-            checker.warning(*place, format!("{key} is not honoured by Tidegate{which}"));
+        for other in names.iter().filter(|name| !is_known(name) && !*hidden) {
+            let name = show(other);
+            let message = format!("LiteLLM's callback {name} is not honoured by Tidegate");
+            checker.warning(*place, message);
         }
     }
     let forwards = litellm.forward_traceparent_to_llm_provider.unwrap_or_default();
