@@ -185,6 +185,13 @@ async fn a_request_is_told_in_the_words_of_each_version() {
         let ids =
             [server.trace_id.clone(), server.span_id.clone()].map(rusqlite::types::Value::Text);
         assert_eq!(rows[0], ids);
+        // So does the line of the log, and the exemplar of a histogram.
+        let log = gateway.log_until(&trace).await;
+        assert!(log.contains(&server.span_id), "{log}");
+        let page = gateway.client.get(gateway.url("/metrics")).bearer_auth(MASTER);
+        let page = page.header("accept", "application/openmetrics-text; version=1.0.0");
+        let page = page.send().await.unwrap().text().await.unwrap();
+        assert!(page.contains(&format!("# {{trace_id=\"{trace}\"}} ")), "{page}");
     }
 }
 

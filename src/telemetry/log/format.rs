@@ -9,6 +9,7 @@ use tracing::Level;
 use uuid::Uuid;
 
 use crate::entry::{Entry, Status};
+use crate::ground::trace::SpanPlace;
 use crate::ground::usd::Usd;
 
 /// Bytes of a line: Docker's log drivers cut what is longer.
@@ -33,6 +34,8 @@ pub enum Style {
 pub(super) struct Finished {
     at: Timestamp,
     request_id: Uuid,
+    /// Of the request's own span, where there are traces.
+    place: Option<SpanPlace>,
     key_id: Option<String>,
     model_group: Option<String>,
     provider: Option<&'static str>,
@@ -97,6 +100,7 @@ impl Finished {
         Self {
             at: Timestamp::from_microsecond(ended).unwrap_or_default(),
             request_id: entry.request_id,
+            place: entry.place(),
             key_id: entry.key_id.clone(),
             model_group: entry.model_group.clone(),
             provider: entry.provider,
@@ -123,6 +127,9 @@ impl Finished {
                 line.field(name, Value::Text(text));
             }
         };
+        let place = self.place;
+        text("trace_id", place.map(|place| format!("{:032x}", place.trace_id)).as_deref());
+        text("span_id", place.map(|place| format!("{:016x}", place.span_id)).as_deref());
         text("key_id", self.key_id.as_deref());
         text("model_group", self.model_group.as_deref());
         text("provider", self.provider);

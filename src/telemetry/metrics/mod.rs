@@ -155,7 +155,14 @@ impl Metrics {
             (200, "") => count(&handles.good, finished, |count| _ = count.inc()),
             _ => count(&OnceLock::new(), finished, |count| _ = count.inc()),
         }
-        let observe = |micros: u64| move |times: &Times| times.observe(seconds(micros), None, None);
+        let place = entry.place();
+        let observe = |micros: u64| {
+            move |times: &Times| {
+                let trace =
+                    place.map(|place| Trace { trace_id: format!("{:032x}", place.trace_id) });
+                times.observe(seconds(micros), trace, None);
+            }
+        };
         let of_group = || {
             let model_group = served.model_group.clone();
             self.durations.handle(SurfaceOfGroup { surface, model_group })
