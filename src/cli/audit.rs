@@ -85,9 +85,13 @@ fn verified(stores: &read::Stores, expect: Option<&str>) -> ExitCode {
     if !findings.is_empty() {
         return ExitCode::FAILURE;
     }
-    let mut text = format!("the file: {} entries, whole\n", stores.file.len());
+    let count = |entries: &[Entry]| match entries.len() {
+        1 => "1 entry".to_owned(),
+        count => format!("{count} entries"),
+    };
+    let mut text = format!("the file: {}, whole\n", count(&stores.file));
     if let Some(server) = &stores.server {
-        text.push_str(&format!("PostgreSQL: {} entries, whole\n", server.len()));
+        text.push_str(&format!("PostgreSQL: {}, whole\n", count(server)));
     }
     if let Some(last) = all().max_by_key(|entry| (entry.at, entry.seq)) {
         text.push_str(&format!("last: {} {}\n", last.seq, last.hash));

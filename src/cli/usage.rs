@@ -221,7 +221,9 @@ fn table(names: &[&str], usage: &Usage) -> String {
         text.push_str(&format!("{}\n", line.trim_end()));
     }
     if total.unpriced > 0 {
-        text.push_str(&format!("* {} requests have no known price\n", total.unpriced));
+        let (noun, verb) =
+            if total.unpriced == 1 { ("request", "has") } else { ("requests", "have") };
+        text.push_str(&format!("* {} {noun} {verb} no known price\n", total.unpriced));
     }
     text
 }

@@ -345,7 +345,7 @@ fn a_litellm_configuration_becomes_one_that_loads() {
 model_list:
 - model_name: gpt
   litellm_params: {model: openai/gpt-4o, api_key: sk-canary-of-a-provider, mock_response: hi, temperature: 0.2}
-litellm_settings: {callbacks: [langfuse]}
+litellm_settings: {callbacks: [sentry]}
 general_settings: {master_key: sk-master-canary-0123456789}
 ";
     write(directory.path(), "litellm.yaml", litellm);
@@ -356,7 +356,10 @@ general_settings: {master_key: sk-master-canary-0123456789}
         report.contains("litellm.yaml:3: approximate: model_list[0].litellm_params.temperature"),
         "{report}"
     );
-    assert!(report.contains("litellm.yaml:4: unsupported: litellm_settings.callbacks"), "{report}");
+    assert!(
+        report.contains("litellm.yaml:4: unsupported: litellm_settings.callbacks.sentry"),
+        "{report}"
+    );
     assert!(report.contains("5 exact, 1 approximate, 1 manual, 1 unsupported"), "{report}");
     let checked = run(&["-c", "config.yaml", "check", "--strict"]);
     assert!(checked.status.success(), "{}", text(&checked));

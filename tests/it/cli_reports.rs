@@ -80,7 +80,7 @@ async fn usage_adds_up_what_is_in_the_file() {
     let csv = succeeded(&run(&gateway, "config.yaml", &["usage", "--by", "model", "--csv"]).await);
     assert!(csv.starts_with("model,requests,errors,") && csv.contains("\r\ndear,2,0,"), "{csv}");
     let table = succeeded(&run(&gateway, "config.yaml", &["usage"]).await);
-    assert!(table.contains("* 1 requests have no known price"), "{table}");
+    assert!(table.contains("* 1 request has no known price"), "{table}");
     let later =
         run(&gateway, "config.yaml", &["usage", "--since", "2100-01-01T00:00:00Z", "--json"]).await;
     assert_eq!(succeeded(&later), "");

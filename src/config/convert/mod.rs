@@ -218,11 +218,7 @@ impl Converter {
                 }
                 return Some(node);
             }
-            ("LitellmSettings", "callbacks", _) if !callbacks(&node).all(is_known_callback) => {
-                let (reason, fix) = (rules::NO_CALLBACKS, rules::SEE_LOGS);
-                self.note(path, key.place, Verdict::Unsupported, reason, fix);
-                return None;
-            }
+            ("LitellmSettings", "callbacks", _) => return self.callbacks(key, &path, node),
             ("RouterSettings", "disable_cooldowns", Some("true" | "True")) => {
                 let fix = "set `router_settings.cooldown_time: 0`";
                 self.note(path, key.place, Verdict::Manual, "", fix);
@@ -236,6 +232,56 @@ impl Converter {
             None => self.left_out(section, &key.text, path, key.place),
         }
         has_key.then_some(node)
+    }
+
+    /// The callbacks that stand for something here stay, each told by itself.
+    fn callbacks(&mut self, key: &Key, path: &str, node: Node) -> Option<Node> {
+        let place = node.place;
+        let items = match node.value {
+            Value::List(items) => items,
+            Value::Scalar(_) => vec![node],
+            Value::Map(_) => return None,
+        };
+        let mut kept = Vec::new();
+        for item in items {
+            let name = text(&item).unwrap_or_default().to_owned();
+            let path = format!("{path}.{}", shown(&name));
+            match name.as_str() {
+                "prometheus" => {
+                    let reason = "/metrics has the most used of LiteLLM's names beside its own";
+                    self.note(
+                        path,
+                        key.place,
+                        Verdict::Approximate,
+                        reason,
+                        "docs/guide/metrics.md",
+                    );
+                    kept.push(item);
+                }
+                "otel" | "opentelemetry" => {
+                    let reason = "traces go where `telemetry.exporters` or OTEL_EXPORTER_OTLP_ENDPOINT says; \
+                                  OTEL_ENDPOINT and OTEL_HEADERS of LiteLLM's are not read";
+                    self.note(
+                        path,
+                        key.place,
+                        Verdict::Approximate,
+                        reason,
+                        "docs/guide/tracing.md",
+                    );
+                    kept.push(item);
+                }
+                "langfuse" | "langfuse_otel" | "arize_phoenix" => {
+                    let reason = "traces go there by OTLP";
+                    let fix = "name its address in `telemetry.exporters`: docs/guide/tracing.md";
+                    self.note(path, key.place, Verdict::Manual, reason, fix);
+                }
+                _ => {
+                    let (reason, fix) = (rules::NO_CALLBACKS, rules::SEE_LOGS);
+                    self.note(path, key.place, Verdict::Unsupported, reason, fix);
+                }
+            }
+        }
+        (!kept.is_empty()).then_some(Node { place, value: Value::List(kept) })
     }
 
     /// A setting that Tidegate does not have and no rule speaks of.
@@ -365,19 +411,6 @@ fn has_key(section: &str, key: &str) -> bool {
     ];
     SYNONYMS.contains(&(section, key))
         || super::schema::keys(section).iter().any(|known| known == key)
-}
-
-/// The names in `callbacks`: one, or a list.
-fn callbacks(node: &Node) -> impl Iterator<Item = &str> {
-    let listed = match &node.value {
-        Value::List(items) => items.as_slice(),
-        _ => std::slice::from_ref(node),
-    };
-    listed.iter().filter_map(text)
-}
-
-fn is_known_callback(name: &str) -> bool {
-    matches!(name, "prometheus" | "otel" | "opentelemetry")
 }
 
 fn text(node: &Node) -> Option<&str> {

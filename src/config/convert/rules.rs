@@ -158,13 +158,6 @@ const RULES: &[Rule] = &[
     ),
     rule(
         "LitellmSettings",
-        &["forward_traceparent_to_llm_provider"],
-        Unsupported,
-        "no headers of clients go to providers",
-        "",
-    ),
-    rule(
-        "LitellmSettings",
         &["custom_provider_map", "post_call_rules"],
         Unsupported,
         NO_CALLBACKS,
@@ -230,7 +223,7 @@ const RULES: &[Rule] = &[
         ],
         Unsupported,
         "the gateway sends no alerts",
-        "alert on /health or on the request log with what watches your other services",
+        "alert on /metrics: rules for Prometheus are in `dashboards/`",
     ),
     rule(
         "GeneralSettings",

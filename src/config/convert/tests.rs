@@ -79,7 +79,7 @@ model_list:
   litellm_params: {model: unheard/of, api_base: 'http://house:8000/v1'}
 - model_name: deaf
 litellm_settings:
-  callbacks: [prometheus]
+  callbacks: [prometheus, langfuse, my.handler]
   cache: true
   telemetry: false
   context_window_fallbacks: [{small: [deep]}]
@@ -130,6 +130,9 @@ general_settings:
             "5 unsupported model_list[1].litellm_params.model",
             "9 approximate model_list[3].litellm_params.model",
             "10 manual model_list[4]",
+            "12 approximate litellm_settings.callbacks.prometheus",
+            "12 manual litellm_settings.callbacks.langfuse",
+            "12 unsupported litellm_settings.callbacks.my.handler",
             "13 unsupported litellm_settings.cache",
             "15 manual litellm_settings.context_window_fallbacks",
             "16 manual litellm_settings.made_up_setting",
