@@ -183,6 +183,22 @@ pub struct Traced {
     pub unfinished: Option<Attempt>,
 }
 
+impl Traced {
+    /// What is known when a trace begins.
+    pub fn new(trace: Trace) -> Self {
+        Self {
+            trace,
+            parameters: Parameters::default(),
+            response_id: None,
+            response_model: None,
+            content: None,
+            admitted_us: None,
+            routed_us: None,
+            unfinished: None,
+        }
+    }
+}
+
 /// An HTTP request that is no request to a model: one to `/mcp`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HttpRequest {

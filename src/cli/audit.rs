@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
-use super::{answered, complain, configured, print};
+use super::{answered, configured, failed, print};
 use crate::journal::audit::{Entry, read, verify};
 use crate::journal::query::parse_since;
 
@@ -42,15 +42,11 @@ enum Command {
 pub(super) fn run(config: &Path, arguments: &Arguments) -> ExitCode {
     let Some(snapshot) = configured(config) else { return ExitCode::FAILURE };
     answered(async {
-        let told = |error: String| {
-            complain(&error);
-            ExitCode::FAILURE
-        };
         let since = arguments.since.as_deref();
         let since =
-            since.map(|text| parse_since(text, Timestamp::now())).transpose().map_err(told)?;
+            since.map(|text| parse_since(text, Timestamp::now())).transpose().map_err(failed)?;
         let stores = read::stores(&snapshot.request_log, since).await;
-        let stores = stores.map_err(|error| told(error.to_string()))?;
+        let stores = stores.map_err(failed)?;
         if let Some(Command::Verify { expect }) = &arguments.command {
             return Ok(verified(&stores, expect.as_deref()));
         }

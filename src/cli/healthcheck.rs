@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::admin::reachable;
-use super::{complain, listen_address, print};
+use super::{failed, listen_address, print};
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -31,14 +31,8 @@ pub(super) fn run(config: &Path, arguments: &Arguments, listen: Option<SocketAdd
             print("ready\n");
             ExitCode::SUCCESS
         }
-        Ok(line) => {
-            complain(&format!("not ready: {line}"));
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            complain(&format!("no answer from {address}: {error}"));
-            ExitCode::FAILURE
-        }
+        Ok(line) => failed(format!("not ready: {line}")),
+        Err(error) => failed(format!("no answer from {address}: {error}")),
     }
 }
 

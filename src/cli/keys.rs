@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::{complain, print};
+use super::{failed, print};
 use crate::config::keys;
 
 #[derive(Debug, Args)]
@@ -31,8 +31,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let key = match keys::new_key() {
         Ok(key) => key,
         Err(error) => {
-            complain(&format!("the system gives no random bytes: {error}"));
-            return ExitCode::FAILURE;
+            return failed(format!("the system gives no random bytes: {error}"));
         }
     };
     print(&format!(

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 
 use super::usage::span;
-use super::{complain, configured, done};
+use super::{complain, configured, done, failed};
 use crate::config::{LoadOptions, ProcessEnvironment, load};
 use crate::journal::export::{self, Format};
 use crate::journal::query::{self, LogQuery};
@@ -98,10 +98,7 @@ pub(super) fn run(config: &Path, arguments: Arguments) -> ExitCode {
     let outcome = filter.query().and_then(|query| read(config, &query, follow));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(&error);
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(error),
     }
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory};
 use clap_mangen::Man;
 
-use super::{Cli, complain, print};
+use super::{Cli, failed, print};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -27,9 +27,6 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(&error.to_string());
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(error),
     }
 }

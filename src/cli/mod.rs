@@ -22,6 +22,7 @@ mod serve;
 mod status;
 mod usage;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -156,6 +157,12 @@ fn complain(text: &str) {
     let _nobody_listens = writeln!(std::io::stderr(), "tidegate: {text}");
 }
 
+/// The same, for a command that ends with it.
+fn failed(error: impl fmt::Display) -> ExitCode {
+    complain(&error.to_string());
+    ExitCode::FAILURE
+}
+
 /// The configuration, for a command that cannot do without; its errors are told.
 fn configured(config: &Path) -> Option<Snapshot> {
     let loaded = load(config, &ProcessEnvironment, &LoadOptions::default());
@@ -184,10 +191,7 @@ fn done(work: impl Future<Output = Result<(), Option<String>>>) -> ExitCode {
 fn answered(work: impl Future<Output = Result<ExitCode, ExitCode>>) -> ExitCode {
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(work).unwrap_or_else(|code| code),
-        Err(error) => {
-            complain(&error.to_string());
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(error),
     }
 }
 

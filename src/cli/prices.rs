@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::{complain, configured, print};
+use super::{configured, failed, print};
 use crate::config::snapshot::Deployment;
 use crate::prices::changes::Changes;
 use crate::prices::table::MAX_BYTES;
@@ -78,10 +78,7 @@ pub(super) fn run(config: &Path, arguments: &Arguments) -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(text) => {
-            complain(&text);
-            ExitCode::FAILURE
-        }
+        Err(text) => failed(text),
     }
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{EX_CONFIG, complain};
+use super::{EX_CONFIG, complain, failed};
 use crate::app::{self, StartError};
 
 #[derive(Clone, Debug, Default, Args)]
@@ -54,8 +54,7 @@ pub(super) fn run(config: PathBuf, arguments: Arguments) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            complain(&error.to_string());
-            return ExitCode::FAILURE;
+            return failed(error);
         }
     };
     let outcome = runtime.block_on(app::serve(config, arguments.address()));
@@ -67,9 +66,6 @@ pub(super) fn run(config: PathBuf, arguments: Arguments) -> ExitCode {
             complain(&error.to_string());
             ExitCode::from(EX_CONFIG)
         }
-        Err(error) => {
-            complain(&error.to_string());
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(error),
     }
 }

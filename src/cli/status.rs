@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::admin::Running;
-use super::{answered, complain, print};
+use super::{answered, complain, failed, print};
 use crate::config::{LoadOptions, ProcessEnvironment, load};
 
 #[derive(Debug, Args)]
@@ -24,17 +24,13 @@ pub(super) fn run(config: &Path, arguments: &Arguments, listen: Option<SocketAdd
     answered(async {
         let options = LoadOptions { listen, ..LoadOptions::default() };
         let loaded = load(config, &ProcessEnvironment, &options);
-        let told = |error: String| {
-            complain(&error);
-            ExitCode::FAILURE
-        };
         let running = match (&loaded.snapshot, listen) {
             // With a file that cannot be read, there is still what the command line says.
             (None, Some(listen)) => arguments.running.clone().or_at(listen),
             _ => arguments.running.clone(),
         };
         let found = running.find(config, &[loaded.snapshot.as_ref()], "/health").await;
-        let (asker, health) = found.map_err(told)?;
+        let (asker, health) = found.map_err(failed)?;
         // Without the master key there is less to see, and still something.
         let admin = asker.get("/admin/config").await;
         let refused = admin.as_ref().err().map(ToString::to_string);

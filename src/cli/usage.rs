@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Map, Value, json};
 
-use super::{answered, complain, configured, print};
+use super::{answered, complain, configured, failed, print};
 use crate::journal::export::csv_field;
 use crate::journal::query::parse_since;
 use crate::journal::usage::{Dimension, Sums, Usage, UsageQuery, usage};
@@ -74,13 +74,9 @@ const COLUMNS: [&str; 9] = [
 pub(super) fn run(config: &Path, arguments: &Arguments) -> ExitCode {
     let Some(snapshot) = configured(config) else { return ExitCode::FAILURE };
     answered(async {
-        let told = |error: String| {
-            complain(&error);
-            ExitCode::FAILURE
-        };
-        let query = arguments.query().map_err(told)?;
+        let query = arguments.query().map_err(failed)?;
         let found = usage(&snapshot.request_log, &query).await;
-        let found = found.map_err(|error| told(error.to_string()))?;
+        let found = found.map_err(failed)?;
         print(&arguments.told(&query.by, &found));
         if let Some(notice) = &found.notice {
             complain(notice);

@@ -53,16 +53,7 @@ impl Record {
         }
         let claim = trace::claim_of(headers);
         let trace = telemetry.decide(claim.clone(), false);
-        let traced = Box::new(Traced {
-            trace,
-            parameters: Parameters::default(),
-            response_id: None,
-            response_model: None,
-            content: None,
-            admitted_us: None,
-            routed_us: None,
-            unfinished: None,
-        });
+        let traced = Box::new(Traced::new(trace));
         let telemetry = telemetry.clone();
         self.tracing = Some(Box::new(Tracing {
             telemetry,

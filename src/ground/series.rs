@@ -1,11 +1,10 @@
 //! Counters and histograms by labels, and how they get onto a page for Prometheus. Whoever counts sees to it that the values
 //! of labels are few: names of the configuration, words of the code, never a client's. Nothing here knows what is counted.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
 use std::sync::{PoisonError, RwLock};
-
-use std::collections::HashMap;
 
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelSet, EncodeMetric,
@@ -72,14 +71,7 @@ where
             metrics.iter().map(|(labels, metric)| (labels.clone(), metric.clone())).collect();
         drop(metrics);
         all.sort_by(|(one, _), (other, _)| one.cmp(other));
-        if all.is_empty() {
-            return Ok(());
-        }
-        let mut family = page.encode_descriptor(self.name, self.help, None, M::TYPE)?;
-        for (labels, metric) in &all {
-            metric.encode(family.encode_family(labels)?)?;
-        }
-        Ok(())
+        family(page, self.name, self.help, M::TYPE, all)
     }
 }
 
@@ -116,15 +108,8 @@ where
     L: EncodeLabelSet,
     N: EncodeGaugeValue,
 {
-    let mut values = values.into_iter().peekable();
-    if values.peek().is_none() {
-        return Ok(());
-    }
-    let mut family = page.encode_descriptor(name, help, None, MetricType::Gauge)?;
-    for (labels, value) in values {
-        ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
-    }
-    Ok(())
+    let values = values.into_iter().map(|(labels, value)| (labels, ConstGauge::new(value)));
+    family(page, name, help, MetricType::Gauge, values)
 }
 
 /// Writes one gauge without labels.
@@ -154,15 +139,8 @@ where
     L: EncodeLabelSet,
     N: EncodeCounterValue,
 {
-    let mut values = values.into_iter().peekable();
-    if values.peek().is_none() {
-        return Ok(());
-    }
-    let mut family = page.encode_descriptor(name, help, None, MetricType::Counter)?;
-    for (labels, value) in values {
-        ConstCounter::new(value).encode(family.encode_family(&labels)?)?;
-    }
-    Ok(())
+    let values = values.into_iter().map(|(labels, value)| (labels, ConstCounter::new(value)));
+    family(page, name, help, MetricType::Counter, values)
 }
 
 /// Writes one counter without labels.
@@ -181,4 +159,23 @@ pub fn counter(
         None,
         MetricType::Counter,
     )?)
+}
+
+/// Writes metrics by their labels, below one name. Without any there is nothing to be said, its name neither.
+fn family<L: EncodeLabelSet, M: EncodeMetric>(
+    page: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    kind: MetricType,
+    metrics: impl IntoIterator<Item = (L, M)>,
+) -> fmt::Result {
+    let mut metrics = metrics.into_iter().peekable();
+    if metrics.peek().is_none() {
+        return Ok(());
+    }
+    let mut family = page.encode_descriptor(name, help, None, kind)?;
+    for (labels, metric) in metrics {
+        metric.encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
 }

@@ -31,11 +31,6 @@ fn yaml(name: &str) -> Value {
     serde_yaml::from_str(&text(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// Dashboards may be left out of a copy of the repository, but then as a whole.
-fn is_elsewhere(path: &str) -> bool {
-    path.starts_with("../dashboards") && !root().join("dashboards").exists()
-}
-
 /// Every file that the repository has or is about to have.
 fn repository() -> Vec<PathBuf> {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -274,10 +269,7 @@ fn what_the_services_mount_and_read_is_there() {
             if let Some(path) =
                 source.strip_prefix("./").or(source.starts_with("../").then_some(source))
             {
-                assert!(
-                    folder().join(path).is_dir() || is_elsewhere(path),
-                    "{name} mounts {source}: directories only"
-                );
+                assert!(folder().join(path).is_dir(), "{name} mounts {source}: directories only");
                 mounted += 1;
             } else if !source.starts_with(['/', '$']) {
                 assert!(
@@ -394,7 +386,7 @@ fn who_is_asked_by_name_and_port_listens_there() {
     let volumes = words(&all["services"]["prometheus"]["volumes"]);
     let source =
         volumes.iter().find_map(|volume| volume.split_once(&format!(":{mounted}:"))).unwrap().0;
-    assert!(folder().join(source).join(file).is_file() || is_elsewhere(source), "{rules}");
+    assert!(folder().join(source).join(file).is_file(), "{rules}");
     shared("prometheus", "tidegate");
     let loki = &yaml("loki/loki.yaml")["server"]["http_listen_port"];
     assert!(text("alloy/config.alloy").contains(&format!("http://loki:{loki}/")));

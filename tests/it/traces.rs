@@ -598,11 +598,13 @@ async fn variables_stand_for_what_the_file_does_not_say() {
     let spans = collector.trace(&trace, 2).await;
     assert_eq!(spans[0].resource["service.name"], "from-the-file");
     assert_eq!(spans[0].resource["team"], "a,b");
+    collector.server.arrived(1).await;
     assert_eq!(collector.server.seen()[0].header("x-collector-key"), Some("canary one"));
     // What the file names gets the file's headers, and none that are meant for another.
     let gateway = Gateway::start_with(&config(&model, &to(&other, "")), &[], &environment);
     let (_, trace, _) = post(&gateway, "/v1/chat/completions", &ask("m", false), &[]).await;
     other.trace(&trace, 2).await;
+    other.server.arrived(1).await;
     assert_eq!(other.server.seen()[0].header("x-collector-key"), None);
     let off = [("OTEL_SDK_DISABLED", "true"), environment[0]];
     let gateway = Gateway::start_with(&text, &[], &off);

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::cli::{EX_CONFIG, complain, print};
+use crate::cli::{EX_CONFIG, complain, failed, print};
 use crate::config::convert::{self, Converted, Item, Verdict};
 
 #[derive(Debug, Args)]
@@ -34,8 +34,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     if let Some(path) = &arguments.output
         && let Err(error) = write_new(path, &converted.config)
     {
-        complain(&format!("{}: {error}", path.display()));
-        return ExitCode::FAILURE;
+        return failed(format!("{}: {error}", path.display()));
     }
     if arguments.json {
         print(&format!("{:#}\n", serde_json::to_value(&converted).unwrap_or_default()));

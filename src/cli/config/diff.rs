@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::cli::admin::Running;
-use crate::cli::{EX_CONFIG, answered, complain, print};
+use crate::cli::{EX_CONFIG, answered, complain, failed, print};
 use crate::config::compare::{Changed, Comparison, Field, compare};
 use crate::config::outline::{Outline, Seals, outline};
 use crate::config::{LoadOptions, ProcessEnvironment, load, show};
@@ -78,10 +78,6 @@ pub(in crate::cli) async fn in_force(
     listen: Option<SocketAddr>,
 ) -> Result<(Outline, Outline), ExitCode> {
     let options = LoadOptions { listen, ..LoadOptions::default() };
-    let told = |error: String| {
-        complain(&error);
-        ExitCode::FAILURE
-    };
     // Nobody is asked on behalf of a file that cannot be loaded.
     of_file(file, listen, |_| Seals::Blank)?;
     // Where nothing is served from here, the edit itself knows the gateway's key and address.
@@ -89,10 +85,10 @@ pub(in crate::cli) async fn in_force(
     let loaded = [served, file].map(|path| load(path, &ProcessEnvironment, &options).snapshot);
     let snapshots = [0, 1].map(|at| loaded.get(at).and_then(Option::as_ref));
     let found = running.find(served, &snapshots, "/admin/config").await;
-    let (asker, answer) = found.map_err(told)?;
+    let (asker, answer) = found.map_err(failed)?;
     let old = answer.get("outline").cloned().unwrap_or_default();
     let old: Outline = serde_json::from_value(old).map_err(|_| {
-        told(format!("{} is of another release: it does not tell its settings", asker.base()))
+        failed(format!("{} is of another release: it does not tell its settings", asker.base()))
     })?;
     // The gateway sealed its secrets with the master key that it has in force: the one that was shown to it.
     let seals = Seals::of_master(asker.master());

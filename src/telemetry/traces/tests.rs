@@ -6,21 +6,12 @@ use std::time::Duration;
 
 use super::Traces;
 use crate::config::telemetry::{Exporter, Mappers, Protocol, Sampling, Telemetry};
-use crate::entry::{Entry, Parameters, Status, Traced};
+use crate::entry::{Entry, Status, Traced};
 use crate::ground::trace::{SpanPlace, Trace};
 
 fn entry(sampled: bool) -> Entry {
     let place = SpanPlace { trace_id: 7, span_id: 8 };
-    let traced = Traced {
-        trace: Trace::new(place, sampled, None),
-        parameters: Parameters::default(),
-        response_id: None,
-        response_model: None,
-        content: None,
-        admitted_us: None,
-        routed_us: None,
-        unfinished: None,
-    };
+    let traced = Traced::new(Trace::new(place, sampled, None));
     Entry { traced: Some(Box::new(traced)), ..Entry::default() }
 }
 
