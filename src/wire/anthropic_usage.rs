@@ -4,10 +4,12 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::openai_usage::{ServerTools, lenient};
+use super::fields::Fields;
+use super::openai_usage::lenient;
 use crate::conversation::Usage;
 use crate::conversation::usage::{Service, Tier};
 use crate::ground::fault::Fault;
@@ -19,109 +21,85 @@ pub(super) struct MessageEvent<'t> {
     #[serde(rename = "type", borrow)]
     pub(super) kind: Option<Cow<'t, str>>,
     /// Of `message_start`.
-    #[serde(deserialize_with = "lenient")]
-    pub(super) message: Option<MessageAccount>,
+    #[serde(borrow, deserialize_with = "lenient")]
+    pub(super) message: Option<MessageAccount<'t>>,
     /// Of `message_delta`.
-    #[serde(deserialize_with = "lenient")]
-    pub(super) delta: Option<MessageAccount>,
+    #[serde(borrow, deserialize_with = "lenient")]
+    pub(super) delta: Option<MessageAccount<'t>>,
+    /// Of `message_delta`, too.
+    #[serde(borrow)]
+    pub(super) usage: Option<&'t RawValue>,
     /// Of `error`; what stands in front of a provider may leave out the type.
     pub(super) error: Option<Value>,
-    #[serde(flatten)]
-    pub(super) account: MessageAccount,
 }
 
 /// What is accounted for of a message.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct MessageAccount {
+pub(super) struct MessageAccount<'t> {
     pub(super) id: Option<String>,
     pub(super) model: Option<String>,
     pub(super) stop_reason: Option<String>,
-    pub(super) usage: Option<MessageUsage>,
+    #[serde(borrow)]
+    pub(super) usage: Option<&'t RawValue>,
 }
 
-/// Anthropic's counts: its input excludes what was read from or written to a cache.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct MessageUsage {
-    input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
-    cache_read_input_tokens: Option<u64>,
-    cache_creation_input_tokens: Option<u64>,
-    #[serde(deserialize_with = "lenient")]
-    cache_creation: Option<Lifetimes>,
-    #[serde(deserialize_with = "lenient")]
-    output_tokens_details: Option<OutputDetails>,
-    #[serde(deserialize_with = "lenient")]
-    server_tool_use: Option<ServerTools>,
-    #[serde(deserialize_with = "word", rename = "service_tier")]
-    tier: Option<Tier>,
-    #[serde(deserialize_with = "is_fast", rename = "speed")]
-    is_fast: bool,
-    #[serde(deserialize_with = "is_us_only", rename = "inference_geo")]
-    is_us_only: bool,
+/// Anthropic's counts, as they come in pieces over a stream.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::wire) struct Counts {
+    fresh: Option<u64>,
+    output: Option<u64>,
+    cache_read: Option<u64>,
+    cache_write: Option<u64>,
+    cache_write_hour: Option<u64>,
+    reasoning: Option<u64>,
+    searches: Option<u64>,
+    service: Service,
 }
 
-/// How long what was written to the cache is kept.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Lifetimes {
-    #[serde(deserialize_with = "lenient")]
-    ephemeral_1h_input_tokens: Option<u64>,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(default)]
-struct OutputDetails {
-    #[serde(deserialize_with = "lenient")]
-    thinking_tokens: Option<u64>,
-}
-
-fn word<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Tier>, D::Error> {
-    Ok(lenient::<D, String>(from)?.as_deref().and_then(Tier::read))
-}
-
-fn is_fast<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
-    Ok(lenient::<D, String>(from)?.as_deref() == Some("fast"))
-}
-
-fn is_us_only<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
-    Ok(lenient::<D, String>(from)?.as_deref() == Some("us"))
-}
-
-impl MessageUsage {
-    /// Later counts replace earlier ones.
-    pub(super) fn learn(&mut self, other: &Self) {
-        self.input_tokens = other.input_tokens.or(self.input_tokens);
-        self.output_tokens = other.output_tokens.or(self.output_tokens);
-        self.cache_read_input_tokens =
-            other.cache_read_input_tokens.or(self.cache_read_input_tokens);
-        self.cache_creation_input_tokens =
-            other.cache_creation_input_tokens.or(self.cache_creation_input_tokens);
-        self.cache_creation = other.cache_creation.or(self.cache_creation);
-        self.output_tokens_details = other.output_tokens_details.or(self.output_tokens_details);
-        self.server_tool_use = other.server_tool_use.or(self.server_tool_use);
-        self.tier = other.tier.or(self.tier);
-        self.is_fast |= other.is_fast;
-        self.is_us_only |= other.is_us_only;
+impl Counts {
+    /// Takes over what a `usage` object says.
+    pub(in crate::wire) fn learn(&mut self, mut usage: Fields<'_>) {
+        let created = usage.whole("cache_creation_input_tokens").or_else(|| {
+            let mut by_lifetime = usage.inner("cache_creation")?;
+            let short = by_lifetime.whole("ephemeral_5m_input_tokens");
+            let long = by_lifetime.whole("ephemeral_1h_input_tokens");
+            short
+                .or(long)
+                .map(|_| short.unwrap_or_default().saturating_add(long.unwrap_or_default()))
+        });
+        let hour = usage.peek("cache_creation").and_then(Fields::of);
+        let hour = hour.and_then(|mut kept| kept.whole("ephemeral_1h_input_tokens"));
+        self.cache_write_hour = hour.or(self.cache_write_hour);
+        let tools = usage.inner("server_tool_use");
+        let searches = tools.and_then(|mut tools| tools.whole("web_search_requests"));
+        self.searches = searches.or(self.searches);
+        let tier = usage.text("service_tier").as_deref().and_then(Tier::read);
+        self.service.tier = tier.or(self.service.tier);
+        self.service.is_fast |= usage.text("speed").as_deref() == Some("fast");
+        self.service.is_us_only |= usage.text("inference_geo").as_deref() == Some("us");
+        let thought = usage.inner("output_tokens_details");
+        self.fresh = usage.whole("input_tokens").or(self.fresh);
+        self.output = usage.whole("output_tokens").or(self.output);
+        self.cache_read = usage.whole("cache_read_input_tokens").or(self.cache_read);
+        self.cache_write = created.or(self.cache_write);
+        self.reasoning =
+            thought.and_then(|mut details| details.whole("thinking_tokens")).or(self.reasoning);
     }
 
-    pub(super) fn read(&self) -> Usage {
-        let cached = [self.cache_read_input_tokens, self.cache_creation_input_tokens];
+    /// The same in the convention of [`Usage`], where the input includes what was cached.
+    pub(in crate::wire) fn usage(&self) -> Usage {
+        let cached = [self.cache_read, self.cache_write];
         let cached = cached.into_iter().flatten().fold(0, u64::saturating_add);
         Usage {
-            input: self.input_tokens.map(|input| input.saturating_add(cached)),
-            output: self.output_tokens,
-            cache_read: self.cache_read_input_tokens,
-            cache_write: self.cache_creation_input_tokens,
-            cache_write_hour: self.cache_creation.and_then(|it| it.ephemeral_1h_input_tokens),
-            reasoning: self.output_tokens_details.and_then(|details| details.thinking_tokens),
-            searches: self.server_tool_use.and_then(|tools| tools.web_search_requests),
-            service: Service {
-                tier: self.tier,
-                is_fast: self.is_fast,
-                is_us_only: self.is_us_only,
-            },
+            input: self.fresh.map(|fresh| fresh.saturating_add(cached)),
+            output: self.output,
+            cache_read: self.cache_read,
+            cache_write: self.cache_write,
+            cache_write_hour: self.cache_write_hour,
+            reasoning: self.reasoning,
+            searches: self.searches,
+            service: self.service,
             ..Usage::default()
         }
     }
@@ -130,4 +108,19 @@ impl MessageUsage {
 /// The data of an `error` event.
 pub(super) fn error(fault: &Fault) -> Value {
     json!({ "type": "error", "error": { "type": "api_error", "message": fault.message } })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cached_input_is_input() {
+        let mut counts = Counts::default();
+        let text = r#"{"input_tokens":3,"cache_read_input_tokens":10,"cache_creation":{"ephemeral_1h_input_tokens":5}}"#;
+        counts.learn(Fields::read(text).expect("an object"));
+        counts.learn(Fields::read(r#"{"output_tokens":7}"#).expect("an object"));
+        let usage = counts.usage();
+        assert_eq!((usage.input, usage.output, usage.cache_write), (Some(18), Some(7), Some(5)));
+    }
 }

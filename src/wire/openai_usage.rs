@@ -98,9 +98,9 @@ pub(super) struct RawUsage {
 /// How often a provider used its own tools.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct ServerTools {
+struct ServerTools {
     #[serde(alias = "web_search_calls", deserialize_with = "lenient")]
-    pub(super) web_search_requests: Option<u64>,
+    web_search_requests: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -10,7 +10,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::anthropic_usage::{self, MessageAccount, MessageEvent, MessageUsage};
+use super::anthropic_usage::{self, Counts, MessageAccount, MessageEvent};
+use super::fields::Fields;
 use super::json::{self, Member};
 use super::openai_error;
 use super::openai_responses::client;
@@ -53,7 +54,7 @@ pub struct Tap {
     /// The response object as the stream opened with it, to be closed with if the stream breaks.
     opened: Option<Map<String, Value>>,
     /// Anthropic's counts so far: they come in two parts.
-    message_usage: Option<MessageUsage>,
+    message_counts: Counts,
 }
 
 /// What the tap saw in one event.
@@ -84,7 +85,7 @@ impl Tap {
             terminated: false,
             sequence_number: 0,
             opened: None,
-            message_usage: None,
+            message_counts: Counts::default(),
         }
     }
 
@@ -284,8 +285,10 @@ impl Tap {
 
     fn take_message_event(&mut self, data: &[u8]) {
         let Ok(event) = serde_json::from_slice::<MessageEvent<'_>>(data) else { return };
-        let account = event.message.as_ref().unwrap_or(&event.account);
-        self.take_message_account(account);
+        if let Some(message) = &event.message {
+            self.take_message_account(message);
+        }
+        self.take_message_usage(event.usage);
         match event.kind.as_deref() {
             Some("content_block_delta") => self.has_content = true,
             Some("message_delta") => {
@@ -305,7 +308,7 @@ impl Tap {
     fn take_message(&mut self, body: &[u8]) -> bool {
         // To serde a list is a struct, too.
         let is_object = body.trim_ascii_start().starts_with(b"{");
-        let account = serde_json::from_slice::<MessageAccount>(body).ok().filter(|_| is_object);
+        let account = serde_json::from_slice::<MessageAccount<'_>>(body).ok().filter(|_| is_object);
         let Some(account) = account else { return false };
         self.has_content = true;
         self.take_message_account(&account);
@@ -313,12 +316,16 @@ impl Tap {
         true
     }
 
-    fn take_message_account(&mut self, account: &MessageAccount) {
-        if let Some(usage) = &account.usage {
-            let known = self.message_usage.get_or_insert_default();
-            known.learn(usage);
-            self.usage = Some(known.read());
+    /// Later counts replace earlier ones.
+    fn take_message_usage(&mut self, usage: Option<&RawValue>) {
+        if let Some(usage) = usage.and_then(Fields::of) {
+            self.message_counts.learn(usage);
+            self.usage = Some(self.message_counts.usage());
         }
+    }
+
+    fn take_message_account(&mut self, account: &MessageAccount<'_>) {
+        self.take_message_usage(account.usage);
         if self.model.is_none() {
             self.model.clone_from(&account.model);
         }
@@ -522,6 +529,36 @@ mod tests {
         };
         assert_eq!(tap.usage, Some(expected));
         assert!(tap.is_complete() && tap.has_content && tap.missing_end().is_none());
+    }
+
+    /// What passes is accounted for as what is translated: the same counts, whatever else stands beside them.
+    #[test]
+    fn anthropics_streams_are_accounted_for() {
+        let check = |stream: &str, finish: &str, expected: Usage| {
+            let mut tap = Tap::new(Family::Messages);
+            for event in stream.split_inclusive("\n\n") {
+                tap.event(event.as_bytes());
+            }
+            assert_eq!(tap.finish_reason.as_deref(), Some(finish));
+            assert_eq!(tap.usage, Some(expected));
+        };
+        check(
+            include_str!("../../tests/golden/answers/anthropic/parallel_tools.sse"),
+            "tool_use",
+            Usage {
+                input: Some(484),
+                output: Some(89),
+                cache_read: Some(0),
+                cache_write: Some(12),
+                reasoning: Some(30),
+                ..Usage::default()
+            },
+        );
+        check(
+            include_str!("../../tests/golden/answers/anthropic/web_search.sse"),
+            "pause_turn",
+            Usage { input: Some(10), output: Some(510), searches: Some(1), ..Usage::default() },
+        );
     }
 
     #[test]

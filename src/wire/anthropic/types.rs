@@ -7,8 +7,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
-use crate::conversation::usage::{Service, Tier};
-use crate::conversation::{Annotation, Extras, Format, Json, Usage};
+use crate::conversation::{Annotation, Extras, Format, Json};
 use crate::ground::fault::Fault;
 use crate::wire::fields::Fields;
 use crate::wire::provider_error;
@@ -33,19 +32,6 @@ pub(super) enum Node<'a> {
 /// A JSON object to be written, its members in order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Object<'a>(Vec<(Cow<'a, str>, Node<'a>)>);
-
-/// Anthropic's counts, as they come in pieces over a stream.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Counts {
-    fresh: Option<u64>,
-    output: Option<u64>,
-    cache_read: Option<u64>,
-    cache_write: Option<u64>,
-    cache_write_hour: Option<u64>,
-    reasoning: Option<u64>,
-    searches: Option<u64>,
-    service: Service,
-}
 
 /// A citation: Anthropic's own, and the plain one that it comes to where it names a page.
 pub(super) fn citation(json: &Json) -> Vec<Annotation> {
@@ -85,51 +71,6 @@ pub(super) fn legal_id(id: &str) -> Cow<'_, str> {
 /// (<https://docs.anthropic.com/en/api/errors>).
 pub(super) fn told(error: Option<&RawValue>) -> Fault {
     provider_error::in_stream(error.map_or("{\"type\":\"api_error\"}", RawValue::get))
-}
-
-impl Counts {
-    /// Takes over what a `usage` object says.
-    pub(super) fn learn(&mut self, mut usage: Fields<'_>) {
-        let created = usage.whole("cache_creation_input_tokens").or_else(|| {
-            let mut by_lifetime = usage.inner("cache_creation")?;
-            let short = by_lifetime.whole("ephemeral_5m_input_tokens");
-            let long = by_lifetime.whole("ephemeral_1h_input_tokens");
-            short.or(long).map(|_| short.unwrap_or_default() + long.unwrap_or_default())
-        });
-        let hour = usage.peek("cache_creation").and_then(Fields::of);
-        let hour = hour.and_then(|mut kept| kept.whole("ephemeral_1h_input_tokens"));
-        self.cache_write_hour = hour.or(self.cache_write_hour);
-        let tools = usage.inner("server_tool_use");
-        let searches = tools.and_then(|mut tools| tools.whole("web_search_requests"));
-        self.searches = searches.or(self.searches);
-        let tier = usage.text("service_tier").as_deref().and_then(Tier::read);
-        self.service.tier = tier.or(self.service.tier);
-        self.service.is_fast |= usage.text("speed").as_deref() == Some("fast");
-        self.service.is_us_only |= usage.text("inference_geo").as_deref() == Some("us");
-        let thought = usage.inner("output_tokens_details");
-        self.fresh = usage.whole("input_tokens").or(self.fresh);
-        self.output = usage.whole("output_tokens").or(self.output);
-        self.cache_read = usage.whole("cache_read_input_tokens").or(self.cache_read);
-        self.cache_write = created.or(self.cache_write);
-        self.reasoning =
-            thought.and_then(|mut details| details.whole("thinking_tokens")).or(self.reasoning);
-    }
-
-    /// The same in the convention of [`Usage`], where the input includes what was cached.
-    pub(super) fn usage(&self) -> Usage {
-        let cached = self.cache_read.unwrap_or_default() + self.cache_write.unwrap_or_default();
-        Usage {
-            input: self.fresh.map(|fresh| fresh.saturating_add(cached)),
-            output: self.output,
-            cache_read: self.cache_read,
-            cache_write: self.cache_write,
-            cache_write_hour: self.cache_write_hour,
-            reasoning: self.reasoning,
-            searches: self.searches,
-            service: self.service,
-            ..Usage::default()
-        }
-    }
 }
 
 impl<'a> Object<'a> {
@@ -302,15 +243,5 @@ mod tests {
             read(r#"{"type":"invalid_request_error","message":"prompt is too long: 3 > 2"}"#);
         assert_eq!(long.code(), Some("context_length_exceeded"));
         assert_eq!(told(None).status(), 500);
-    }
-
-    #[test]
-    fn cached_input_is_input() {
-        let mut counts = Counts::default();
-        let text = r#"{"input_tokens":3,"cache_read_input_tokens":10,"cache_creation":{"ephemeral_1h_input_tokens":5}}"#;
-        counts.learn(Fields::read(text).expect("an object"));
-        counts.learn(Fields::read(r#"{"output_tokens":7}"#).expect("an object"));
-        let usage = counts.usage();
-        assert_eq!((usage.input, usage.output, usage.cache_write), (Some(18), Some(7), Some(5)));
     }
 }

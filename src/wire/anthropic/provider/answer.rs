@@ -3,11 +3,12 @@
 
 use serde_json::value::RawValue;
 
-use super::super::types::{self, Counts};
+use super::super::types;
 use crate::conversation::{
     Annotation, Choice, Content, Finish, Format, Head, Json, Part, Reasoning, Reply, Seal, ToolCall,
 };
 use crate::ground::fault::Fault;
+use crate::wire::anthropic_usage::Counts;
 use crate::wire::codec::{self, ReplyContext};
 use crate::wire::fields::Fields;
 

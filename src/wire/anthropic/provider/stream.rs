@@ -4,9 +4,10 @@
 
 use serde_json::value::RawValue;
 
-use super::super::types::{self, Counts, Object};
+use super::super::types::{self, Object};
 use super::answer::{self, Begun};
 use crate::conversation::{Content, Delta, Event, Finish, Format, Json, Part, Seal};
+use crate::wire::anthropic_usage::Counts;
 use crate::wire::codec::{self, Decode, Frame, ReplyContext};
 use crate::wire::fields::Fields;
 
