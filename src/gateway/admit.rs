@@ -71,6 +71,11 @@ impl Caller {
         }
     }
 
+    /// Whether a key was shown.
+    pub fn is_known(&self) -> bool {
+        !matches!(self, Self::Anyone)
+    }
+
     /// Whether the caller may use the model, under the name it asked for or the one that stands for.
     pub fn may_use(&self, asked: &str, meant: &str) -> bool {
         match self {

@@ -8,12 +8,13 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, header};
 
 use super::begin::{Begun, Expected, begin};
-use super::record::{Record, micros};
+use super::record::Record;
 use super::route::Candidate;
 use super::{Live, translated};
 use crate::config::snapshot::Deployment;
 use crate::entry::Attempt;
 use crate::ground::fault::{Fault, Kind};
+use crate::ground::span::micros;
 use crate::provider::client::Upstreams;
 use crate::provider::{Call, Failure, Reply, client};
 use crate::wire::provider_error;

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 
 use super::cost;
-use super::record::{micros, uuid_at};
+use super::record::uuid_at;
 use super::route::Candidate;
 use super::tracing::Tells;
 use crate::config::snapshot::Deployment;
 use crate::config::telemetry::new_span_id;
 use crate::conversation::Usage;
 use crate::entry::{Attempt, CallStatus, Entry, Round, Status, ToolCall, UsageSource};
+use crate::ground::span::micros;
 use crate::ground::trace::Trace;
 use crate::ground::usd::Usd;
 

@@ -34,7 +34,7 @@ impl Observers {
 }
 
 impl Observer for Observers {
-    fn observe_mcp(&self, request: McpRequest) {
-        self.traces.observe_mcp(&request);
+    fn observe_mcp(&self, request: &McpRequest) {
+        self.traces.observe_mcp(request);
     }
 }

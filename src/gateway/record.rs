@@ -22,6 +22,7 @@ use crate::conversation::{Losses, Usage};
 use crate::entry::{self, Attempt, Entry, Payload, Status, UsageSource};
 use crate::ground::fault::{Fault, Kind};
 use crate::ground::secret;
+use crate::ground::span::micros;
 use crate::ground::usd::Usd;
 use crate::wire::fields::Fields;
 use crate::wire::tap::Tap;
@@ -374,10 +375,6 @@ pub(super) fn uuid_at(since_1970: Duration) -> Uuid {
     let mut bytes = [0; 10];
     bytes.iter_mut().zip(random).for_each(|(byte, random)| *byte = random);
     uuid::Builder::from_unix_timestamp_millis(millis, &bytes).into_uuid()
-}
-
-pub(super) fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn cut(text: &str) -> String {

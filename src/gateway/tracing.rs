@@ -8,13 +8,14 @@ use http::HeaderMap;
 
 use super::admit::Caller;
 use super::content;
-use super::record::{Record, micros};
+use super::record::Record;
 use super::route::Candidate;
 use crate::config::snapshot::Deployment;
 use crate::config::telemetry::{Telemetry, Trust, is_internal, new_span_id};
 use crate::conversation::Json;
 use crate::entry::{Attempt, AttemptDetail, Entry, Parameters, Traced};
 use crate::ground::fault::Fault;
+use crate::ground::span::micros;
 use crate::ground::trace::{Claim, Trace};
 use crate::wire::envelope::Envelope;
 use crate::wire::tap::Tap;
@@ -66,7 +67,7 @@ impl Record {
 
     /// It is known who calls: with a key, its trace may be gone on with.
     pub(super) fn believe(&mut self, caller: &Caller) {
-        let is_known = !matches!(caller, Caller::Anyone);
+        let is_known = caller.is_known();
         let since = micros(self.begun.elapsed());
         let Some(tracing) = self.tracing.as_deref_mut() else { return };
         tracing.traced.admitted_us = Some(since);

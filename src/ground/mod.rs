@@ -5,5 +5,6 @@ pub mod fault;
 pub mod names;
 pub mod secret;
 pub mod series;
+pub mod span;
 pub mod trace;
 pub mod usd;

@@ -37,7 +37,7 @@ impl Usd {
         let (whole, part) = digits.split_once('.').unwrap_or((digits, ""));
         let digits: String = [whole.strip_prefix('+').unwrap_or(whole), part].concat();
         let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-        if !is_number || digits.len() > 64 || power.abs() > 64 {
+        if !is_number || digits.len() > 64 || power.unsigned_abs() > 64 {
             return Err(NotAnAmount);
         }
         let digits = digits.trim_start_matches('0');
@@ -159,7 +159,20 @@ mod tests {
         check("1e-30", "0");
         check("5e-22", "0.000000000000000000001");
         check("999999999.5", "999999999.5");
-        for wrong in ["", ".", "-1", "1e9", "abc", "1e", "0x1", "NaN", "1_0", "inf", "1e-99999"] {
+        for wrong in [
+            "",
+            ".",
+            "-1",
+            "1e9",
+            "abc",
+            "1e",
+            "0x1",
+            "NaN",
+            "1_0",
+            "inf",
+            "1e-99999",
+            "1e-2147483648",
+        ] {
             assert!(wrong.parse::<Usd>().is_err(), "{wrong}");
         }
         assert_eq!(Usd::scaled("0.075", -6), Ok(usd("7.5e-08")));

@@ -86,8 +86,10 @@ pub(super) async fn answer<B>(
 where
     B: HttpBody<Data = Bytes, Error: Error + Send + 'static> + Send + Unpin + 'static,
 {
-    match admitted(gate, path, named, request, body, from).await {
-        Ok((client, permit, served)) => {
+    // Told of a refusal too.
+    let mut served = None;
+    match admitted(gate, path, named, request, body, from, &mut served).await {
+        Ok((client, permit)) => {
             let answer = match path {
                 McpPath::Endpoint => streamable::answer(mcp, client).await,
                 McpPath::Older => sse::open(mcp, &client),
@@ -100,7 +102,7 @@ where
             };
             respond(answer, permit, served)
         }
-        Err(refused) => respond(*refused, None, None),
+        Err(refused) => respond(*refused, None, served),
     }
 }
 
@@ -112,7 +114,8 @@ async fn admitted<B>(
     request: &Parts,
     body: &mut Option<B>,
     from: IpAddr,
-) -> Result<(ClientRequest, Option<Permit>, Option<Served>), Box<Answer>>
+    served: &mut Option<Served>,
+) -> Result<(ClientRequest, Option<Permit>), Box<Answer>>
 where
     B: HttpBody<Data = Bytes, Error: Error + Send + 'static> + Send + Unpin + 'static,
 {
@@ -125,11 +128,10 @@ where
     let caller = gate.identify(&live, &request.headers).map_err(refused)?;
     let posts = request.method == Method::POST && path != McpPath::Older;
     // A stream that is opened to wait is no work, and has no span.
-    let served = posts.then(|| {
+    if posts {
         let route = route(path, named);
-        Served::begin(gate.traces(), &snapshot, &caller, route, request, from)
-    });
-    let served = served.flatten();
+        *served = Served::begin(gate.traces(), &snapshot, &caller, route, request, from);
+    }
     let trace = served.as_ref().and_then(|served| served.within(&caller));
     let key = caller.key().cloned();
     let scope = scope(named, &request.headers);
@@ -153,7 +155,7 @@ where
         trace,
     };
     // A stream that waits is no work; it is bounded with its session.
-    Ok((client, posts.then_some(permit), served))
+    Ok((client, posts.then_some(permit)))
 }
 
 /// The path as in the table above.
@@ -200,10 +202,7 @@ fn respond(answer: Answer, permit: Option<Permit>, served: Option<Served>) -> Re
     let mut response = Response::new(Outgoing::Whole(Bytes::new()));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
-    let mut served = served;
-    if let Some(served) = &mut served {
-        served.answer(&mut response);
-    }
+    let served = served.map(|served| served.answered(&mut response));
     *response.body_mut() = match body {
         Body::Empty => Outgoing::Whole(Bytes::new()),
         Body::Whole(bytes) => Outgoing::Whole(bytes),

@@ -106,9 +106,7 @@ where
         Ok((status, body)) => reply_with(status, body.as_str().to_owned()),
         Err(fault) => fault_response(&fault),
     };
-    if let Some(served) = &mut served {
-        served.answer(&mut response);
-    }
+    let _told = served.map(|served| served.answered(&mut response));
     response
 }
 

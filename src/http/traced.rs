@@ -3,22 +3,23 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
+use http::Response;
 use http::request::Parts;
-use http::{HeaderMap, Response};
 
 use crate::config::snapshot::Snapshot;
 use crate::entry::HttpRequest;
 use crate::gateway::admit::Caller;
 use crate::gateway::outgoing::Outgoing;
+use crate::ground::span::micros;
 use crate::mcp::traced::Within;
 use crate::telemetry::traces::Traces;
 use crate::wire::trace;
 
 /// A request that has a span.
 pub(super) struct Served {
-    request: Option<HttpRequest>,
+    request: HttpRequest,
     begun: Instant,
     traces: Arc<Traces>,
 }
@@ -38,10 +39,9 @@ impl Served {
             return None;
         }
         let claim = trace::claim_of(&request.headers);
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let request = HttpRequest {
-            trace: telemetry.decide(claim, is_known(caller)),
-            started_at_us: i64::try_from(since.as_micros()).unwrap_or_default(),
+            trace: telemetry.decide(claim, caller.is_known()),
+            started_at_us: jiff::Timestamp::now().as_microsecond(),
             duration_us: 0,
             method: request.method.as_str().to_owned(),
             route,
@@ -51,35 +51,26 @@ impl Served {
             client_ip: Some(client),
             key_id: caller.key().map(|key| key.id.clone()),
         };
-        Some(Self { request: Some(request), begun: Instant::now(), traces: traces.clone() })
+        Some(Self { request, begun: Instant::now(), traces: traces.clone() })
     }
 
     /// What the request of MCP in it is part of.
     pub(super) fn within(&self, caller: &Caller) -> Option<Within> {
-        let trace = Arc::new(self.request.as_ref()?.trace.clone());
-        Some(Within::Http { trace, is_known: is_known(caller) })
+        let trace = Arc::new(self.request.trace.clone());
+        Some(Within::Http { trace, is_known: caller.is_known() })
     }
 
     /// The head of the answer is known.
-    pub(super) fn answer(&mut self, response: &mut Response<Outgoing>) {
-        if let Some(request) = &mut self.request {
-            request.status = response.status().as_u16();
-            let headers: &mut HeaderMap = response.headers_mut();
-            trace::tell_caller(&request.trace, headers);
-        }
+    pub(super) fn answered(mut self, response: &mut Response<Outgoing>) -> Self {
+        self.request.status = response.status().as_u16();
+        trace::tell_caller(&self.request.trace, response.headers_mut());
+        self
     }
-}
-
-fn is_known(caller: &Caller) -> bool {
-    !matches!(caller, Caller::Anyone)
 }
 
 impl Drop for Served {
     fn drop(&mut self) {
-        if let Some(mut request) = self.request.take() {
-            request.duration_us =
-                u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-            self.traces.observe_http(&request);
-        }
+        self.request.duration_us = micros(self.begun.elapsed());
+        self.traces.observe_http(&self.request);
     }
 }

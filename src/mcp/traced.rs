@@ -2,7 +2,9 @@
 //! Whoever makes spans is handed in and told when the request is over, also when nobody waited for its end.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
+
+use jiff::Timestamp;
 
 use super::Mcp;
 use super::serve::ask::{Ask, Asker};
@@ -11,6 +13,7 @@ use crate::config::snapshot::{McpServer, McpTransport};
 use crate::config::telemetry::{Propagate, is_internal, new_span_id};
 use crate::conversation::Json;
 use crate::entry::{McpCall, McpRequest, McpWay};
+use crate::ground::span::micros;
 use crate::ground::trace::{Carrier, Trace};
 use crate::wire::mcp::edit;
 use crate::wire::mcp::error::{RpcError, SERVER_TIMEOUT, SERVER_UNAVAILABLE};
@@ -22,7 +25,7 @@ const MAX_CALLS: usize = 64;
 
 /// Who is told of requests that are over.
 pub trait Observer: Send + Sync {
-    fn observe_mcp(&self, request: McpRequest);
+    fn observe_mcp(&self, request: &McpRequest);
 }
 
 /// What a request is part of.
@@ -46,14 +49,14 @@ pub struct Open {
 pub struct Telling {
     open: Arc<Open>,
     observer: Arc<dyn Observer>,
-    request: Option<McpRequest>,
+    request: McpRequest,
     begun: Instant,
 }
 
 /// A call of a server; tells of it when it is dropped.
 pub(super) struct Calling {
     open: Arc<Open>,
-    call: Option<McpCall>,
+    call: McpCall,
     begun: Instant,
 }
 
@@ -87,7 +90,7 @@ pub(super) fn begin(mcp: &Mcp, ask: &mut Ask) -> Option<Telling> {
     let told = McpRequest {
         trace: trace.clone(),
         is_parent_remote,
-        started_at_us: now(),
+        started_at_us: Timestamp::now().as_microsecond(),
         duration_us: 0,
         method: request.method.clone(),
         target,
@@ -102,27 +105,24 @@ pub(super) fn begin(mcp: &Mcp, ask: &mut Ask) -> Option<Telling> {
     };
     let open = Arc::new(Open { trace, calls: Mutex::default() });
     ask.asker.trace = Some(Within::Request(open.clone()));
-    Some(Telling { open, observer, request: Some(told), begun: Instant::now() })
+    Some(Telling { open, observer, request: told, begun: Instant::now() })
 }
 
 impl Telling {
     /// The request is answered.
     pub(super) fn end(mut self, outcome: &Outcome) {
-        if let Some(request) = &mut self.request {
-            request.was_cancelled = false;
-            request.error_code = outcome.as_ref().err().map(RpcError::code);
-            request.is_tool_error = is_tool_error(outcome);
-        }
+        let request = &mut self.request;
+        request.was_cancelled = false;
+        request.error_code = outcome.as_ref().err().map(RpcError::code);
+        request.is_tool_error = is_tool_error(outcome);
     }
 }
 
 impl Drop for Telling {
     fn drop(&mut self) {
-        if let Some(mut request) = self.request.take() {
-            request.duration_us = since(self.begun);
-            request.calls = std::mem::take(&mut *self.open.calls());
-            self.observer.observe_mcp(request);
-        }
+        self.request.duration_us = micros(self.begun.elapsed());
+        self.request.calls = std::mem::take(&mut *self.open.calls());
+        self.observer.observe_mcp(&self.request);
     }
 }
 
@@ -135,7 +135,7 @@ pub(super) fn call(asker: &Asker, target: &mut Target) -> Option<Calling> {
             let span_id = new_span_id();
             let call = McpCall {
                 span_id,
-                started_at_us: now(),
+                started_at_us: Timestamp::now().as_microsecond(),
                 method: target.method.clone(),
                 server: target.server.name.clone(),
                 target: own_name(target),
@@ -143,7 +143,7 @@ pub(super) fn call(asker: &Asker, target: &mut Target) -> Option<Calling> {
                 way: way(&target.server),
                 ..McpCall::default()
             };
-            let calling = Calling { open: open.clone(), call: Some(call), begun: Instant::now() };
+            let calling = Calling { open: open.clone(), call, begun: Instant::now() };
             (open.trace.carrier(span_id), Some(calling))
         }
     };
@@ -170,26 +170,24 @@ fn tell(asker: &Asker, target: &mut Target, mut carrier: Carrier) {
 impl Calling {
     /// The server answered, or did not.
     pub(super) fn end(mut self, outcome: &Outcome, revision: Option<&'static str>) {
-        if let Some(call) = &mut self.call {
-            call.was_cancelled = false;
-            call.way.revision = revision.unwrap_or_default();
-            call.is_tool_error = is_tool_error(outcome);
-            match outcome.as_ref().err().map(RpcError::code) {
-                Some(SERVER_TIMEOUT | SERVER_UNAVAILABLE) => call.is_unanswered = true,
-                code => call.error_code = code,
-            }
+        let call = &mut self.call;
+        call.was_cancelled = false;
+        call.way.revision = revision.unwrap_or_default();
+        call.is_tool_error = is_tool_error(outcome);
+        match outcome.as_ref().err().map(RpcError::code) {
+            Some(SERVER_TIMEOUT | SERVER_UNAVAILABLE) => call.is_unanswered = true,
+            code => call.error_code = code,
         }
     }
 }
 
 impl Drop for Calling {
     fn drop(&mut self) {
-        if let Some(mut call) = self.call.take() {
-            call.duration_us = since(self.begun);
-            let mut calls = self.open.calls();
-            if calls.len() < MAX_CALLS {
-                calls.push(call);
-            }
+        self.call.duration_us = micros(self.begun.elapsed());
+        let call = std::mem::take(&mut self.call);
+        let mut calls = self.open.calls();
+        if calls.len() < MAX_CALLS {
+            calls.push(call);
         }
     }
 }
@@ -202,7 +200,7 @@ impl Open {
 }
 
 /// What the server itself calls the tool or prompt.
-fn own_name(target: &Target) -> Option<String> {
+pub(super) fn own_name(target: &Target) -> Option<String> {
     let is_named = matches!(target.method.as_str(), "tools/call" | "prompts/get");
     is_named.then(|| edit::text(&target.params, &["name"])).flatten()
 }
@@ -221,14 +219,4 @@ fn way(server: &McpServer) -> McpWay {
 fn is_tool_error(outcome: &Outcome) -> bool {
     let fails = |result: &Json| edit::read::<bool>(result, &["isError"]);
     outcome.as_ref().ok().and_then(fails) == Some(true)
-}
-
-/// Microseconds since 1970.
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or_default()
-}
-
-fn since(begun: Instant) -> u64 {
-    u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX)
 }

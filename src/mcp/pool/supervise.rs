@@ -14,6 +14,7 @@ use super::slot::{Slot, State};
 use super::wishes::tell_wishes;
 use super::{Change, Changed};
 use crate::config::snapshot::Backoff;
+use crate::ground::span::micros;
 use crate::mcp::connection::{Connection, Introduction, News, Opened, Owner, establish};
 use crate::mcp::era;
 use crate::mcp::roots;
@@ -229,8 +230,7 @@ async fn ask_whether_it_lives(slot: Arc<Slot>, connection: Arc<Connection>) {
     match tokio::time::timeout(PROBE_TIMEOUT, asked).await {
         // An error is an answer, too.
         Ok(Ok(_)) => {
-            let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-            slot.health.ping_us.store(micros.max(1), Ordering::Relaxed);
+            slot.health.ping_us.store(micros(began.elapsed()).max(1), Ordering::Relaxed);
         }
         Ok(Err(failure)) => connection.close(&failure.text).await,
         // It may have become busy meanwhile, and calls have limits of their own.
