@@ -99,8 +99,7 @@ impl Access {
 fn grant(key: &Key, snapshot: &Snapshot) -> Grant {
     let servers = snapshot.mcp_servers.values();
     let servers = servers.filter(|server| Snapshot::allows_mcp_server(key, server));
-    let global = &snapshot.tool_limits;
-    let own = &key.tool_limits;
+    let tool_limits = key.tool_limits.over(snapshot.tool_limits);
     #[expect(clippy::cast_precision_loss, reason = "only compared")]
     let limits = [
         ("rpm_limit", key.limits.rpm_limit.map(|limit| limit as f64)),
@@ -109,10 +108,10 @@ fn grant(key: &Key, snapshot: &Snapshot) -> Grant {
         ("max_budget", key.limits.max_budget),
         // A longer period of the same budget is less of it.
         ("budgets in a year", per_year(key)),
-        ("max_tool_rounds", own.rounds.or(global.rounds).map(f64::from)),
-        ("max_tool_calls", own.calls.or(global.calls).map(f64::from)),
-        ("max_tool_seconds", own.time.or(global.time).map(|time| time.as_secs_f64())),
-        ("max_tool_tokens", own.tokens.or(global.tokens).map(|tokens| tokens as f64)),
+        ("max_tool_rounds", Some(f64::from(tool_limits.max_rounds()))),
+        ("max_tool_calls", Some(f64::from(tool_limits.max_calls()))),
+        ("max_tool_seconds", Some(tool_limits.max_time().as_secs_f64())),
+        ("max_tool_tokens", tool_limits.tokens.map(|tokens| tokens as f64)),
     ];
     Grant {
         name: key.display_name().to_owned(),
@@ -469,6 +468,15 @@ virtual_keys:
             &["- one changed: db: tool read_*"],
         );
         check("allowed_tools: [read_*]", "allowed_tools: ['*']", &["+ one changed: db: tool *"]);
+        // What is not said is not without limit.
+        check(
+            "rpm_limit: 10",
+            "rpm_limit: 10, max_tool_rounds: 20, max_tool_seconds: 60",
+            &[
+                "+ one changed: max_tool_rounds: 20 (was 16)",
+                "- one changed: max_tool_seconds: 60 (was 600)",
+            ],
+        );
         check("rpm_limit: 10", "rpm_limit: 20", &["+ one changed: rpm_limit: 20 (was 10)"]);
         check(
             "rpm_limit: 10",

@@ -37,7 +37,7 @@ pub struct Field {
 }
 
 /// Settings that a running gateway does not take over.
-const RESTART: [&str; 4] = ["listen", "admin_listen", "path", "json_logs"];
+const RESTART: [&str; 5] = ["listen", "admin_listen", "path", "json_logs", "log_file"];
 
 /// Fields of an MCP server that decide the way to it: another value, another connection.
 const CONNECTION: [&str; 17] = [
@@ -283,7 +283,7 @@ fn setting_effect(name: &str, _: &'static str, _: &[Field], _: Option<&Value>) -
         "disable_spend_logs" | "store_prompts_in_spend_logs" => {
             "holds for requests that end from now on"
         }
-        "detailed_debug" => "the log changes at once",
+        "log_level" => "the log changes at once",
         _ => "holds for new requests",
     };
     (effect.to_owned(), false)
@@ -343,6 +343,11 @@ virtual_keys:
     #[test]
     fn an_edit_is_told_by_field_and_effect() {
         check("models: [a]", "models: [a] ", &[]);
+        check(
+            "general_settings: {",
+            "general_settings: {detailed_debug: true, ",
+            &["general_settings log_level changed [ \"info\"→\"debug\"] the log changes at once"],
+        );
         check(
             "models: [a]",
             "models: [b]",

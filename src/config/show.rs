@@ -111,7 +111,11 @@ type Named = (&'static str, &'static str);
 const ELSEWHERE: [(&str, &str, &[Named]); 12] = [
     ("general_settings", "master_key", &[("litellm_settings", "master_key")]),
     ("general_settings", "database_url", &[("litellm_settings", "database_url")]),
-    ("general_settings", "detailed_debug", &[("litellm_settings", "set_verbose")]),
+    (
+        "general_settings",
+        "log_level",
+        &[("general_settings", "detailed_debug"), ("litellm_settings", "set_verbose")],
+    ),
     ("router_settings", "num_retries", &[("litellm_settings", "num_retries")]),
     ("router_settings", "timeout", &[("litellm_settings", "request_timeout")]),
     (
@@ -456,7 +460,7 @@ virtual_keys:
 - {api_key: '${VIRTUAL}', key_alias: one, models: [a]}
 general_settings:
   database_url: 'postgres://u:${PASSWORD:-canary-7}@h/d'
-litellm_settings: {request_timeout: 60}
+litellm_settings: {request_timeout: 60, set_verbose: true}
 ";
         std::fs::write(&path, text).unwrap();
         std::fs::write(folder.path().join("key"), "canary-4").unwrap();
@@ -491,6 +495,7 @@ litellm_settings: {request_timeout: 60}
             assert_eq!(found, (value.into(), origin.to_owned()));
         }
         let params = |key| ["model_list", "0", "litellm_params", key];
+        check(found(&["general_settings", "log_level"]), "debug", "c.yaml:13");
         check(found(&params("model")), "openai/up", "c.yaml:3");
         check(found(&params("api_base")), "https://base/v1", "c.yaml:3, ${BASE}");
         check(found(&params("api_key")), "(secret)", "c.yaml:3, ${file:key}");

@@ -94,6 +94,31 @@ pub struct ToolLimits {
     pub definition_tokens: Option<u64>,
 }
 
+impl ToolLimits {
+    /// These, and what they leave open as others have it.
+    pub fn over(self, others: Self) -> Self {
+        Self {
+            rounds: self.rounds.or(others.rounds),
+            calls: self.calls.or(others.calls),
+            time: self.time.or(others.time),
+            tokens: self.tokens.or(others.tokens),
+            definition_tokens: self.definition_tokens.or(others.definition_tokens),
+        }
+    }
+
+    pub fn max_rounds(self) -> u32 {
+        self.rounds.unwrap_or(16)
+    }
+
+    pub fn max_calls(self) -> u32 {
+        self.calls.unwrap_or(64)
+    }
+
+    pub fn max_time(self) -> Duration {
+        self.time.unwrap_or(Duration::from_secs(600))
+    }
+}
+
 /// Limits of a key: parsed and checked, enforced by a later floor.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct KeyLimits {

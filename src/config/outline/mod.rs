@@ -186,19 +186,14 @@ fn general_settings(
     // Relative to the file, as it is typed: an edited copy elsewhere says the same.
     put(section, "mcp_lock_file", json!(lock_file.strip_prefix(folder).unwrap_or(lock_file)));
     put(section, "mcp_allowed_origins", texts(allowed_origins));
-    let defaults = ToolLimits {
-        rounds: Some(tools.rounds.unwrap_or(DEFAULT_ROUNDS)),
-        calls: Some(tools.calls.unwrap_or(DEFAULT_CALLS)),
-        time: Some(tools.time.unwrap_or(DEFAULT_TOOL_TIME)),
+    let whole = ToolLimits {
+        rounds: Some(tools.max_rounds()),
+        calls: Some(tools.max_calls()),
+        time: Some(tools.max_time()),
         ..*tools
     };
-    tool_limits(section, &defaults);
+    tool_limits(section, &whole);
 }
-
-/// What tools inside an answer may cost where nothing is said.
-const DEFAULT_ROUNDS: u32 = 16;
-const DEFAULT_CALLS: u32 = 64;
-const DEFAULT_TOOL_TIME: Duration = Duration::from_secs(600);
 
 fn tool_limits(section: &mut Section, limits: &ToolLimits) {
     let ToolLimits { rounds, calls, time, tokens, definition_tokens } = limits;

@@ -226,12 +226,15 @@ impl Toolset {
             let label = source.label.clone();
             let label = label.unwrap_or_else(|| tool.server.display_name().to_owned());
             let schema = tool.input_schema();
-            listed.push(json!({
-                "name": tool.own,
-                "description": edit::text(&tool.definition, &["description"]),
-                "input_schema": schema,
-                "annotations": edit::get(&tool.definition, &["annotations"]).map(Json::of_raw),
-            }));
+            // Told only where the client has a name for the list.
+            if source.label.is_some() {
+                listed.push(json!({
+                    "name": tool.own,
+                    "description": edit::text(&tool.definition, &["description"]),
+                    "input_schema": schema,
+                    "annotations": edit::get(&tool.definition, &["annotations"]).map(Json::of_raw),
+                }));
+            }
             let needs_approval = source.approval.is_needed(&tool.own);
             let known = self.by_function.get(&tool.name).and_then(|at| self.tools.get_mut(*at));
             if let Some(known) = known {
@@ -347,12 +350,12 @@ fn definition_tokens(snapshot: &Snapshot, key: Option<&Key>) -> Option<u64> {
 
 /// The key's own limits count more than those of all.
 fn budget(snapshot: &Snapshot, key: Option<&Key>) -> Budget {
-    let all = snapshot.tool_limits;
     let own = key.map(|key| key.tool_limits).unwrap_or_default();
+    let limits = own.over(snapshot.tool_limits);
     Budget {
-        rounds: own.rounds.or(all.rounds).unwrap_or(16),
-        calls: own.calls.or(all.calls).unwrap_or(64),
-        time: own.time.or(all.time).unwrap_or(std::time::Duration::from_secs(600)),
-        tokens: own.tokens.or(all.tokens),
+        rounds: limits.max_rounds(),
+        calls: limits.max_calls(),
+        time: limits.max_time(),
+        tokens: limits.tokens,
     }
 }
