@@ -35,14 +35,13 @@ pub fn start(diagnostics: &Diagnostics, instance: &str) -> io::Result<(Log, Writ
     let (log, writing) = Log::start(style, diagnostics.level, instance, file)?;
     let (filter, handle) = reload::Layer::new(LevelFilter::from_level(diagnostics.level));
     let _first = LEVEL.set((handle, log.clone()));
-    // Spans of work are for collectors: a line says what it is about by itself.
-    let lines = LogLayer(log.clone());
+    // Spans of work are for collectors, whatever the level: a line says what it is about by itself.
+    let lines = LogLayer(log.clone()).with_filter(filter);
     let lines = lines.with_filter(filter_fn(|it| !(it.is_span() && it.target() == WORK)));
     let (work, working) = reload::Layer::new(None);
     let _first = WORKING.set(working);
     let work = work.with_filter(filter_fn(|it| it.is_span() && it.target() == WORK));
-    let layers = filter.and_then(work).and_then(lines);
-    let _already_started = tracing_subscriber::registry().with(layers).try_init();
+    let _already_started = tracing_subscriber::registry().with(work.and_then(lines)).try_init();
     Ok((log, writing))
 }
 

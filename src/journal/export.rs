@@ -1,6 +1,7 @@
 //! Every row of a span of time, oldest first, each once, written out as it is read: as JSON lines or CSV. Memory does not grow with the
 //! number of rows. And back: JSON lines become rows of the configured store.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, Write};
 
 use rusqlite::types::Value as Sql;
@@ -9,7 +10,7 @@ use serde_json::{Map, Value};
 use tokio_postgres::types::Type;
 
 use super::columns::{self, Kind, PAYLOADS, REQUESTS, TOOL_CALLS};
-use super::postgres::Postgres;
+use super::postgres::{Postgres, month_of};
 use super::query::{self, LogRow, QueryError};
 use super::show;
 use super::spool::Spool;
@@ -308,8 +309,10 @@ pub async fn import(settings: &RequestLog, input: impl BufRead) -> Result<u64, Q
         }
         lines += 1;
         let row = query::parse(&line).filter(|row| row.text("request_id").is_some());
-        let row = row.ok_or_else(|| {
-            QueryError::Input(format!("line {lines} is no row: a JSON object with a `request_id`"))
+        let row = row.filter(|row| started_at(&row.0).is_some()).ok_or_else(|| {
+            QueryError::Input(format!(
+                "line {lines} is no row: a JSON object with a `request_id` and a time in `started_at`"
+            ))
         })?;
         group.push(row.0);
         if group.len() >= PAGE / 2 {
@@ -318,6 +321,12 @@ pub async fn import(settings: &RequestLog, input: impl BufRead) -> Result<u64, Q
     }
     store(settings, server.as_ref(), group).await?;
     Ok(lines)
+}
+
+/// When a row's request began, in microseconds since 1970.
+fn started_at(row: &Map<String, Value>) -> Option<i64> {
+    let at: jiff::Timestamp = row.get("started_at")?.as_str()?.parse().ok()?;
+    Some(at.as_microsecond())
 }
 
 async fn store(
@@ -357,15 +366,12 @@ async fn store(
     };
     let texts =
         |values: &[Value]| serde_json::to_string(values).unwrap_or_else(|_| "[]".to_owned());
-    for row in &rows {
-        let started = row.get("started_at").and_then(Value::as_str);
-        let started: Option<jiff::Timestamp> = started.and_then(|text| text.parse().ok());
-        let started =
-            started.ok_or_else(|| QueryError::Input("a row without `started_at`".into()))?;
-        server
-            .make_partitions(started.as_microsecond())
-            .await
-            .map_err(|fault| QueryError::Postgres(fault.to_string()))?;
+    let times = rows.iter().filter_map(started_at);
+    // One of each month.
+    let months: BTreeMap<_, i64> = times.map(|at| (month_of(at), at)).collect();
+    for at in months.into_values() {
+        let made = server.make_partitions(at).await;
+        made.map_err(|fault| QueryError::Postgres(fault.to_string()))?;
     }
     let entries = texts(&rows.into_iter().map(Value::Object).collect::<Vec<_>>());
     let stored = server.insert(&entries, &texts(payloads), &texts(calls)).await;

@@ -27,6 +27,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/sqlite_0004_prices.sql"),
     include_str!("migrations/sqlite_0005_audit_log.sql"),
     include_str!("migrations/sqlite_0006_traces.sql"),
+    include_str!("migrations/sqlite_0007_audit_seq.sql"),
 ];
 
 /// Why the file cannot be used.

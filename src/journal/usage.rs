@@ -79,6 +79,14 @@ impl Dimension {
         }
     }
 
+    /// What a value that is asked for may be: a key is asked for by its alias or its id.
+    fn meant(self, dialect: Dialect) -> Vec<&'static str> {
+        match self {
+            Self::Key => vec!["coalesce(key_alias, '')", "coalesce(key_id, '')"],
+            _ => vec![self.sql(dialect)],
+        }
+    }
+
     /// What stands for it in each store.
     fn sql(self, dialect: Dialect) -> &'static str {
         match (self, dialect) {
@@ -134,6 +142,10 @@ impl Usage {
         Ok(())
     }
 
+    fn add_page(&mut self, page: Vec<Option<Used>>) -> Result<(), QueryError> {
+        page.into_iter().flatten().try_for_each(|used| self.add(used.group, &used.sums))
+    }
+
     /// All lines together.
     pub fn total(&self) -> Sums {
         let mut total = Sums::default();
@@ -147,19 +159,14 @@ impl Usage {
 /// # Errors
 /// A store cannot be read; without a `database_url` there is no file; the report would be endless.
 pub async fn usage(settings: &RequestLog, query: &UsageQuery) -> Result<Usage, QueryError> {
-    let columns = file_columns(&query.by, &query.only);
-    let (by, only) = (query.by.len(), wanted(query));
-    let take = move |row: &Row<'_>| used(row, by, &only);
-    let mut pages = walk::file(&settings.path, &columns, query.span, take);
+    let mut pages = in_file(settings, query);
     // What is in the file is settled before PostgreSQL is asked: what moves in between is in both.
     let first = pages.recv().await;
     let mut usage = Usage::default();
     let Some(server) = query::server(settings)? else {
         first.transpose()?;
         while let Some(page) = pages.recv().await {
-            for used in page?.into_iter().flatten() {
-                usage.add(used.group, &used.sums)?;
-            }
+            usage.add_page(page?)?;
         }
         return Ok(usage);
     };
@@ -167,21 +174,15 @@ pub async fn usage(settings: &RequestLog, query: &UsageQuery) -> Result<Usage, Q
         Ok(()) => Ok(usage),
         Err(Failed::Query(error)) => Err(error),
         Err(Failed::Server(fault)) => {
-            let columns = file_columns(&query.by, &query.only);
-            let only = wanted(query);
             let mut waiting = Usage {
                 notice: Some(format!(
                     "PostgreSQL is not available ({fault}): this is only what waits for it"
                 )),
                 ..Usage::default()
             };
-            let take = move |row: &Row<'_>| used(row, by, &only);
-            let mut pages = walk::file(&settings.path, &columns, query.span, take);
+            let mut pages = in_file(settings, query);
             while let Some(page) = pages.recv().await {
-                let page = page.map_err(|_| QueryError::Postgres(fault.to_string()))?;
-                for used in page.into_iter().flatten() {
-                    waiting.add(used.group, &used.sums)?;
-                }
+                waiting.add_page(page.map_err(|_| QueryError::Postgres(fault.to_string()))?)?;
             }
             Ok(waiting)
         }
@@ -218,26 +219,31 @@ enum Dialect {
     Postgres,
 }
 
-/// The values that rows of the file must have, in the order of their columns.
-fn wanted(query: &UsageQuery) -> Vec<String> {
-    query.only.iter().map(|(_, value)| value.clone()).collect()
-}
-
-fn file_columns(by: &[Dimension], only: &[(Dimension, String)]) -> String {
-    let dimensions = by.iter().copied().chain(only.iter().map(|(dimension, _)| *dimension));
-    let dimensions: String =
-        dimensions.map(|it| format!(", {}", it.sql(Dialect::Sqlite))).collect();
-    format!(
+/// The file's rows, each with its share; nothing in the place of those that are not wanted.
+fn in_file(settings: &RequestLog, query: &UsageQuery) -> walk::Pages<Option<Used>> {
+    let only = query.only.iter().flat_map(|(it, _)| it.meant(Dialect::Sqlite));
+    let dimensions = query.by.iter().map(|it| it.sql(Dialect::Sqlite)).chain(only);
+    let dimensions: String = dimensions.map(|column| format!(", {column}")).collect();
+    let columns = format!(
         "request_id, status, input_tokens, output_tokens, cache_read_tokens, reasoning_tokens, tool_calls, \
          cost_usd{dimensions}"
-    )
+    );
+    let (by, only) = (query.by.len(), query.only.clone());
+    let take = move |row: &Row<'_>| used(row, by, &only);
+    walk::file(&settings.path, &columns, query.span, take)
 }
 
-/// Reads a row of `file_columns`; `None` where it is not wanted.
-fn used(row: &Row<'_>, by: usize, only: &[String]) -> rusqlite::Result<Option<Used>> {
+/// Reads a row of the columns above; `None` where it is not wanted.
+fn used(row: &Row<'_>, by: usize, only: &[(Dimension, String)]) -> rusqlite::Result<Option<Used>> {
     const FIRST: usize = 8;
-    for (at, wanted) in only.iter().enumerate() {
-        if row.get::<_, String>(FIRST + by + at)? != *wanted {
+    let mut at = FIRST + by;
+    for (dimension, wanted) in only {
+        let mut is_wanted = false;
+        for _ in dimension.meant(Dialect::Sqlite) {
+            is_wanted |= row.get::<_, String>(at)? == *wanted;
+            at += 1;
+        }
+        if !is_wanted {
             return Ok(None);
         }
     }
@@ -282,11 +288,8 @@ async fn in_server(
         String::from("started_at >= $1::text::timestamptz AND started_at < $2::text::timestamptz");
     for (dimension, value) in &query.only {
         values.push(value.clone());
-        clause.push_str(&format!(
-            " AND {} = ${}::text",
-            dimension.sql(Dialect::Postgres),
-            values.len()
-        ));
+        let meant = dimension.meant(Dialect::Postgres).join(", ");
+        clause.push_str(&format!(" AND ${}::text IN ({meant})", values.len()));
     }
     let sql = format!(
         "SELECT row_to_json(t)::text FROM (
@@ -299,7 +302,7 @@ async fn in_server(
              round(coalesce(sum(cost_usd), 0) * 1000000000)::bigint AS cost_nanos,
              count(*) FILTER (WHERE cost_usd IS NULL
                AND coalesce(input_tokens, 0) + coalesce(output_tokens, 0) > 0) AS unpriced
-           FROM tidegate.request_logs WHERE {clause} {group} LIMIT {}) t",
+           FROM tidegate.request_logs WHERE {clause} {group} HAVING count(*) > 0 LIMIT {}) t",
         named.join(", "),
         MOST_GROUPS + 1,
     );

@@ -3,6 +3,7 @@
 use std::process::Output;
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::support::gateway::{Gateway, KEY, MASTER, PATIENCE, command};
 use crate::support::postgres::Postgres;
@@ -53,6 +54,17 @@ async fn drained(postgres: &Postgres, rows: i64) {
     }
 }
 
+/// The only key is found by its alias and by its id, and no other is.
+async fn by_its_key(gateway: &Gateway, requests: u64) {
+    let digest = Sha256::digest(KEY);
+    let id: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    for (key, expected) in [("tester", Some(requests)), (&*id, Some(requests)), ("nobody", None)] {
+        let asked = ["usage", "--by", "nothing", "--key", key, "--json"];
+        let found = lines(&succeeded(&run(gateway, "config.yaml", &asked).await));
+        assert_eq!(found.first().and_then(|it| it["requests"].as_u64()), expected, "{key}");
+    }
+}
+
 #[tokio::test]
 async fn usage_adds_up_what_is_in_the_file() {
     let gateway = Gateway::start(&config(None));
@@ -77,6 +89,7 @@ async fn usage_adds_up_what_is_in_the_file() {
         run(&gateway, "config.yaml", &["usage", "--by", "nothing", "--model", "dear", "--json"])
             .await;
     assert_eq!(lines(&succeeded(&only))[0]["requests"], 2);
+    by_its_key(&gateway, 4).await;
     let csv = succeeded(&run(&gateway, "config.yaml", &["usage", "--by", "model", "--csv"]).await);
     assert!(csv.starts_with("model,requests,errors,") && csv.contains("\r\ndear,2,0,"), "{csv}");
     let table = succeeded(&run(&gateway, "config.yaml", &["usage"]).await);
@@ -121,6 +134,7 @@ async fn reports_are_the_same_from_either_store() {
     let all = [("dear".to_owned(), 2), ("free".to_owned(), 2), ("gone".to_owned(), 1)];
     let found = run(&gateway, "config.yaml", &usage).await;
     assert_eq!(count(&succeeded(&found)), all);
+    by_its_key(&gateway, 5).await;
     let export = ["logs", "export", "--complete"];
     let exported = succeeded(&run(&gateway, "config.yaml", &export).await);
     let rows = lines(&exported);
@@ -268,6 +282,7 @@ async fn the_audit_log_is_in_both_stores() {
         "DROP TRIGGER audit_log_keeps_the_newest; DELETE FROM audit_log WHERE action = 'stop'",
     )
     .unwrap();
+    drop(file);
     let short = run(&gateway, "config.yaml", &verify).await;
     assert!(String::from_utf8_lossy(&short.stdout).contains("the file lost its end"));
     client
@@ -277,6 +292,11 @@ async fn the_audit_log_is_in_both_stores() {
     let changed = run(&gateway, "config.yaml", &verify).await;
     assert_eq!(changed.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&changed.stdout).contains("PostgreSQL: entry"));
+    // A file that cannot be read is none that has no entries.
+    std::fs::write(gateway.path("data/tidegate.db"), "no database any more").unwrap();
+    let unread = run(&gateway, "config.yaml", &verify).await;
+    assert_eq!(unread.status.code(), Some(1));
+    assert!(!String::from_utf8_lossy(&unread.stdout).contains("whole"));
 }
 
 /// How many steps the schema has.

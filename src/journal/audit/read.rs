@@ -43,11 +43,12 @@ pub async fn stores(settings: &RequestLog, since: Option<Timestamp>) -> Result<S
     let rows = server.texts(sql, &[(&since, Type::TEXT)]).await;
     let rows = rows.map_err(|fault| QueryError::Postgres(fault.to_string()))?;
     let entries = rows.iter().filter_map(|json| serde_json::from_str(json).ok());
-    Ok(Stores {
-        // A file that is not here belongs to a gateway on another machine.
-        file: file.unwrap_or_default(),
-        server: Some(entries.collect()),
-    })
+    // A file that is not here belongs to a gateway on another machine.
+    let file = match file {
+        Err(QueryError::NoLog(_)) => Vec::new(),
+        read => read?,
+    };
+    Ok(Stores { file, server: Some(entries.collect()) })
 }
 
 impl Stores {

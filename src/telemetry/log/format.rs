@@ -128,8 +128,8 @@ impl Finished {
             }
         };
         let place = self.place;
-        text("trace_id", place.map(|place| format!("{:032x}", place.trace_id)).as_deref());
-        text("span_id", place.map(|place| format!("{:016x}", place.span_id)).as_deref());
+        text("trace_id", place.map(SpanPlace::trace_hex).as_deref());
+        text("span_id", place.map(SpanPlace::span_hex).as_deref());
         text("key_id", self.key_id.as_deref());
         text("model_group", self.model_group.as_deref());
         text("provider", self.provider);

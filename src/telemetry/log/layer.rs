@@ -30,7 +30,7 @@ impl<S: Subscriber> Layer<S> for LogLayer {
         let level = *event.metadata().level();
         if shared.writes(level) {
             let line = line(shared, event);
-            shared.push(level, line.len(), || Line::Text(line));
+            shared.push(level, line.len(), Line::Text(line));
         }
     }
 }

@@ -127,7 +127,7 @@ impl Log {
         let Some(shared) = &self.0 else { return };
         let level = format::level(entry.status);
         if shared.writes(level) {
-            shared.push(level, REQUEST_WEIGHT, || Line::Request(Box::new(Finished::of(entry))));
+            shared.push(level, REQUEST_WEIGHT, Line::Request(Box::new(Finished::of(entry))));
         }
     }
 
@@ -152,7 +152,7 @@ impl Shared {
     }
 
     /// Queues a line, or counts it: the last quarter of the queue is for warnings and errors.
-    fn push(&self, level: Level, weight: usize, line: impl FnOnce() -> Line) {
+    fn push(&self, level: Level, weight: usize, line: Line) {
         let matters = level <= Level::WARN;
         let (lines, bytes) = match matters {
             true => (MAX_LINES, MAX_BYTES),
@@ -167,7 +167,7 @@ impl Shared {
             return;
         }
         queue.bytes += weight;
-        queue.lines.push_back(line());
+        queue.lines.push_back(line);
         let is_first = queue.lines.len() == 1;
         drop(queue);
         // The thread sleeps on an empty queue only.
@@ -286,7 +286,7 @@ mod tests {
         let shared = shared();
         for level in [Level::DEBUG, Level::INFO, Level::WARN, Level::ERROR] {
             for _ in 0..MAX_LINES {
-                shared.push(level, 1, || Line::Text(Vec::new()));
+                shared.push(level, 1, Line::Text(Vec::new()));
             }
         }
         let dropped: Vec<u64> =
@@ -298,8 +298,8 @@ mod tests {
     #[test]
     fn bytes_are_bounded_too() {
         let shared = shared();
-        shared.push(Level::ERROR, MAX_BYTES, || Line::Text(Vec::new()));
-        shared.push(Level::ERROR, 1, || Line::Text(Vec::new()));
+        shared.push(Level::ERROR, MAX_BYTES, Line::Text(Vec::new()));
+        shared.push(Level::ERROR, 1, Line::Text(Vec::new()));
         assert_eq!(shared.lock().lines.len(), 1);
     }
 }

@@ -155,13 +155,12 @@ impl Metrics {
             (200, "") => count(&handles.good, finished, |count| _ = count.inc()),
             _ => count(&OnceLock::new(), finished, |count| _ = count.inc()),
         }
-        let place = entry.place();
+        // One that was not drawn most likely leads nowhere.
+        let traced = entry.traced.as_deref().filter(|traced| traced.trace.sampled);
+        let trace = traced.map(|traced| Trace { trace_id: traced.trace.place.trace_hex() });
         let observe = |micros: u64| {
-            move |times: &Times| {
-                let trace =
-                    place.map(|place| Trace { trace_id: format!("{:032x}", place.trace_id) });
-                times.observe(seconds(micros), trace, None);
-            }
+            let trace = trace.clone();
+            move |times: &Times| times.observe(seconds(micros), trace, None)
         };
         let of_group = || {
             let model_group = served.model_group.clone();

@@ -98,8 +98,8 @@ impl Target {
 pub async fn relay(mcp: &Arc<Mcp>, asker: &Asker, outbox: &Outbox, mut target: Target) -> Outcome {
     let span = traced::call(asker, &mut target);
     target.slot.health.calls.fetch_add(1, Ordering::Relaxed);
-    let is_tool = target.method == "tools/call";
-    let calling = is_tool.then(|| Calling::begin(&target.slot, &target.name));
+    let own_name = traced::own_name(&target).filter(|_| target.method == "tools/call");
+    let calling = own_name.as_deref().map(|name| Calling::begin(&target.slot, name));
     let outcome = Call { mcp, asker, outbox, target: &target }.run().await;
     if let Some(calling) = calling {
         match &outcome {
