@@ -136,6 +136,8 @@ pub struct ToolCall {
     pub span_id: u64,
     /// What was said in it, where spans are to hold that: the model's own text, and the server's result.
     pub said: Option<Box<(String, Option<String>)>>,
+    /// What was asked of the server, where there is a trace and it was asked.
+    pub asked: Option<Box<McpCall>>,
 }
 
 /// What a request asks of a model, beside its content; absent is what the client left to the provider.

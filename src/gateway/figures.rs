@@ -22,6 +22,26 @@ struct Reason {
     reason: &'static str,
 }
 
+/// As the configuration calls it: what leads from a digest to an entry of `model_list`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Info {
+    deployment: String,
+    model_group: String,
+    provider: &'static str,
+    model: String,
+}
+
+impl From<&Deployment> for Info {
+    fn from(deployment: &Deployment) -> Self {
+        Self {
+            deployment: deployment.id.clone(),
+            model_group: deployment.group.clone(),
+            provider: deployment.provider.name,
+            model: deployment.model.as_str().to_owned(),
+        }
+    }
+}
+
 impl Default for AuthFailures {
     fn default() -> Self {
         let help = "Callers whose key was missing, unknown, expired or blocked";
@@ -79,6 +99,10 @@ impl Gate {
         };
         let help = "How a deployment is: 0 well, 1 it failed a moment ago and is the only one of its group, 2 passed over";
         series::gauges(page, "tidegate_deployment_state", help, of_all(state))?;
+        let help = "What the id of a deployment stands for; always 1";
+        let deployments = groups.iter().flat_map(|group| &group.deployments);
+        let infos = deployments.map(|it| (Info::from(&**it), 1));
+        series::gauges(page, "tidegate_deployment_info", help, infos)?;
         if live.snapshot.metrics.litellm_names {
             let states =
                 of_all(state).into_iter().map(|([(_, id)], state)| ([("model_id", id)], state));

@@ -16,8 +16,8 @@ use crate::config::telemetry::new_span_id;
 use crate::conversation::Usage;
 use crate::entry::{Attempt, CallStatus, Entry, Round, Status, ToolCall, UsageSource};
 use crate::ground::span::micros;
-use crate::ground::trace::Trace;
 use crate::ground::usd::Usd;
+use crate::mcp::traced::ToolSpan;
 
 /// Calls that get a row of their own; a model may call many at once that are all refused.
 const MAX_CALLS: usize = 1024;
@@ -53,6 +53,8 @@ struct Made {
     begun: Instant,
     /// Of one that is answered.
     price: Option<Usd>,
+    /// Where there is a trace.
+    span: Option<Arc<ToolSpan>>,
     has_ended: bool,
 }
 
@@ -152,8 +154,11 @@ impl Notes {
                 cost_usd: None,
                 span_id: state.tells.as_ref().map_or(0, |_| new_span_id()),
                 said: state.tells.as_mut().and_then(|it| it.said(arguments)),
+                asked: None,
             };
-            state.calls.push(Made { call, begun: Instant::now(), price, has_ended: false });
+            let trace = state.tells.as_ref().map(|it| it.trace_of(call.span_id));
+            let span = trace.map(|trace| Arc::new(ToolSpan::new(trace)));
+            state.calls.push(Made { call, begun: Instant::now(), price, span, has_ended: false });
         }
         Running { notes: self.clone(), index }
     }
@@ -173,7 +178,7 @@ impl Notes {
         }
         entry.attempts.append(&mut state.attempts);
         entry.tool_calls = state.all_calls;
-        entry.tool_call_logs = state.calls.drain(..).map(|made| made.call).collect();
+        entry.tool_call_logs = state.calls.drain(..).map(Made::into_call).collect();
         entry.rounds = state.rounds.drain(..).map(|asked| asked.round).collect();
         let rounds = &entry.rounds;
         if rounds.is_empty() {
@@ -253,6 +258,11 @@ impl Made {
             self.call.duration_us = micros(self.begun.elapsed());
         }
     }
+
+    fn into_call(self) -> ToolCall {
+        let asked = self.span.and_then(|span| span.asked()).map(Box::new);
+        ToolCall { asked, ..self.call }
+    }
 }
 
 impl Running {
@@ -261,11 +271,9 @@ impl Running {
         self.settle(status, result_bytes);
     }
 
-    /// The trace as the server is told of it: the call's own span is the one that calls.
-    pub(super) fn trace(&self) -> Option<Trace> {
-        let state = self.notes.lock();
-        let made = self.index.and_then(|index| state.calls.get(index))?;
-        Some(state.tells.as_ref()?.trace_of(made.call.span_id))
+    /// The call's span, of which the server is told.
+    pub(super) fn span(&self) -> Option<Arc<ToolSpan>> {
+        self.index.and_then(|index| self.notes.lock().calls.get(index)?.span.clone())
     }
 
     /// What the server answered, where spans are to hold it.

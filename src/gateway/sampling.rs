@@ -13,11 +13,13 @@ use super::admit::Caller;
 use super::endpoint::ENDPOINTS;
 use crate::config::snapshot::Key;
 use crate::conversation::Json;
+use crate::ground::trace::Carrier;
 use crate::mcp::serve::questions::{Answering, Sampler};
 use crate::provider::client::Upstreams;
 use crate::wire::mcp::error::{INTERNAL_ERROR, INVALID_PARAMS, RpcError};
 use crate::wire::mcp::message::Outcome;
 use crate::wire::mcp::{edit, sampling};
+use crate::wire::trace;
 
 const SURFACE: &str = "/v1/messages";
 /// The longest reply of a model that is given to a server.
@@ -30,11 +32,22 @@ pub struct Models {
 }
 
 impl Sampler for Models {
-    fn sample(&self, model: &str, key: Option<Arc<Key>>, params: Json) -> Answering {
+    fn sample(
+        &self,
+        model: &str,
+        key: Option<Arc<Key>>,
+        trace: Option<Carrier>,
+        params: Json,
+    ) -> Answering {
         let (gate, upstreams, model) =
             (self.gate.clone(), self.upstreams.clone(), model.to_owned());
         let caller = key.map_or(Caller::Master, Caller::Key);
-        Box::pin(async move { sample(&gate, &upstreams, &model, caller, &params).await })
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(trace) = trace {
+            trace::inject(&trace, &mut headers);
+        }
+        Box::pin(async move { sample(&gate, &upstreams, &model, caller, &headers, &params).await })
     }
 }
 
@@ -43,6 +56,7 @@ async fn sample(
     upstreams: &Upstreams,
     model: &str,
     caller: Caller,
+    headers: &HeaderMap,
     params: &Json,
 ) -> Outcome {
     let body = sampling::to_messages(model, params)
@@ -50,11 +64,9 @@ async fn sample(
     let failed = |text: String| RpcError::new(INTERNAL_ERROR, text);
     let endpoint = ENDPOINTS.iter().find(|endpoint| endpoint.surface == SURFACE);
     let endpoint = endpoint.ok_or_else(|| failed("Messages are not served.".into()))?;
-    let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let mut body = Some(Full::new(Bytes::from(body.to_string())));
     let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let answered = gate.handle(Some(caller), endpoint, &headers, &mut body, here, upstreams).await;
+    let answered = gate.handle(Some(caller), endpoint, headers, &mut body, here, upstreams).await;
     let status = answered.status();
     let whole = Limited::new(answered.into_body(), MAX_REPLY).collect().await;
     let whole = whole.map_err(|error| failed(error.to_string()))?.to_bytes();

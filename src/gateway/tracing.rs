@@ -80,7 +80,7 @@ impl Record {
 
     /// Reads the envelope, and with it what spans say of the request.
     pub(super) fn read_envelope(&mut self, body: &[u8]) -> Result<Envelope, Fault> {
-        match self.tracing.as_deref_mut().filter(|tracing| tracing.traced.trace.sampled) {
+        match self.tracing.as_deref_mut().filter(|tracing| tracing.may_be_kept()) {
             Some(tracing) => {
                 let parameters = &mut tracing.traced.parameters;
                 Envelope::read_telling(body, |key, value| note_parameter(parameters, key, value))
@@ -142,6 +142,12 @@ impl Tracing {
 
     fn tells_content(&self) -> bool {
         self.telemetry.captures() && self.traced.trace.sampled
+    }
+
+    /// It was drawn, or may yet fail or be slow.
+    fn may_be_kept(&self) -> bool {
+        let sampling = &self.telemetry.sampling;
+        self.traced.trace.sampled || sampling.keep_errors || sampling.keep_slower.is_some()
     }
 
     pub(super) fn begin_attempt(&mut self, candidate: &Candidate, began_us: u64) {

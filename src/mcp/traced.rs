@@ -1,7 +1,7 @@
 //! The trace of a request of MCP while it is worked on: whose it is, what servers are told of it, what its spans will say.
 //! Whoever makes spans is handed in and told when the request is over, also when nobody waited for its end.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -36,7 +36,13 @@ pub enum Within {
     /// A request of the protocol, which has a span.
     Request(Arc<Open>),
     /// A call that has a span already, the tool loop's: servers are told of that one.
-    Call(Arc<Trace>),
+    Tool(Arc<ToolSpan>),
+}
+
+/// The span of a tool's call, which others make. It has what was asked of a server for it.
+pub struct ToolSpan {
+    trace: Trace,
+    asked: OnceLock<McpCall>,
 }
 
 /// A request that is worked on.
@@ -55,9 +61,27 @@ pub struct Telling {
 
 /// A call of a server; tells of it when it is dropped.
 pub(super) struct Calling {
-    open: Arc<Open>,
+    told: Told,
     call: McpCall,
     begun: Instant,
+}
+
+impl Within {
+    /// What one is told who does something for it.
+    pub(super) fn carrier(&self) -> Carrier {
+        let trace = match self {
+            Self::Http { trace, .. } => trace,
+            Self::Request(open) => &open.trace,
+            Self::Tool(span) => &span.trace,
+        };
+        trace.carrier(trace.place.span_id)
+    }
+}
+
+/// Whose call it is.
+enum Told {
+    Request(Arc<Open>),
+    Tool(Arc<ToolSpan>),
 }
 
 /// A request begins. The asker's trace is the request's from now on. Absent: it has none.
@@ -128,27 +152,23 @@ impl Drop for Telling {
 
 /// A server is about to be called: it is told of the trace, where that is wanted. Gives what tells of the call.
 pub(super) fn call(asker: &Asker, target: &mut Target) -> Option<Calling> {
-    let (carrier, calling) = match asker.trace.as_ref()? {
+    let (told, trace, span_id) = match asker.trace.as_ref()? {
         Within::Http { .. } => return None,
-        Within::Call(trace) => (trace.carrier(trace.place.span_id), None),
-        Within::Request(open) => {
-            let span_id = new_span_id();
-            let call = McpCall {
-                span_id,
-                started_at_us: Timestamp::now().as_microsecond(),
-                method: target.method.clone(),
-                server: target.server.name.clone(),
-                target: own_name(target),
-                was_cancelled: true,
-                way: way(&target.server),
-                ..McpCall::default()
-            };
-            let calling = Calling { open: open.clone(), call, begun: Instant::now() };
-            (open.trace.carrier(span_id), Some(calling))
-        }
+        Within::Tool(span) => (Told::Tool(span.clone()), &span.trace, span.trace.place.span_id),
+        Within::Request(open) => (Told::Request(open.clone()), &open.trace, new_span_id()),
     };
-    tell(asker, target, carrier);
-    calling
+    let call = McpCall {
+        span_id,
+        started_at_us: Timestamp::now().as_microsecond(),
+        method: target.method.clone(),
+        server: target.server.name.clone(),
+        target: own_name(target),
+        was_cancelled: true,
+        way: way(&target.server),
+        ..McpCall::default()
+    };
+    tell(asker, target, trace.carrier(span_id));
+    Some(Calling { told, call, begun: Instant::now() })
 }
 
 /// Puts the trace where the server looks for it. Baggage, which may hold anything, stays within the private network.
@@ -185,10 +205,28 @@ impl Drop for Calling {
     fn drop(&mut self) {
         self.call.duration_us = micros(self.begun.elapsed());
         let call = std::mem::take(&mut self.call);
-        let mut calls = self.open.calls();
-        if calls.len() < MAX_CALLS {
-            calls.push(call);
+        match &self.told {
+            Told::Request(open) => {
+                let mut calls = open.calls();
+                if calls.len() < MAX_CALLS {
+                    calls.push(call);
+                }
+            }
+            // It is of one call, and that is made once.
+            Told::Tool(span) => _ = span.asked.set(call),
         }
+    }
+}
+
+impl ToolSpan {
+    /// The trace with the call's own span as the one that calls.
+    pub fn new(trace: Trace) -> Self {
+        Self { trace, asked: OnceLock::new() }
+    }
+
+    /// What was asked of a server, once that is over.
+    pub fn asked(&self) -> Option<McpCall> {
+        self.asked.get().cloned()
     }
 }
 

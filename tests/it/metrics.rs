@@ -146,6 +146,11 @@ async fn what_is_counted_is_what_was_asked() {
     assert_eq!(page.sum("tidegate_fallbacks_total", &[("from", "down"), ("to", "good")]), 1.0);
     let state = |id| page.sum("tidegate_deployment_state", &[("deployment", id)]);
     assert_eq!((state("good-1"), state("dead-1"), state("flaky-1")), (0.0, 1.0, 2.0));
+    let infos = |labels: &[(&str, &str)]| page.count("tidegate_deployment_info", labels);
+    assert_eq!(infos(&[]), 6);
+    let flaky = [("deployment", "flaky-2"), ("model_group", "flaky"), ("provider", "openai")];
+    assert_eq!(infos(&flaky), 1);
+    assert_eq!(infos(&[("model_group", "wild/*"), ("model", "*")]), 1);
     let failures = |reason| page.sum("tidegate_auth_failures_total", &[("reason", reason)]);
     let all = ["missing", "unknown", "blocked", "expired"].map(failures);
     assert_eq!(all, [2.0, 1.0, 1.0, 0.0]);
@@ -223,7 +228,8 @@ async fn strangers_make_no_series() {
     assert_eq!(before.len(), after.len(), "{}", after.text);
     assert!(!after.text.contains("invented"));
     assert_eq!(after.sum("tidegate_auth_failures_total", &[("reason", "unknown")]), 10_001.0);
-    assert_eq!(after.values("model_group").into_iter().collect::<Vec<_>>(), ["other"]);
+    // The only model of the configuration, and whatever was asked for.
+    assert_eq!(after.values("model_group").into_iter().collect::<Vec<_>>(), ["m", "other"]);
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::collector::{Collector, Span, tree};
 use crate::support::gateway::{Gateway, KEY, MASTER, PATIENCE};
+use crate::support::mcp::scripted;
 use crate::support::postgres::Postgres;
 use crate::support::upstream::{
     DONE, FINISH, Seen, USAGE, Upstream, chunk, delta, events_head, json as answer, last_chunk,
@@ -482,6 +483,24 @@ async fn requests_of_mcp_clients_have_spans_and_servers_are_told() {
         assert_eq!(outer.parent_id, named(&spans, "POST /mcp").span_id);
         assert_eq!((outer.attributes["error.type"].as_str(), outer.status), (error, 2));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_asks_of_a_model_belongs_to_the_call() {
+    let (model, collector) = (model().await, Collector::start().await);
+    let servers = scripted("db", &[], "sampling_model: m");
+    let text = format!("{}mcp_servers:\n{servers}", config(&model, &to(&collector, "")));
+    let gateway = Gateway::start(&text);
+    let (status, trace, said) = post(&gateway, "/mcp-openapi/db/ask", &json!({}), &[]).await;
+    assert_eq!(status, 200, "{said}");
+    let spans = collector.trace(&trace, 5).await;
+    // 2 is SERVER.
+    let is_outer = |span: &&Span| span.name == "tools/call ask" && span.kind == 2;
+    let outer = spans.iter().find(is_outer).unwrap();
+    let sampled = named(&spans, "POST /v1/messages");
+    assert_eq!(sampled.parent_id, outer.span_id);
+    assert_eq!(named(&spans, "chat up").parent_id, sampled.span_id);
+    assert!(outer.start <= sampled.start && sampled.end <= outer.end);
 }
 
 #[tokio::test(flavor = "multi_thread")]

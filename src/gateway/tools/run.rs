@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -104,8 +103,8 @@ async fn make(set: &Toolset, tool: &GatewayTool, text: &str, running: &Running) 
     }
     let Some(asker) = set.asker(tool) else { return wrong("There is no such tool.") };
     let mut asker = Cow::Borrowed(asker);
-    if let Some(trace) = running.trace() {
-        asker.to_mut().trace = Some(Within::Call(Arc::new(trace)));
+    if let Some(span) = running.span() {
+        asker.to_mut().trace = Some(Within::Tool(span));
     }
     match set.mcp.call_tool(&asker, &tool.function, Some(&given)).await {
         Ok(result) => {

@@ -14,7 +14,9 @@ use super::session::Session;
 use crate::config::snapshot::{Key, McpServer};
 use crate::conversation::Json;
 use crate::ground::names;
+use crate::ground::trace::Carrier;
 use crate::mcp::connection::Connection;
+use crate::mcp::traced::Within;
 use crate::mcp::{Mcp, roots};
 use crate::wire::mcp::edit;
 use crate::wire::mcp::error::{INTERNAL_ERROR, METHOD_NOT_FOUND, RpcError};
@@ -65,9 +67,15 @@ impl Questions {
 }
 
 /// Answers `sampling/createMessage` with the gateway's own models. `model`: a name of the configuration; `key`: within whose
-/// limits; `params`: those of the request. Gives its result.
+/// limits; `trace`: what it is done for; `params`: those of the request. Gives its result.
 pub trait Sampler: Send + Sync {
-    fn sample(&self, model: &str, key: Option<Arc<Key>>, params: Json) -> Answering;
+    fn sample(
+        &self,
+        model: &str,
+        key: Option<Arc<Key>>,
+        trace: Option<Carrier>,
+        params: Json,
+    ) -> Answering;
 }
 
 /// An answer that is on its way.
@@ -90,7 +98,8 @@ pub(super) fn by_gateway(
     }
     let sampler = mcp.sampler()?;
     let params = request.params.clone().unwrap_or_else(Json::empty_object);
-    Some(sampler.sample(model, asker.key.clone(), params))
+    let trace = asker.trace.as_ref().map(Within::carrier);
+    Some(sampler.sample(model, asker.key.clone(), trace, params))
 }
 
 /// Whether a client with these capabilities said that it can answer.

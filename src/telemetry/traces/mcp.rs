@@ -7,7 +7,7 @@ use opentelemetry_sdk::trace::SpanData;
 use super::draft::Draft;
 use super::names;
 use super::request::Shape;
-use crate::entry::{HttpRequest, McpCall, McpRequest};
+use crate::entry::{HttpRequest, McpCall, McpRequest, McpWay};
 use crate::ground::trace::Trace;
 
 const TOOLS_CALL: &str = "tools/call";
@@ -81,10 +81,7 @@ fn call(trace: &Trace, call: &McpCall, shape: &Shape<'_>) -> SpanData {
     let name = name(&call.method, call.target.as_deref());
     let mut span = Draft::new(trace, call.span_id, parent, SpanKind::Client, name, shape.scope)
         .lasting(call.started_at_us, call.duration_us);
-    span.text(names::MCP_VERSION, Some(call.way.revision));
-    span.put(names::TRANSPORT, if call.way.is_pipe { "pipe" } else { "tcp" });
-    span.text(names::SERVER_ADDRESS, call.way.address.as_deref());
-    span.some(names::SERVER_PORT, call.way.port.map(i64::from));
+    way(&call.way, &mut span);
     span.text("tidegate.mcp_server", Some(&call.server));
     if call.was_cancelled {
         span.put(names::ERROR_TYPE, "cancelled");
@@ -92,6 +89,14 @@ fn call(trace: &Trace, call: &McpCall, shape: &Shape<'_>) -> SpanData {
     common(&call.method, call.target.as_deref(), call.error_code, shape, &mut span);
     outcome(call.error_code, call.is_tool_error, call.is_unanswered, &mut span);
     span.finish()
+}
+
+/// How a server was reached.
+pub(super) fn way(way: &McpWay, span: &mut Draft) {
+    span.text(names::MCP_VERSION, Some(way.revision));
+    span.put(names::TRANSPORT, if way.is_pipe { "pipe" } else { "tcp" });
+    span.text(names::SERVER_ADDRESS, way.address.as_deref());
+    span.some(names::SERVER_PORT, way.port.map(i64::from));
 }
 
 fn name(method: &str, target: Option<&str>) -> String {

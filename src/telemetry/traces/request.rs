@@ -7,7 +7,7 @@ use opentelemetry_sdk::trace::SpanData;
 
 use super::draft::Draft;
 use super::names::{self, Version};
-use super::{langfuse, openinference};
+use super::{langfuse, mcp, openinference};
 use crate::config::telemetry::{Capture, Mappers};
 use crate::conversation::Usage;
 use crate::entry::{Attempt, AttemptDetail, CallStatus, Content, Entry, Status, ToolCall, Traced};
@@ -311,6 +311,10 @@ fn tool(entry: &Entry, trace: &Trace, call: &ToolCall, shape: &Shape<'_>) -> Spa
             span.fail(None);
         }
         status => span.put(names::ERROR_TYPE, status.as_str()),
+    }
+    if let Some(asked) = &call.asked {
+        mcp::way(&asked.way, &mut span);
+        span.some(names::RPC_STATUS, asked.error_code.map(|code| code.to_string()));
     }
     let said = call.said.as_deref().filter(|_| shape.capture != Capture::None);
     if shape.mappers.gen_ai {
