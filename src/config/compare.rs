@@ -279,6 +279,7 @@ fn setting_effect(name: &str, _: &'static str, _: &[Field], _: Option<&Value>) -
     let effect = match name {
         "database_url" => "rows that wait go to the new database",
         "retention" => "older rows are deleted at once",
+        "reader_role" => "may read the request log at once; the role before keeps its right",
         "master_key" => "holds for new requests",
         "disable_spend_logs" | "store_prompts_in_spend_logs" => {
             "holds for requests that end from now on"

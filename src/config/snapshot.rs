@@ -258,6 +258,8 @@ pub struct RequestLog {
     /// The SQLite file: the store itself, or the spool before Postgres.
     pub path: PathBuf,
     pub database_url: Option<Secret>,
+    /// The database's role that may read all of it but what was said.
+    pub reader_role: Option<String>,
     pub store_prompts: bool,
     /// Rows older than this are deleted; `None` keeps them for ever.
     pub retention: Option<Duration>,

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::ground::secret::Secret;
 
 use super::audit::{self, Act};
+use super::grants;
 use super::postgres::{Fault, Postgres, month_of};
 use super::queue::{Command, Shared};
 use super::reader::{Reader, Row};
@@ -40,6 +41,7 @@ const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(3600);
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Target {
     pub(super) database_url: Option<Secret>,
+    pub(super) reader_role: Option<String>,
     pub(super) retention: Option<Duration>,
 }
 
@@ -71,6 +73,7 @@ struct Session<'d> {
     drainer: &'d Drainer,
     postgres: Postgres,
     reader: Option<(u64, Reader)>,
+    reader_role: Option<String>,
     retention: Option<Duration>,
     migrated: bool,
     maintained_at: Option<Instant>,
@@ -126,6 +129,7 @@ impl Drainer {
             drainer: self,
             postgres,
             reader: None,
+            reader_role: target.reader_role.clone(),
             retention: target.retention,
             migrated: false,
             maintained_at: None,
@@ -258,6 +262,11 @@ impl Session<'_> {
         let now_us = jiff::Timestamp::now().as_microsecond();
         self.postgres.make_partitions(now_us).await?;
         self.maintained_at = Some(Instant::now());
+        if let Some(role) = &self.reader_role
+            && let Err(fault) = grants::let_read(&self.postgres, role).await
+        {
+            tracing::warn!(%fault, role, "`reader_role` cannot read; the next try is in an hour");
+        }
         if let Some(retention) = self.retention
             && let Err(fault) = retention::expire(&self.postgres, retention, now_us).await
         {

@@ -14,6 +14,7 @@ mod drain;
 pub mod examine;
 pub mod export;
 mod figures;
+mod grants;
 mod postgres;
 pub mod query;
 mod queue;
@@ -315,7 +316,11 @@ fn configure(shared: &Shared, settings: &RequestLog) {
 }
 
 fn target(settings: &RequestLog) -> Target {
-    Target { database_url: settings.database_url.clone(), retention: settings.retention }
+    Target {
+        database_url: settings.database_url.clone(),
+        reader_role: settings.reader_role.clone(),
+        retention: settings.retention,
+    }
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ const USAGE_KEPT: Duration = Duration::from_secs(400 * 24 * 3600);
 /// SQLite is the store. Runs until dropped.
 pub(super) async fn run(shared: Arc<Shared>, mut target: watch::Receiver<Target>) {
     loop {
-        let Target { database_url, retention } = target.borrow_and_update().clone();
+        let Target { database_url, retention, .. } = target.borrow_and_update().clone();
         let now_us = jiff::Timestamp::now().as_microsecond();
         if database_url.is_none()
             && let Some(before_us) = before_us(retention, now_us)

@@ -17,6 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn settings(directory: &TempDir) -> RequestLog {
     RequestLog {
+        reader_role: None,
         path: directory.path().join("deep/tidegate.db"),
         database_url: None,
         store_prompts: false,

@@ -15,6 +15,7 @@ mod machine;
 mod mcp;
 mod measure;
 mod report;
+mod sinks;
 mod target;
 mod traces;
 mod upstream;
@@ -52,6 +53,10 @@ const MCP_PHASE: &str = "mcp";
 const LOOPS_BEGIN: &str = "<!-- bench: loops begin -->";
 const LOOPS_END: &str = "<!-- bench: loops end -->";
 const LOOPS_PHASE: &str = "loops";
+/// And for those who are told of requests.
+const SINKS_BEGIN: &str = "<!-- bench: sinks begin -->";
+const SINKS_END: &str = "<!-- bench: sinks end -->";
+const SINKS_PHASE: &str = "sinks";
 
 /// Measures Tidegate beside nginx and the direct upstream.
 #[derive(Parser)]
@@ -60,7 +65,7 @@ struct Arguments {
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Only these phases (throughput, body8, body128, answer128, latency, first-token, burst, paced,
-    /// translated, mcp, loops).
+    /// translated, mcp, loops, sinks).
     #[arg(long, value_delimiter = ',')]
     phases: Vec<String>,
     /// Seconds of load per phase, target and round.
@@ -118,7 +123,8 @@ fn main() -> Outcome<()> {
     }
     let mut json = serde_json::Map::new();
     let mut reports = Vec::new();
-    if arguments.phases.iter().any(|phase| phase != MCP_PHASE && phase != LOOPS_PHASE)
+    let apart = [MCP_PHASE, LOOPS_PHASE, SINKS_PHASE];
+    if arguments.phases.iter().any(|phase| !apart.contains(&phase.as_str()))
         || arguments.phases.is_empty()
     {
         reports.push((BEGIN, END, proxies(&arguments, &mut json)?));
@@ -132,6 +138,14 @@ fn main() -> Outcome<()> {
         let results = loops::run(arguments.rounds, arguments.seconds)?;
         json.insert("loops".into(), results.json());
         reports.push((LOOPS_BEGIN, LOOPS_END, loops_report(&arguments, &results)));
+    }
+    if wanted(&arguments.phases, SINKS_PHASE) && wanted(&arguments.only, Kind::Tidegate.name()) {
+        // A p99 wants some thousands of requests.
+        let seconds = arguments.seconds * 4.0;
+        let results = sinks::run(arguments.rounds, seconds)?;
+        json.insert("sinks".into(), results.json());
+        let conditions = conditions_of_gateway(results.completed(), seconds);
+        reports.push((SINKS_BEGIN, SINKS_END, format!("{conditions}\n\n{}", results.markdown())));
     }
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&json)?);

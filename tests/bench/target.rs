@@ -36,6 +36,14 @@ pub(crate) enum Kind {
     Tidegate,
 }
 
+/// Where a target's output goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Output {
+    File,
+    /// A pipe that stays full.
+    Unread,
+}
+
 /// One running target.
 pub(crate) struct Target {
     pub(crate) kind: Kind,
@@ -68,7 +76,7 @@ impl Target {
         if kind == Kind::Direct {
             return Ok(Self { kind, address: upstream, process: None });
         }
-        Self::started(kind, |folder, address| match kind {
+        Self::started(kind, Output::File, |folder, address| match kind {
             Kind::Nginx => nginx(folder, upstream, address),
             Kind::Direct | Kind::Tidegate => tidegate(folder, &models(upstream), address),
         })
@@ -76,18 +84,24 @@ impl Target {
 
     /// Starts Tidegate with another configuration.
     pub(crate) fn with_config(config: &str) -> Outcome<Self> {
-        Self::started(Kind::Tidegate, |folder, address| tidegate(folder, config, address))
+        Self::with_output(config, Output::File)
+    }
+
+    /// The same, with its output going elsewhere.
+    pub(crate) fn with_output(config: &str, output: Output) -> Outcome<Self> {
+        Self::started(Kind::Tidegate, output, |folder, address| tidegate(folder, config, address))
     }
 
     fn started(
         kind: Kind,
+        output: Output,
         command: impl Fn(&Path, SocketAddr) -> Outcome<Command>,
     ) -> Outcome<Self> {
         let mut failure = "not started".into();
         // The free port is found by binding and letting go; someone may take it in between.
         for _ in 0..3 {
             let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-            match Process::start(&command, address) {
+            match Process::start(&command, address, output) {
                 Ok(process) => return Ok(Self { kind, address, process: Some(process) }),
                 Err(error) => failure = error,
             }
@@ -157,6 +171,13 @@ impl Target {
         Some(self.process.as_ref()?.tree.memory(field))
     }
 
+    /// Asks it to end, and says how long that took.
+    pub(crate) fn stop(self) -> Duration {
+        let asked = Instant::now();
+        drop(self.process);
+        asked.elapsed()
+    }
+
     /// From `exec` to the first 200 on `/health/ready`.
     pub(crate) fn ready(&self) -> Option<Duration> {
         Some(self.process.as_ref()?.ready)
@@ -167,12 +188,17 @@ impl Process {
     fn start(
         command: impl Fn(&Path, SocketAddr) -> Outcome<Command>,
         address: SocketAddr,
+        output: Output,
     ) -> Outcome<Self> {
         let folder = tempfile::tempdir()?;
         let log = File::create(folder.path().join("output.log"))?;
         let mut command = command(folder.path(), address)?;
         command.current_dir(folder.path()).stdin(Stdio::null());
-        command.stdout(log.try_clone()?).stderr(log);
+        match output {
+            Output::File => command.stdout(log.try_clone()?).stderr(log),
+            // The child's value holds the other ends.
+            Output::Unread => command.stdout(Stdio::piped()).stderr(Stdio::piped()),
+        };
         let started = Instant::now();
         let child = command.spawn()?;
         let tree = Tree::of(child.id());
@@ -264,7 +290,7 @@ pub(crate) fn nginx_path() -> Option<&'static str> {
 }
 
 /// Tidegate's configuration as it is used: a virtual key, models to rewrite.
-fn models(upstream: SocketAddr) -> String {
+pub(crate) fn models(upstream: SocketAddr) -> String {
     let models: String = ROUTES
         .iter()
         .map(|route| {

@@ -30,6 +30,7 @@ const MONTH: u64 = 31 * 24 * 3600;
 
 fn settings(directory: &TempDir, url: Option<String>) -> RequestLog {
     RequestLog {
+        reader_role: None,
         path: directory.path().join("tidegate.db"),
         database_url: url.map(Secret::new),
         store_prompts: false,
@@ -954,4 +955,42 @@ async fn poll(server: &Postgres, sql: &str, expected: i64) {
         assert!(Instant::now() < limit, "{sql}: {found}, never {expected}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// A role that is not there yet holds nothing up, and may read once it is there and an edit is taken up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_for_dashboards_reads_all_but_what_was_said() {
+    let directory = TempDir::new().unwrap();
+    let server = Postgres::running().await;
+    let mut settings = settings(&directory, Some(server.url()));
+    settings.reader_role = Some("the \"reader\"".to_owned());
+    let journal = Journal::open(&settings, "test").unwrap();
+    record(&journal.recorder(), 1);
+    until_drained(&journal, 1).await;
+
+    server.execute("CREATE ROLE \"the \"\"reader\"\"\"; CREATE ROLE other").await;
+    let reads = |role: &'static str, table: &'static str| {
+        let sql = format!(
+            "SELECT has_table_privilege('{role}', 'tidegate.{table}', 'SELECT')::int::bigint"
+        );
+        let server = &server;
+        async move { server.count(&sql).await == 1 }
+    };
+    for role in ["other", "the \"reader\""] {
+        assert!(!reads(role, "request_logs").await);
+        settings.reader_role = Some(role.to_owned());
+        journal.retarget(&settings).unwrap();
+        let end = Instant::now() + PATIENCE;
+        while !reads(role, "audit_recent").await {
+            assert!(Instant::now() < end, "{role} may not read");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        for table in ["request_logs", "requests_recent", "tool_call_logs", "usage_daily"] {
+            assert!(reads(role, table).await, "{table}");
+        }
+        for table in ["request_payloads", "litellm_logs", "migrations"] {
+            assert!(!reads(role, table).await, "{table}");
+        }
+    }
+    journal.close(PATIENCE).await;
 }

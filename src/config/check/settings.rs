@@ -32,6 +32,8 @@ const LARGEST_UPLOAD_MIB: f64 = 1024.0 * 1024.0;
 const MAX_IN_FLIGHT: usize = 2_048;
 const PING: Duration = Duration::from_secs(15);
 const DRAIN: Duration = Duration::from_secs(120);
+/// PostgreSQL cuts longer names.
+const LONGEST_ROLE: usize = 63;
 const RETENTION: Duration = Duration::from_secs(90 * 86_400);
 const LOG_PATH: &str = "data/tidegate.db";
 const PORT: u16 = 4000;
@@ -248,13 +250,32 @@ pub(super) fn request_log(
         checker.error(litellms.place, message);
     }
     let retention = own.or(litellms).map_or(RETENTION, |length: &At<Length>| length.value.0);
+    let database_url = database_url(litellm, general, root, checker);
     RequestLog {
         path: log.path.unwrap_or_else(|| PathBuf::from(LOG_PATH)),
-        database_url: database_url(litellm, general, root, checker),
+        reader_role: reader_role(log.reader_role, database_url.is_some(), checker),
+        database_url,
         store_prompts: general.store_prompts_in_spend_logs.unwrap_or_default(),
         retention: Some(retention).filter(|retention| !retention.is_zero()),
         disabled: general.disable_spend_logs.unwrap_or_default(),
     }
+}
+
+fn reader_role(
+    role: Option<At<String>>,
+    has_database: bool,
+    checker: &mut Checker<'_, '_>,
+) -> Option<String> {
+    let role = role?;
+    if role.value.is_empty() || role.value.len() > LONGEST_ROLE || role.value.contains('\0') {
+        let message = format!("`reader_role` must be a PostgreSQL role: 1 to {LONGEST_ROLE} bytes");
+        checker.error(role.place, message);
+        return None;
+    }
+    if !has_database {
+        checker.warning(role.place, "`reader_role` does nothing without a `database_url`");
+    }
+    Some(role.value)
 }
 
 fn database_url(

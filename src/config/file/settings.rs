@@ -149,4 +149,7 @@ pub(in crate::config) struct RequestLog {
     pub(in crate::config) path: Option<PathBuf>,
     /// Rows older than this are deleted; `0` keeps them for ever. Default: `90d`.
     pub(in crate::config) retention: Option<At<Length>>,
+    /// A role of the PostgreSQL database, for dashboards: the gateway lets it read rows, calls of tools, sums and the audit
+    /// log, and neither stored prompts nor answers. It has to exist. Default: nobody is given anything.
+    pub(in crate::config) reader_role: Option<At<String>>,
 }

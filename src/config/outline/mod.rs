@@ -215,6 +215,7 @@ fn request_log_section(log: &RequestLog) -> Section {
     let mut section = Section::new();
     put(&mut section, "path", json!(log.path));
     put(&mut section, "retention", seconds(log.retention.unwrap_or_default()));
+    put(&mut section, "reader_role", json!(log.reader_role));
     section
 }
 

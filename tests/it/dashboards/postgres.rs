@@ -18,13 +18,17 @@ const DAY: i64 = 24 * 3600;
 const KIND: &str = "grafana-postgresql-datasource";
 const ROLE_PASSWORD: &str = "a-password-for-grafana";
 
-/// The guide's SQL, run as the owner of the tables; then a connection as the role that it makes.
-async fn grafana(database: &Postgres) -> Client {
+/// The guide's SQL, before there are any tables.
+async fn make_role(database: &Postgres) {
     let guide = include_str!("../../../docs/guide/dashboards.md");
     let blocks = guide.split("```sql\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let role: Vec<&str> = blocks.filter(|sql| sql.contains("CREATE ROLE tidegate_ro")).collect();
     assert_eq!(role.len(), 1, "which SQL of the guide makes the role?");
     database.execute(&role[0].replace('…', ROLE_PASSWORD)).await;
+}
+
+/// A connection as that role, which the gateway lets read.
+async fn grafana(database: &Postgres) -> Client {
     let owner = format!("{USER}:{PASSWORD}@");
     let url = database.url().replace(&owner, &format!("tidegate_ro:{ROLE_PASSWORD}@"));
     let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
@@ -127,6 +131,7 @@ async fn read_whole(client: &Client, place: &str, sql: &str) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_query_finds_its_rows_in_postgres() {
     let database = Postgres::running().await;
+    make_role(&database).await;
     seed::write(&database, ROWS).await;
     seed::price(&database).await;
     let gateway = traffic::gateway(Some(&database.url())).await;

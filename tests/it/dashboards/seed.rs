@@ -123,6 +123,7 @@ pub(super) fn entry(at: i64, count: i64) -> Entry {
 pub(super) async fn write(database: &Postgres, count: i64) {
     let directory = TempDir::new().unwrap();
     let settings = RequestLog {
+        reader_role: None,
         path: directory.path().join("tidegate.db"),
         database_url: Some(Secret::new(database.url())),
         store_prompts: false,

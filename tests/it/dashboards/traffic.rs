@@ -11,7 +11,9 @@ const NOWHERE: &str = "http://127.0.0.1:9/v1";
 
 /// Starts it, and waits for its MCP server.
 pub(super) async fn gateway(database_url: Option<&str>) -> Gateway {
-    let database = database_url.map(|url| format!("  database_url: '{url}'\n")).unwrap_or_default();
+    let database =
+        |url| format!("  database_url: '{url}'\nrequest_log: {{reader_role: tidegate_ro}}\n");
+    let database = database_url.map(database).unwrap_or_default();
     let dead = |name: &str| {
         format!(
             "- {{model_name: {name}, litellm_params: {{model: hosted_vllm/up, api_base: '{NOWHERE}', api_key: k}}}}\n"
