@@ -47,6 +47,7 @@ pub(super) const RULES: &[Rule] = &[
         "set it in `router_settings`",
     ),
     rule("LitellmParams", &["headers"], Manual, "", "move it to `extra_headers`"),
+    rule("LitellmParams", &["base_model"], Manual, "", "move it to `model_info`"),
     rule(
         "LitellmParams",
         &[
@@ -148,13 +149,6 @@ pub(super) const RULES: &[Rule] = &[
         "set `pin: enforce` and run `tidegate mcp pin`",
     ),
     rule("McpServer", &["spec_version"], Exact, "the revision is negotiated", ""),
-    rule(
-        "McpServer",
-        &["spec_path"],
-        Unsupported,
-        "APIs without MCP are not made into servers",
-        "",
-    ),
     rule("McpServer", &["env_vars"], Unsupported, "variables of users are not known", "use `env`"),
     rule("McpServer", &["rpm"], Unsupported, "calls are bounded by `max_concurrent_requests`", ""),
 ];

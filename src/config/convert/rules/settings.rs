@@ -46,7 +46,7 @@ pub(super) const RULES: &[Rule] = &[
     // litellm_settings.
     rule(
         "LitellmSettings",
-        &["success_callback", "failure_callback", "service_callback", "audit_log_callbacks"],
+        &["service_callback", "audit_log_callbacks"],
         Unsupported,
         NO_CALLBACKS,
         SEE_LOGS,
@@ -311,6 +311,27 @@ pub(super) const RULES: &[Rule] = &[
         Exact,
         ONE_PROCESS,
         "",
+    ),
+    rule(
+        "GeneralSettings",
+        &["user_header_name", "user_header_mappings"],
+        Approximate,
+        "who asks is read from `x-litellm-end-user-id`, `x-litellm-customer-id` or `x-openwebui-user-id`",
+        "",
+    ),
+    rule(
+        "GeneralSettings",
+        &["litellm_key_header_name"],
+        Unsupported,
+        "keys are read from `authorization`, `x-api-key` and `x-litellm-api-key`",
+        "",
+    ),
+    rule(
+        "GeneralSettings",
+        &["otel"],
+        Manual,
+        "traces are asked for in `callbacks`",
+        "write `litellm_settings.callbacks: [otel]`: docs/guide/tracing.md",
     ),
     // router_settings.
     rule(
