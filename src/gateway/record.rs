@@ -125,20 +125,17 @@ impl Record {
 
     /// Labels that clients send about their users and sessions; labels only, nothing is decided by them.
     pub(super) fn note_headers(&mut self, headers: &HeaderMap) {
-        let entry = &mut self.entry;
-        for (name, value) in headers {
-            let label = match name.as_str() {
-                "user-agent" => &mut entry.user_agent,
-                "x-litellm-end-user-id" | "x-litellm-customer-id" | "x-openwebui-user-id" => {
-                    &mut entry.end_user
-                }
-                "x-litellm-session-id" | "session-id" | "x-openwebui-chat-id" => {
-                    &mut entry.session_id
-                }
-                _ => continue,
-            };
-            label.get_or_insert_with(|| cut(&String::from_utf8_lossy(value.as_bytes())));
-        }
+        // The first one counts: what is said for this gateway before what a program says to everybody.
+        const END_USER: [&str; 3] =
+            ["x-litellm-end-user-id", "x-litellm-customer-id", "x-openwebui-user-id"];
+        const SESSION: [&str; 3] = ["x-litellm-session-id", "session-id", "x-openwebui-chat-id"];
+        let first = |names: &[&str]| {
+            let value = names.iter().find_map(|name| headers.get(*name))?;
+            Some(cut(&String::from_utf8_lossy(value.as_bytes())))
+        };
+        self.entry.user_agent = first(&["user-agent"]);
+        self.entry.end_user = first(&END_USER);
+        self.entry.session_id = first(&SESSION);
     }
 
     pub(super) fn note_caller(&mut self, caller: &Caller) {

@@ -198,6 +198,32 @@ pub fn find(model: &str, has_api_base: bool) -> Option<(&'static Provider, &str)
     }
 }
 
+/// The provider whose model a name without a prefix is, where its beginning tells it and it is not OpenAI's. LiteLLM goes by lists of
+/// all names (`get_llm_provider_logic.py`).
+pub fn by_name(model: &str) -> Option<&'static str> {
+    const BEGINNINGS: &[(&str, &str)] = &[
+        ("claude-", "anthropic"),
+        ("gemini-", "vertex_ai"),
+        ("textembedding-gecko", "vertex_ai"),
+        ("text-multilingual-embedding-", "vertex_ai"),
+        ("command-", "cohere"),
+        ("embed-", "cohere"),
+        ("rerank-", "cohere"),
+    ];
+    // https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-support.html
+    const AREAS: &[&str] = &["us", "us-gov", "eu", "apac", "jp", "au", "ca", "global"];
+    const VENDORS: &[&str] =
+        &["ai21", "amazon", "anthropic", "cohere", "deepseek", "meta", "mistral", "openai", "qwen"];
+    let mut pieces = model.split('.');
+    let first = pieces.next()?;
+    let vendor = if AREAS.contains(&first) { pieces.next() } else { Some(first) };
+    if pieces.next().is_some() && vendor.is_some_and(|vendor| VENDORS.contains(&vendor)) {
+        return Some("bedrock");
+    }
+    let found = BEGINNINGS.iter().find(|(beginning, _)| model.starts_with(beginning));
+    found.map(|(_, provider)| *provider)
+}
+
 /// Every prefix, for suggestions and documents.
 pub fn prefixes() -> impl Iterator<Item = &'static str> {
     PROVIDERS.iter().flat_map(|provider| provider.prefixes.iter().copied())
@@ -222,6 +248,22 @@ mod tests {
         check("mock-response", false, Some(("mock-response", "mock-response")));
         check("meta-llama/Llama-3", true, Some(("openai", "meta-llama/Llama-3")));
         check("meta-llama/Llama-3", false, None);
+    }
+
+    #[test]
+    fn names_tell_their_provider() {
+        let check =
+            |model: &str, expected: Option<&str>| assert_eq!(by_name(model), expected, "{model}");
+        check("claude-3-haiku-20240307", Some("anthropic"));
+        check("gemini-2.5-pro", Some("vertex_ai"));
+        check("anthropic.claude-3-sonnet-20240229-v1:0", Some("bedrock"));
+        check("us.amazon.nova-pro-v1:0", Some("bedrock"));
+        check("command-r-plus", Some("cohere"));
+        for model in
+            ["gpt-4.1", "gpt-3.5-turbo", "o3", "text-embedding-3-small", "us", "qwen2.5", "house"]
+        {
+            check(model, None);
+        }
     }
 
     #[test]

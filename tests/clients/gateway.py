@@ -25,6 +25,7 @@ CACHE = ROOT / "tests/.cache/clients"
 BINARY = ROOT / "target/debug/tidegate"
 # Made by tests/run.
 MCP_PYTHON = ROOT / "tests/.cache/mcp-venv/bin/python"
+MCP_PACKAGES = ROOT / "tests/.cache/mcp/node_modules"
 
 # A red square, as small as a picture can be.
 PICTURE_URL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAEklEQVR4nGP4z8CAFWEXHbQSACj/P8Fu7N9hAAAAAElFTkSuQmCC"
@@ -89,9 +90,10 @@ def venv(package, version, command):
 
 
 @contextlib.contextmanager
-def serving(models, binary=BINARY, more="", stations=None):
+def serving(models, binary=BINARY, more="", stations=None, keys=""):
     """A gateway with these models (name → kind) and a scripted provider of every kind among them: (upstreams by
-    kind, port, directory); with the MCP servers of `stations`. The directory stays where a case ended in an exception."""
+    kind, port, directory); with the MCP servers of `stations`, and more entries of models and keys. The directory stays
+    where a case ended in an exception."""
     directory = pathlib.Path(tempfile.mkdtemp(prefix="tidegate-clients-"))
     upstreams = {kind: Upstream(ALIASES.get(kind, kind), probed=kind == "bare") for kind in dict.fromkeys(models.values())}
     entries = "".join(f"  - model_name: {name}\n    litellm_params: {PARAMS[kind].format(base=upstreams[kind].address)}\n"
@@ -99,7 +101,7 @@ def serving(models, binary=BINARY, more="", stations=None):
     rights = 'models: ["*"], mcp_servers: ["*"]'
     (directory / "config.yaml").write_text(
         f"model_list:\n{entries}{more}virtual_keys:\n  - {{api_key: {KEY}, key_alias: client, {rights}}}\n"
-        f"  - {{api_key: {KEY_WITH_TOOLS}, key_alias: tools, {rights}, default_tools: true}}\n"
+        f"  - {{api_key: {KEY_WITH_TOOLS}, key_alias: tools, {rights}, default_tools: true}}\n{keys}"
         + (f"mcp_servers: {json.dumps(stations.entries)}\n" if stations else ""))
     with open(directory / "log", "w") as log:
         gateway = subprocess.Popen([str(binary), "--config", "config.yaml", "--listen", "127.0.0.1:0"], cwd=directory,

@@ -1,7 +1,7 @@
 """Open WebUI as a client of the gateway: the connection test, the model list, chat with and without a
 stream, tools, background tasks, embeddings for retrieval, responses; and, in front of a provider of every
-format, chats in which Open WebUI's own tools are called. Not part of tests/run: the package and what it needs
-take some 7 GB (once), and want Python 3.11 or 3.12.
+format, chats in which Open WebUI's own tools are called, and the gateway's (open_webui_served.py). Not part of
+tests/run: the package and what it needs take some 7 GB (once), and want Python 3.11 or 3.12.
 
     cargo build && python3.11 tests/clients/open_webui.py [--gateway PATH] [FORMAT…]
 
@@ -18,8 +18,9 @@ import urllib.error
 import urllib.request
 import uuid
 
+import open_webui_served
 import scripts
-from gateway import BINARY, KEY, PARAMS, PICTURE_URL, Case, serving, venv
+from gateway import BINARY, KEY, MCP_PACKAGES, PARAMS, PICTURE_URL, Case, Stations, serving, venv
 
 VERSION = "0.12.4"
 MODEL = "gpt-4o-mock"
@@ -80,8 +81,8 @@ class Chats:
     def __init__(self, web, case, upstreams, connection=""):
         self.web, self.case, self.upstreams, self.connection = web, case, upstreams, connection
 
-    def say(self, kind, text, chat=None, parent=None, params=None, picture=None):
-        """One message and what was answered to it: (chat, message id, message)."""
+    def begin(self, kind, text, chat=None, parent=None, params=None, picture=None, **more):
+        """Sends one message: (chat, id of the message that answers it, what went wrong)."""
         user, answer = str(uuid.uuid4()), str(uuid.uuid4())
         files = [{"type": "image", "url": picture}] if picture else []
         status, told = self.web.call("/api/chat/completions", {
@@ -90,10 +91,16 @@ class Chats:
             "message_ids": [{"model_id": kind, "message_id": answer}],
             "user_message": {"id": user, "parentId": parent, "role": "user", "content": text, "timestamp": 1,
                              "childrenIds": [answer], "models": [kind], "files": files},
-        } | ({"chat_id": chat} if chat else {}))
+        } | ({"chat_id": chat} if chat else {}) | more)
         if status != 200:
             return None, None, {"error": told}
-        chat = json.loads(told).get("chat_id", chat)
+        return json.loads(told).get("chat_id", chat), answer, None
+
+    def say(self, kind, text, **more):
+        """One message and what was answered to it: (chat, message id, message)."""
+        chat, answer, wrong = self.begin(kind, text, **more)
+        if wrong:
+            return chat, answer, wrong
         until = time.monotonic() + 60
         while time.monotonic() < until:
             saved = json.loads(self.web.call(f"/api/v1/chats/{chat}")[1])
@@ -103,16 +110,16 @@ class Chats:
             time.sleep(0.1)  # the page would be told by its socket
         return chat, answer, {"error": "no end within a minute"}
 
-    def judge(self, kind, what, script, said, wrong=False, requests=None, **more):
+    def judge(self, kind, what, script, said, wrong=False, requests=None, extra=lambda: [], **more):
         began, upstream = time.monotonic(), self.upstreams[kind]
         upstream.fresh()
         upstream.script = script
         chat, parent, message = self.say(kind, "Note the tide, please.", **more)
         good = said in json.dumps(message, ensure_ascii=False) and bool(message.get("error")) == wrong
         count = sum(not (upstream.probed and "/responses" in path) for path, _, _ in upstream.requests)
-        good = good and not upstream.violations and requests in (None, count)
-        self.case.report(f"open webui{self.connection}, {kind}: {what}", good, began,
-                         f"{count} requests", *upstream.violations[:3], message)
+        found = [*upstream.violations[:3], *extra()]
+        good = good and not found and requests in (None, count)
+        self.case.report(f"open webui{self.connection}, {kind}: {what}", good, began, f"{count} requests", *found, message)
         return chat, parent
 
     def all(self, kind):
@@ -132,8 +139,11 @@ class Chats:
 
 
 def main(kinds, binary):
-    open_webui, case = venv("open-webui", VERSION, "open-webui"), Case()
-    with serving({kind: kind for kind in kinds}, binary, MOCK) as (upstreams, gateway, directory):
+    open_webui, case, stations = venv("open-webui", VERSION, "open-webui"), Case(), Stations()
+    everything = MCP_PACKAGES / "@modelcontextprotocol/server-everything/dist/index.js"
+    stations.entries["everything"] = {"command": "node", "args": [str(everything)]}
+    narrow = f"  - {{api_key: {open_webui_served.KEY_NARROW}, key_alias: narrow, models: [{kinds[0]}]}}\n"
+    with serving({kind: kind for kind in kinds}, binary, MOCK, stations, narrow) as (upstreams, gateway, directory):
         address = f"http://127.0.0.1:{gateway}/v1"
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
@@ -141,7 +151,7 @@ def main(kinds, binary):
             "DATA_DIR": str(directory / "webui"), "HOME": str(directory), "WEBUI_SECRET_KEY": "of-no-use-elsewhere",
             "OPENAI_API_BASE_URL": address, "OPENAI_API_KEY": KEY, "ENABLE_OLLAMA_API": "false",
             "RAG_EMBEDDING_ENGINE": "openai", "RAG_EMBEDDING_MODEL": MODEL,
-            "RAG_OPENAI_API_BASE_URL": address, "RAG_OPENAI_API_KEY": KEY,
+            "RAG_OPENAI_API_BASE_URL": address, "RAG_OPENAI_API_KEY": KEY, "ENABLE_FORWARD_USER_INFO_HEADERS": "true",
             "OFFLINE_MODE": "true", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "DO_NOT_TRACK": "true",
             "ANONYMIZED_TELEMETRY": "false", "ENABLE_VERSION_UPDATE_CHECK": "false",
         }
@@ -159,19 +169,31 @@ def main(kinds, binary):
                 began = time.monotonic()
                 status, answer = web.call(path, body)
                 case.report(f"open webui: {what}", status == wanted and text in answer, began, status, answer[:300])
-            for kind in kinds:
-                Chats(web, case, upstreams).all(kind)
-            connection = {"ENABLE_OPENAI_API": True, "OPENAI_API_BASE_URLS": [address], "OPENAI_API_KEYS": [KEY],
-                          "OPENAI_API_CONFIGS": {"0": {"enable": True, "api_type": "responses"}}}
-            status, answer = web.call("/openai/config/update", connection)
-            case.report("open webui: connection type responses", status == 200, time.monotonic(), status, answer[:300])
-            web.call("/api/models")
-            for kind in kinds:
-                Chats(web, case, upstreams, " (responses)").all(kind)
+            everybody(web, kinds, case, upstreams, stations, gateway, open_webui_served.Log(binary, directory))
         finally:
             server.terminate()
             server.wait(30)
+            stations.close()
     case.end()
+
+
+def everybody(web, kinds, case, upstreams, stations, gateway, log):
+    """Chats on every provider, by each type of connection; what is the same on all of them, on the first."""
+    address, first = f"http://127.0.0.1:{gateway}/v1", kinds[0]
+    chats = Chats(web, case, upstreams)
+    open_webui_served.people(web, chats, log, first, WebUi(web.base), address)
+    open_webui_served.knowledge(web, chats, first)
+    open_webui_served.keys(web, case, address, first)
+    open_webui_served.servers(chats, stations, f"http://127.0.0.1:{gateway}")
+    for connection in ("", " (responses)"):
+        chats = Chats(web, case, upstreams, connection)
+        served = open_webui_served.Served(chats, stations, address)
+        served.connect()
+        for kind in kinds:
+            chats.all(kind)
+            served.all(kind)
+            open_webui_served.asks_servers(served, kind)
+        open_webui_served.stopped(web, chats, log, first)
 
 
 if __name__ == "__main__":

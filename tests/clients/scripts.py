@@ -195,6 +195,49 @@ def claude_code_served(directory):
          ("harbour-exec_command", {"cmd": "open"}, "harbour: the lock did open")])
 
 
+def open_webui_served():
+    """The gateway's tools, one of them failing, before Open WebUI's own; then both kinds at once, in either order."""
+    return Served(
+        [gauge("gauges", "Husum")],
+        [gauge("harbour", "Kiel"), ("pilots-jammed", {}, JAMMED)],
+        [("write_note", {"title": "Tides", "content": LINE}, "success"), gauge("gauges", "Tönning")],
+        [gauge("pilots", "List"), ("get_current_timestamp", {}, "202")])
+
+
+def asks(*rounds):
+    """The gateway's tools alone, and an end."""
+    return Served(*(rounds or ([gauge("gauges", "Husum")], [gauge("harbour", "Kiel"), ("pilots-jammed", {}, JAMMED)])))
+
+
+def in_background(script):
+    """The script for a chat, and answers for what Open WebUI asks in the background: there are no tools in such a request."""
+
+    def either(view):
+        if own(view, "write_note"):
+            return script(view)
+        view.expect(not view.tools, f"a task came with the tools {sorted(view.tools)}")
+        return Reply('{"title": "Tides", "tags": ["Tides"], "follow_ups": ["When?"]}')
+
+    return either
+
+
+def waiting(event):
+    """Stops in the middle of what it says."""
+    return lambda view: Reply("The tide comes in, slowly. " * 20, waits=event)
+
+
+def knows(text):
+    """Wants a text in what it is asked; what to search for is asked first."""
+
+    def script(view):
+        if "<chat_history>" in view.user:
+            return Reply('{"queries": ["tide"]}')
+        view.expect(text in view.system + view.user, f"no {text!r} in {(view.system + view.user)[-300:]!r}")
+        return Reply(END, THOUGHT)
+
+    return script
+
+
 def code_mode_served():
     program = f"text((await tools.exec_command({{cmd: 'cat {FILE}; echo \"{LINE[:5]}\" >> {FILE}'}})).output);"
     return Served([gauge("harbour", "Kiel")], [("exec", program, "High tide: 11:40"), gauge("pilots", "List")])

@@ -166,6 +166,8 @@ def stream(handler, form, view, reply):
     for size in itertools.cycle(SIZES):
         if at >= end:
             break
+        if reply.waits and at > end // 2:
+            reply.waits.wait(30)
         piece = text[at : min(at + size, end)]
         handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
         at += size

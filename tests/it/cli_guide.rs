@@ -216,7 +216,7 @@ async fn the_page_on_moving_from_litellm_is_followed() {
     assert!(report.contains("written to"), "{report}{error}");
     for said in [
         "approximate: router_settings.routing_strategy",
-        "unsupported: litellm_settings.success_callback",
+        "manual: litellm_settings.success_callback.langfuse",
         "manual: general_settings.store_model_in_db",
     ] {
         assert!(report.contains(said), "{said}\n{report}");

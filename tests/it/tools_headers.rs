@@ -203,3 +203,48 @@ async fn servers_of_others_go_to_a_provider_that_runs_them_or_are_refused() {
     assert_eq!(heard["tools"][1]["name"], "one-look", "{heard}");
     assert_eq!(heard["tools"].as_array().unwrap().len(), 2, "{heard}");
 }
+
+/// What a program asks on its own account, as Open WebUI does for titles: it says so, and gets no tools and runs none, by the header
+/// or by the key.
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_in_the_background_have_no_tools() {
+    let world = world().await;
+    let path = world.gateway.directory.path().join("config.yaml");
+    let config = std::fs::read_to_string(path).unwrap();
+    let rights = "mcp_servers: [one, two]";
+    let always = config.replace(rights, "mcp_servers: [one, two], default_tools: true");
+    assert_ne!(config, always);
+    for (gateway, listed) in [(&world.gateway, "one,two"), (&Gateway::start(&always), "")] {
+        tools_once_there(gateway).await;
+        for surface in SURFACES {
+            for (task, offered) in [("title_generation", false), ("", true), (" ", true)] {
+                let request = gateway.post(surface, &body(surface)).header("x-tidegate-task", task);
+                ok(request.header("x-mcp-servers", listed)).await;
+                let seen = world.model.seen();
+                let last = seen.last().unwrap();
+                let has_tools = memchr::memmem::find(&last.body, b"\"tools\"").is_some();
+                assert_eq!(has_tools, offered, "{surface} {task:?}");
+            }
+        }
+    }
+    let (ones, twos) = (of_calls(&world.one, "x-who"), of_calls(&world.two, "x-who"));
+    assert_eq!((ones.len(), twos.len()), (12, 12));
+}
+
+/// Labels of the client's own users and chats: what is said for the gateway comes before what a program says to everybody.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_know_the_user_and_the_chat() {
+    let gateway = Gateway::start(&format!(
+        "model_list: [{{model_name: m, litellm_params: {{model: mock-response}}}}]\n\
+         virtual_keys: [{{api_key: {KEY}, models: [m]}}]\n"
+    ));
+    let request =
+        gateway.post("/v1/chat/completions", &body("")).header("x-openwebui-user-id", "ann");
+    ok(request.header("x-openwebui-chat-id", "c1")).await;
+    let request =
+        gateway.post("/v1/chat/completions", &body("")).header("x-openwebui-user-id", "ann");
+    ok(request.header("x-litellm-end-user-id", "ann@example.com").header("session-id", "s1")).await;
+    let rows = gateway.rows("end_user || ' ' || session_id", 2).await;
+    let told: Vec<_> = rows.into_iter().flatten().map(|value| format!("{value:?}")).collect();
+    assert_eq!(told, [r#"Text("ann c1")"#, r#"Text("ann@example.com s1")"#]);
+}

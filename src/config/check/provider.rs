@@ -121,6 +121,15 @@ fn row<'p>(
             let message = "`*` has no provider: every name goes to `openai`, write `provider/*`";
             checker.warning(model.place, message);
         }
+        Some(_) if !has_base && params.mock_response.is_none() && !model.value.contains('/') => {
+            if let Some(provider) = catalogue::by_name(&model.value) {
+                let message = format!(
+                    "{} has no provider before it and goes to `openai`: write `{provider}/…`",
+                    model.show()
+                );
+                checker.warning(model.place, message);
+            }
+        }
         Some(_) => {}
         None => {
             let prefix = model.value.split('/').next().unwrap_or_default();
@@ -206,7 +215,7 @@ fn own_base(
             let location = plain(own, &["VERTEXAI_LOCATION", "VERTEX_LOCATION"], place, checker)
                 .unwrap_or_else(|| "us-central1".to_owned());
             let Some(project) = project else {
-                checker.error(place, "`vertex_project` is missing: Vertex AI wants a project");
+                checker.error(place, "`vertex_project` is missing, and so is the variable `VERTEXAI_PROJECT`: Vertex AI wants a project");
                 return None;
             };
             let host = match location.as_str() {
@@ -238,7 +247,7 @@ fn region(said: &Said<'_>, place: Place, checker: &mut Checker<'_, '_>) -> Optio
             None
         }
         None => {
-            checker.error(place, "`aws_region_name` is missing: Bedrock wants a region");
+            checker.error(place, "`aws_region_name` is missing, and so is the variable `AWS_REGION`: Bedrock wants a region");
             None
         }
     }

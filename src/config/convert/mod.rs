@@ -123,6 +123,8 @@ const NO_KEYS: &str = "\
 #[derive(Default)]
 struct Converter {
     items: Vec<Item>,
+    /// Providers of which it was told where credentials come from.
+    told: Vec<&'static str>,
 }
 
 type Entries = Vec<(Key, Node)>;
@@ -218,7 +220,14 @@ impl Converter {
                 }
                 return Some(node);
             }
-            ("LitellmSettings", "callbacks", _) => return self.callbacks(key, &path, node),
+            ("LitellmSettings", "callbacks" | "success_callback" | "failure_callback", _) => {
+                return self.callbacks(key, &path, node);
+            }
+            ("RouterSettings", "model_group_alias", _) if hides(&node) => {
+                let reason = "aliases are listed, those that are `hidden` too";
+                self.note(path, key.place, Verdict::Approximate, reason, "");
+                return Some(node);
+            }
             ("RouterSettings", "disable_cooldowns", Some("true" | "True")) => {
                 let fix = "set `router_settings.cooldown_time: 0`";
                 self.note(path, key.place, Verdict::Manual, "", fix);
@@ -234,7 +243,7 @@ impl Converter {
         has_key.then_some(node)
     }
 
-    /// The callbacks that stand for something here stay, each told by itself.
+    /// The callbacks that stand for something here stay, each told by itself; here they are in `callbacks` alone.
     fn callbacks(&mut self, key: &Key, path: &str, node: Node) -> Option<Node> {
         let place = node.place;
         let items = match node.value {
@@ -246,7 +255,14 @@ impl Converter {
         for item in items {
             let name = text(&item).unwrap_or_default().to_owned();
             let path = format!("{path}.{}", shown(&name));
+            let is_kept = matches!(name.as_str(), "prometheus" | "otel" | "opentelemetry");
             match name.as_str() {
+                _ if is_kept && key.text != "callbacks" => {
+                    let reason =
+                        "failures are told as successes are, and both are asked for in `callbacks`";
+                    let fix = "put it into `litellm_settings.callbacks`";
+                    self.note(path, key.place, Verdict::Manual, reason, fix);
+                }
                 "prometheus" => {
                     let reason = "/metrics has the most used of LiteLLM's names beside its own";
                     self.note(
@@ -293,11 +309,19 @@ impl Converter {
             Some(hint) => {
                 self.note(path, place, Verdict::Unsupported, "there is nothing like it", hint);
             }
-            None => {
-                let reason = "neither LiteLLM's documentation nor Tidegate knows the key";
-                let fix = "see whether it is misspelt: LiteLLM passes over what it does not know";
-                self.note(path, place, Verdict::Manual, reason, fix);
-            }
+            None => match known::home(key) {
+                Some(home) => {
+                    let fix = format!("put it into `{home}`, if it was meant");
+                    let reason = "LiteLLM passes it over here, and so does Tidegate";
+                    self.note(path, place, Verdict::Manual, reason, &fix);
+                }
+                None => {
+                    let reason = "neither LiteLLM's documentation nor Tidegate knows the key";
+                    let fix =
+                        "see whether it is misspelt: LiteLLM passes over what it does not know";
+                    self.note(path, place, Verdict::Manual, reason, fix);
+                }
+            },
         }
     }
 
@@ -306,6 +330,11 @@ impl Converter {
         let mut kept = Entries::new();
         for (name, server) in servers {
             let path = format!("mcp_servers.{}", shown(&name.text));
+            if server.get("spec_path").is_some() {
+                let reason = "APIs without MCP are not made into servers; the entry is left out";
+                self.note(path, name.place, Verdict::Unsupported, reason, "");
+                continue;
+            }
             let is_oauth = server.get("auth_type").and_then(text).is_some_and(|kind| {
                 !matches!(
                     kind,
@@ -362,9 +391,10 @@ impl Converter {
             return;
         }
         let options = LoadOptions { strict: true, listen: None };
-        let loaded = load(&path, &Something, &options);
+        let loaded = load(&path, &Something(config), &options);
         for problem in loaded.problems.iter().filter(|problem| problem.is_error()) {
-            if problem.message.starts_with("there is no file") {
+            // Files are where the gateway will run.
+            if problem.message.contains("there is no file") {
                 continue;
             }
             let reason = match &problem.suggestion {
@@ -378,10 +408,23 @@ impl Converter {
     }
 }
 
-/// An environment in which every variable is set to something of its kind.
-struct Something;
+/// An environment in which every variable that a text refers to is set to something of its kind, and no other: what is looked for
+/// besides may be missing where the gateway will run.
+struct Something<'t>(&'t str);
 
-impl Environment for Something {
+impl Something<'_> {
+    fn refers_to(&self, name: &str) -> bool {
+        ["os.environ/", "${"].iter().any(|before| {
+            let reference = format!("{before}{name}");
+            self.0.match_indices(&reference).any(|(at, found)| {
+                let rest = self.0.get(at + found.len()..).unwrap_or_default();
+                !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+            })
+        })
+    }
+}
+
+impl Environment for Something<'_> {
     fn variable(&self, name: &str) -> Option<OsString> {
         const KINDS: [(&str, &str); 6] = [
             ("DATABASE_URL", "postgres://user:password@host/database"),
@@ -391,6 +434,9 @@ impl Environment for Something {
             ("PORT", "4000"),
             ("REGION", "region-1"),
         ];
+        if !self.refers_to(name) {
+            return None;
+        }
         let kind = KINDS.iter().find(|(word, _)| name.contains(word));
         let text =
             kind.map_or_else(|| format!("sk-something-{name}"), |(_, text)| (*text).to_owned());
@@ -418,6 +464,14 @@ fn text(node: &Node) -> Option<&str> {
         Value::Scalar(scalar) if !scalar.is_null() => Some(scalar.text.as_str()),
         _ => None,
     }
+}
+
+/// Whether one of these aliases is not meant to be listed.
+fn hides(aliases: &Node) -> bool {
+    let Value::Map(entries) = &aliases.value else { return false };
+    let is_hidden =
+        |alias: &Node| alias.get("hidden").and_then(text).is_some_and(|it| it != "false");
+    entries.iter().any(|(_, alias)| is_hidden(alias))
 }
 
 /// A key for a path: names are shown, what looks like something else is not.

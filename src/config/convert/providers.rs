@@ -43,4 +43,31 @@ pub(super) const OPENAI_LIKE: &[Row] = &[
 
 /// Prefixes of servers that speak OpenAI's format wherever `api_base` says they are.
 pub(super) const WITH_OWN_BASE: &[&str] =
-    &["aiohttp_openai", "infinity", "litellm_proxy", "openai_like", "xinference"];
+    &["aiohttp_openai", "databricks", "infinity", "litellm_proxy", "openai_like", "xinference"];
+
+/// Prefixes that LiteLLM speaks to in formats that are not known here, whatever address is given.
+pub(super) const WITH_OWN_FORMAT: &[&str] = &[
+    "aleph_alpha",
+    "bytez",
+    "clarifai",
+    "cloudflare",
+    "elevenlabs",
+    "fal_ai",
+    "gigachat",
+    "langgraph",
+    "nlp_cloud",
+    "oci",
+    "oobabooga",
+    "petals",
+    "predibase",
+    "recraft",
+    "replicate",
+    "sagemaker",
+    "sagemaker_chat",
+    "snowflake",
+    "stability",
+    "triton",
+    "voyage",
+    "watsonx",
+    "watsonx_text",
+];

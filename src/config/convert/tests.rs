@@ -147,6 +147,185 @@ general_settings:
     );
 }
 
+/// Each of LiteLLM's lists of callbacks is told by its entries.
+#[test]
+fn callbacks_are_told_one_by_one() {
+    check(
+        "\
+litellm_settings:
+  success_callback: [langfuse, prometheus, s3]
+  failure_callback: otel
+  callbacks: [otel]
+general_settings:
+  otel: true
+",
+        "\
+litellm_settings:
+  callbacks:
+    - otel
+",
+        &[
+            "2 manual litellm_settings.success_callback.langfuse",
+            "2 manual litellm_settings.success_callback.prometheus",
+            "2 unsupported litellm_settings.success_callback.s3",
+            "3 manual litellm_settings.failure_callback.otel",
+            "4 approximate litellm_settings.callbacks.otel",
+            "6 manual general_settings.otel",
+        ],
+    );
+}
+
+/// LiteLLM knows some providers by a model's name alone, and says more than a name in some.
+#[test]
+fn names_are_understood_as_litellm_does() {
+    check(
+        "\
+model_list:
+- {model_name: a, litellm_params: {model: claude-3-haiku-20240307}}
+- {model_name: b, litellm_params: {model: 'anthropic.claude-3-sonnet-20240229-v1:0', aws_region_name: eu-west-1}}
+- {model_name: c, litellm_params: {model: gemini-2.5-pro, vertex_project: p}}
+- {model_name: d, litellm_params: {model: bedrock/us-west-2/amazon.nova-pro, api_key: os.environ/AWS}}
+- {model_name: e, litellm_params: {model: bedrock/invoke/amazon.nova-pro, aws_region_name: us-east-1}}
+- {model_name: f, litellm_params: {model: azure/o_series/mine, api_base: 'https://h', api_version: 2025-01-01-preview}}
+- {model_name: g, litellm_params: {model: gpt-4o}}
+",
+        "\
+model_list:
+  - model_name: a
+    litellm_params:
+      model: anthropic/claude-3-haiku-20240307
+  - model_name: b
+    litellm_params:
+      model: bedrock/anthropic.claude-3-sonnet-20240229-v1:0
+      aws_region_name: eu-west-1
+  - model_name: c
+    litellm_params:
+      model: vertex_ai/gemini-2.5-pro
+      vertex_project: p
+  - model_name: d
+    litellm_params:
+      model: bedrock/amazon.nova-pro
+      api_key: os.environ/AWS
+      aws_region_name: us-west-2
+  - model_name: e
+    litellm_params:
+      model: bedrock/amazon.nova-pro
+      aws_region_name: us-east-1
+  - model_name: f
+    litellm_params:
+      model: azure/mine
+      api_base: https://h
+      api_version: 2025-01-01-preview
+  - model_name: g
+    litellm_params:
+      model: gpt-4o
+",
+        &[
+            "3 approximate model_list[1].litellm_params.aws_access_key_id",
+            "4 approximate model_list[2].litellm_params.vertex_credentials",
+            "6 approximate model_list[4].litellm_params.model",
+        ],
+    );
+}
+
+/// An address does not make a format: what is spoken to otherwise is left out and told.
+#[test]
+fn formats_of_their_own_are_left_out() {
+    check(
+        "\
+model_list:
+- {model_name: a, litellm_params: {model: azure_ai/claude-opus-4-8, api_base: os.environ/AZURE_BASE}}
+- {model_name: b, litellm_params: {model: azure_ai/grok-4, api_base: os.environ/AZURE_BASE}}
+- {model_name: c, litellm_params: {model: watsonx/granite, api_base: os.environ/WATSONX_URL}}
+- {model_name: d, litellm_params: {model: vertex_ai/meta/llama-4, vertex_project: p}}
+- {model_name: e, litellm_params: {model: auto_router/adaptive_router}}
+- {model_name: f, litellm_params: {model: databricks/dbrx, api_base: 'https://h/serving-endpoints'}}
+- {model_name: g, litellm_params: {model: azure/mine, api_base: 'https://h'}}
+",
+        "\
+model_list:
+  - model_name: f
+    litellm_params:
+      model: openai/dbrx
+      api_base: https://h/serving-endpoints
+  - model_name: g
+    litellm_params:
+      model: azure/mine
+      api_base: https://h
+",
+        &[
+            "2 unsupported model_list[0].litellm_params.model",
+            "3 unsupported model_list[1].litellm_params.model",
+            "4 unsupported model_list[2].litellm_params.model",
+            "5 unsupported model_list[3].litellm_params.model",
+            "6 unsupported model_list[4].litellm_params.model",
+            "8 manual model_list[6].litellm_params.api_version",
+        ],
+    );
+}
+
+/// What LiteLLM does by itself, keys in the wrong place, and servers that are none.
+#[test]
+fn what_has_no_counterpart_is_told() {
+    check(
+        "\
+model_list:
+- {model_name: '*', litellm_params: {model: '*'}}
+- {model_name: a, litellm_params: {model: gpt-4o, base_model: gpt-4o}, model_info: {supported_environments: [staging]}}
+litellm_settings: {cooldown_time: 30, websearch_interception_params: {}}
+router_settings: {model_group_alias: {b: {model: a, hidden: true}}}
+general_settings: {user_header_name: X-OpenWebUI-User-Id}
+mcp_servers:
+  petstore: {url: 'https://h', spec_path: petstore.json}
+",
+        "\
+model_list:
+  - model_name: \"*\"
+    litellm_params:
+      model: \"*\"
+  - model_name: a
+    litellm_params:
+      model: gpt-4o
+    model_info:
+      supported_environments:
+        - staging
+router_settings:
+  model_group_alias:
+    b:
+      model: a
+      hidden: true
+",
+        &[
+            "2 manual model_list[0].litellm_params.model",
+            "3 manual model_list[1].litellm_params.base_model",
+            "3 manual model_list[1].model_info.supported_environments",
+            "4 manual litellm_settings.cooldown_time",
+            "4 unsupported litellm_settings.websearch_interception_params",
+            "5 approximate router_settings.model_group_alias",
+            "6 approximate general_settings.user_header_name",
+            "8 unsupported mcp_servers.petstore",
+        ],
+    );
+}
+
+/// Variables that the file does not name may be missing where the gateway will run; files that it names are there.
+#[test]
+fn what_only_the_environment_says_is_told() {
+    let text = "\
+model_list:
+- {model_name: a, litellm_params: {model: bedrock/amazon.nova-pro, api_key: os.environ/AWS}}
+- {model_name: b, litellm_params: {model: vertex_ai/gemini-2.5-pro, vertex_credentials: os.environ/VERTEX_FILE}}
+- {model_name: c, litellm_params: {model: vertex_ai/gemini-2.5-pro, vertex_project: os.environ/MY_PROJECT}}
+";
+    let (_, told) = converted(text);
+    let result: Vec<_> = told.iter().filter(|line| line.contains("of the result")).collect();
+    assert_eq!(
+        result,
+        ["0 manual line 5 of the result", "0 manual line 9 of the result"],
+        "{told:?}"
+    );
+}
+
 #[test]
 fn servers_that_want_oauth_are_told() {
     check(

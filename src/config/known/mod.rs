@@ -1,6 +1,6 @@
 //! Keys that LiteLLM knows and Tidegate does not honour, by the section they stand in: naming one is
 //! no typing error, and not something to pass over in silence either. Taken from LiteLLM's sources
-//! (1.77 and 1.109) and <https://docs.litellm.ai/docs/proxy/config_settings>.
+//! (1.77, 1.109 and 1.110) and <https://docs.litellm.ai/docs/proxy/config_settings>.
 
 mod access;
 mod models;

@@ -17,6 +17,9 @@ use crate::mcp::serve::ask::Scope;
 use crate::wire::codec::ClientHalf;
 
 const SERVERS: &str = "x-mcp-servers";
+/// What a program asks on its own account, such as the title of a chat: Open WebUI writes it for `{{TASK}}` in a header of a
+/// connection (`utils/headers.py` of 0.12).
+const TASK: &str = "x-tidegate-task";
 
 /// What is asked for.
 #[derive(Debug, Default)]
@@ -80,7 +83,8 @@ pub(super) fn read(client: &ClientHalf, asking: &Asking<'_>) -> Result<Wanted, F
     let mut wanted = Wanted::default();
     let listed = named_servers(asking.headers);
     let always = matches!(asking.caller, Caller::Key(key) if key.default_tools);
-    if !listed.is_empty() || always {
+    // Nobody looks at what such a request runs, and the definitions of the tools would be paid for with each.
+    if (!listed.is_empty() || always) && !is_task(asking.headers) {
         wanted.sources.push(Source {
             label: None,
             scope: Scope { header: listed, ..Scope::default() },
@@ -101,6 +105,11 @@ pub(super) fn read(client: &ClientHalf, asking: &Asking<'_>) -> Result<Wanted, F
         wanted.ask = Some(ask);
     }
     Ok(wanted)
+}
+
+/// Whether `x-tidegate-task` says something.
+fn is_task(headers: &HeaderMap) -> bool {
+    headers.get(TASK).is_some_and(|task| !task.as_bytes().trim_ascii().is_empty())
 }
 
 /// What `x-mcp-servers` names.

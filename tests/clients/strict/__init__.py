@@ -56,12 +56,14 @@ class View:
 
 @dataclass
 class Reply:
-    """What the model says: a thought, a text, calls as (name, arguments as a value)."""
+    """What the model says: a thought, a text, calls as (name, arguments as a value). `waits`: an event that it waits for
+    in the middle of its stream."""
 
     text: str = ""
     thought: str = ""
     calls: list = field(default_factory=list)
     breaks: bool = False
+    waits: object = None
     prompt_tokens: int = 120
     output_tokens: int = 34
 

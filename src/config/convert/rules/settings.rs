@@ -1,50 +1,10 @@
-//! What becomes of each of LiteLLM's settings. A table and nothing else: how a configuration is converted by it is `mod.rs`. Settings
-//! that are in no row here are taken over as they are where Tidegate has the key, and left out where it has not.
+//! What becomes of LiteLLM's settings at the top of the file, in `litellm_settings`, `general_settings` and `router_settings`. A table
+//! and nothing else.
 
-use super::Verdict::{self, Approximate, Exact, Manual, Unsupported};
+use super::super::Verdict::{Approximate, Exact, Manual, Unsupported};
+use super::{NO_CALLBACKS, NO_GUARDRAILS, NO_TEAMS, ONE_PROCESS, Rule, SEE_LOGS, rule};
 
-/// What a row says of a setting.
-pub(super) struct Rule {
-    /// The type of the mapping that it stands in, as `known` calls it.
-    pub(super) section: &'static str,
-    pub(super) keys: &'static [&'static str],
-    pub(super) verdict: Verdict,
-    /// Why, or what is different.
-    pub(super) reason: &'static str,
-    /// What to do; empty where there is nothing.
-    pub(super) fix: &'static str,
-}
-
-const fn rule(
-    section: &'static str,
-    keys: &'static [&'static str],
-    verdict: Verdict,
-    reason: &'static str,
-    fix: &'static str,
-) -> Rule {
-    Rule { section, keys, verdict, reason, fix }
-}
-
-/// Finds the row for a setting.
-pub(super) fn find(section: &str, key: &str) -> Option<&'static Rule> {
-    RULES.iter().find(|rule| rule.section == section && rule.keys.contains(&key))
-}
-
-/// Every row.
-#[cfg(test)]
-pub(super) fn all() -> &'static [Rule] {
-    RULES
-}
-
-pub(super) const NO_CALLBACKS: &str =
-    "no code of others runs in the gateway, and no logging service is called";
-pub(super) const SEE_LOGS: &str =
-    "every request is a row in the request log: `tidegate logs`, SQL, Grafana";
-const ONE_PROCESS: &str = "one process holds the state that LiteLLM's workers share through Redis";
-const NO_TEAMS: &str = "keys are in the file; there are no teams, users or keys in a database";
-const NO_GUARDRAILS: &str = "contents are neither checked nor changed";
-
-const RULES: &[Rule] = &[
+pub(super) const RULES: &[Rule] = &[
     // The top of the file.
     rule(
         "File",
@@ -86,7 +46,7 @@ const RULES: &[Rule] = &[
     // litellm_settings.
     rule(
         "LitellmSettings",
-        &["success_callback", "failure_callback", "service_callback", "audit_log_callbacks"],
+        &["service_callback", "audit_log_callbacks"],
         Unsupported,
         NO_CALLBACKS,
         SEE_LOGS,
@@ -352,6 +312,27 @@ const RULES: &[Rule] = &[
         ONE_PROCESS,
         "",
     ),
+    rule(
+        "GeneralSettings",
+        &["user_header_name", "user_header_mappings"],
+        Approximate,
+        "who asks is read from `x-litellm-end-user-id`, `x-litellm-customer-id` or `x-openwebui-user-id`",
+        "",
+    ),
+    rule(
+        "GeneralSettings",
+        &["litellm_key_header_name"],
+        Unsupported,
+        "keys are read from `authorization`, `x-api-key` and `x-litellm-api-key`",
+        "",
+    ),
+    rule(
+        "GeneralSettings",
+        &["otel"],
+        Manual,
+        "traces are asked for in `callbacks`",
+        "write `litellm_settings.callbacks: [otel]`: docs/guide/tracing.md",
+    ),
     // router_settings.
     rule(
         "RouterSettings",
@@ -410,157 +391,4 @@ const RULES: &[Rule] = &[
         "",
         "use `general_settings.detailed_debug`",
     ),
-    // model_list.
-    rule(
-        "ModelEntry",
-        &["rpm", "tpm"],
-        Approximate,
-        "LiteLLM passes it over here, and so does Tidegate",
-        "put it into `litellm_params` if it was meant",
-    ),
-    rule(
-        "LitellmParams",
-        &[
-            "s3_bucket_name",
-            "s3_region_name",
-            "s3_access_key_id",
-            "s3_secret_access_key",
-            "aws_batch_role_arn",
-        ],
-        Unsupported,
-        "batches are not served",
-        "ask the provider directly",
-    ),
-    rule(
-        "LitellmParams",
-        &["rpm", "tpm"],
-        Approximate,
-        "the deployment's share of the group's requests, as in LiteLLM; not a limit yet",
-        "",
-    ),
-    rule(
-        "LitellmParams",
-        &["max_parallel_requests", "max_budget", "budget_duration"],
-        Approximate,
-        "read and checked, and not enforced yet",
-        "",
-    ),
-    rule(
-        "LitellmParams",
-        &["num_retries", "max_retries", "retry_policy", "cooldown_time", "fallbacks"],
-        Approximate,
-        "it holds for all models alike",
-        "set it in `router_settings`",
-    ),
-    rule("LitellmParams", &["headers"], Manual, "", "move it to `extra_headers`"),
-    rule(
-        "LitellmParams",
-        &[
-            "azure_ad_token",
-            "tenant_id",
-            "client_id",
-            "client_secret",
-            "azure_username",
-            "azure_password",
-        ],
-        Unsupported,
-        "Azure is shown an `api_key`",
-        "make one for the resource",
-    ),
-    rule(
-        "LitellmParams",
-        &[
-            "aws_profile_name",
-            "aws_role_name",
-            "aws_session_name",
-            "aws_web_identity_token",
-            "aws_sts_endpoint",
-        ],
-        Unsupported,
-        "roles are not assumed",
-        "give aws_access_key_id and aws_secret_access_key, or a Bedrock API key as `api_key`",
-    ),
-    rule(
-        "LitellmParams",
-        &["cache_control_injection_points"],
-        Unsupported,
-        "requests are marked for the provider's cache by clients",
-        "",
-    ),
-    rule("LitellmParams", &["mock_timeout"], Unsupported, "a test aid of LiteLLM's", ""),
-    rule(
-        "LitellmParams",
-        &["configurable_clientside_auth_params"],
-        Unsupported,
-        "where requests go and what they show is decided by this file alone",
-        "",
-    ),
-    rule(
-        "LitellmParams",
-        &["tags", "tag_regex", "region_name"],
-        Unsupported,
-        "deployments are chosen by `order` and `weight`",
-        "give them model names of their own",
-    ),
-    rule(
-        "LitellmParams",
-        &["use_in_pass_through", "use_litellm_proxy"],
-        Unsupported,
-        "there are no pass-through endpoints",
-        "",
-    ),
-    // mcp_servers.
-    rule(
-        "McpServer",
-        &[
-            "oauth2_flow",
-            "client_id",
-            "client_secret",
-            "scopes",
-            "authorization_url",
-            "token_url",
-            "registration_url",
-            "issuer",
-            "token_exchange_endpoint",
-            "token_exchange_profile",
-            "audience",
-            "dcr_bridge",
-            "delegate_auth_to_upstream",
-            "oauth_passthrough",
-        ],
-        Unsupported,
-        "servers that want OAuth cannot be reached",
-        "show a fixed token with auth_type and auth_value, or pass the client's on with `extra_headers: [authorization]`",
-    ),
-    rule(
-        "McpServer",
-        &["allow_sampling", "allow_elicitation"],
-        Exact,
-        "what a server asks goes to the client that caused it",
-        "`sampling_model` lets a model of this file answer",
-    ),
-    rule(
-        "McpServer",
-        &["available_on_public_internet"],
-        Unsupported,
-        "addresses of clients decide nothing",
-        "decide by key: `mcp_servers` of the key, or `api_keys` of the server",
-    ),
-    rule(
-        "McpServer",
-        &["pinned_tools"],
-        Approximate,
-        "tools are pinned by their definitions, all of a server or none",
-        "set `pin: enforce` and run `tidegate mcp pin`",
-    ),
-    rule("McpServer", &["spec_version"], Exact, "the revision is negotiated", ""),
-    rule(
-        "McpServer",
-        &["spec_path"],
-        Unsupported,
-        "APIs without MCP are not made into servers",
-        "",
-    ),
-    rule("McpServer", &["env_vars"], Unsupported, "variables of users are not known", "use `env`"),
-    rule("McpServer", &["rpm"], Unsupported, "calls are bounded by `max_concurrent_requests`", ""),
 ];
