@@ -2,8 +2,8 @@
 
     python3 tests/logs/loki.py LOKI target/debug/tidegate
 
-LOKI is its program, best of the version that compose/compose.lan.yaml names. Starts it with compose/loki/loki.yaml as it is,
-but for addresses and folders, and the gateway; asks for answers, errors and tools; sends the gateway's lines as
+LOKI is its program, best of the version that compose/compose.lan.yaml names. Starts it with compose/loki/loki.yaml, but for
+addresses and folders, and the gateway; asks for answers, errors and tools; sends the gateway's lines as
 compose/alloy/config.alloy would; and asks Loki every question that the dashboards and the guide ask, and some more.
 Ends with the number of what was checked, or with what is not as it should be.
 """
@@ -123,7 +123,10 @@ class Loki:
         for labels, entry in entries:
             streams.setdefault(json.dumps(labels, sort_keys=True), []).append(entry)
         body = [{"stream": json.loads(labels), "values": values} for labels, values in streams.items()]
-        fetch(f"{self.url}/loki/api/v1/push", {"streams": body})
+        try:
+            fetch(f"{self.url}/loki/api/v1/push", {"streams": body})
+        except urllib.error.HTTPError as error:
+            sys.exit(f"not so: Loki takes the lines: {error.read().decode()}")
 
     def read(self, path, **parameters):
         return json.loads(fetch(f"{self.url}/loki/api/v1/{path}?{urllib.parse.urlencode(parameters)}"))
@@ -183,7 +186,7 @@ def ask(gate):
         ("error", {"model": "broken"}, {}),
         ("limited", {"model": "limited"}, {}),
         ("unknown", {"model": "nosuch"}, {}),
-        ("tool", {"model": "mock"}, {"x-mcp-servers": "tools"}),
+        ("tool", {"model": "mock"}, {"x-mcp-servers": "tools,evil"}),
     ]
     for name, body, headers in asked:
         body = {"messages": [{"role": "user", "content": "echo the harbour"}], **body}
@@ -221,6 +224,19 @@ def configure(folder):
     (folder / "config.yaml").write_text(json.dumps(config))
 
 
+def configure_loki(folder, text, port, grpc):
+    """Its own file, with this machine's folders and addresses in place of a container's."""
+    for before, after in (
+        ("http_listen_port: 3100", f"http_listen_address: 127.0.0.1\n  http_listen_port: {port}\n"
+         f"  grpc_listen_address: 127.0.0.1\n  grpc_listen_port: {grpc}"),
+        ("common:\n", "common:\n  instance_addr: 127.0.0.1\n"),
+        (": /loki", f": {folder / 'loki'}"),
+    ):
+        assert before in text, before
+        text = text.replace(before, after)
+    (folder / "loki.yaml").write_text(text)
+
+
 def judge(loki, alloy, lines, ids, checks):
     parsed = [json.loads(line) for line in lines]
     entries = [alloy.entry(line) for line in lines]
@@ -249,9 +265,7 @@ def judge(loki, alloy, lines, ids, checks):
     for name in ("request_id", "trace_id"):
         found = loki.lines(f'{{service="tidegate"}} | {name}="{plain[name]}"')
         check(checks, f"a line by its {name}", [json.loads(line) for _, line, _ in found] == [plain])
-    evil = loki.lines('{service="tidegate"} |= "server is not up" | json | server="evil"')
-    if not evil:
-        evil = loki.lines('{service="tidegate"} | json | server="evil"')
+    evil = loki.lines('{service="tidegate"} |= "standard error" | json | server="evil"')
     check(checks, "what a server said with signs that terminals obey", evil)
     check(checks, "in one line each", all("\n" not in line and "\x1b" not in line for _, line, _ in evil))
 
@@ -296,26 +310,14 @@ def judge(loki, alloy, lines, ids, checks):
 def main(loki_program, gateway_program):
     folder = pathlib.Path(tempfile.mkdtemp(prefix="loki-"))
     port, grpc, gate_port = free_port(), free_port(), free_port()
-    # Folders and addresses are this machine's; a flag goes before the file.
-    loki_arguments = [
-        loki_program,
-        f"-config.file={ROOT / 'compose/loki/loki.yaml'}",
-        f"-common.path-prefix={folder}",
-        f"-common.storage.filesystem.chunk-directory={folder / 'chunks'}",
-        f"-common.storage.filesystem.rules-directory={folder / 'rules'}",
-        f"-compactor.working-directory={folder / 'compactor'}",
-        "-server.http-listen-address=127.0.0.1",
-        f"-server.http-listen-port={port}",
-        "-server.grpc-listen-address=127.0.0.1",
-        f"-server.grpc-listen-port={grpc}",
-        "-common.instance-addr=127.0.0.1",
-    ]
-    checks, loki_process, gateway = [], None, None
-    verified = subprocess.run([*loki_arguments, "-verify-config"], capture_output=True, text=True, timeout=60)
-    check(checks, f"Loki finds the file valid: {verified.stderr}", verified.returncode == 0)
-    check(checks, f"and says nothing of it: {verified.stderr}", "level=warn" not in verified.stderr)
+    own = ROOT / "compose/loki/loki.yaml"
+    checks, gateway = [], None
+    verified = subprocess.run([loki_program, f"-config.file={own}", "-verify-config"], capture_output=True, text=True)
+    check(checks, f"Loki finds the file valid: {verified.stderr}", (verified.returncode, verified.stderr) == (0, ""))
+    configure_loki(folder, own.read_text(), port, grpc)
     log = open(folder / "loki.log", "w")
-    loki_process = subprocess.Popen(loki_arguments, stdout=log, stderr=log, cwd=folder)
+    arguments = [loki_program, f"-config.file={folder / 'loki.yaml'}"]
+    loki_process = subprocess.Popen(arguments, stdout=log, stderr=log, cwd=folder)
     try:
         configure(folder)
         gateway = subprocess.Popen(
@@ -342,12 +344,18 @@ def main(loki_program, gateway_program):
         judge(loki, Alloy(), lines, ids, checks)
 
         config = fetch(f"{loki.url}/config").decode()
-        for said in ("retention_enabled: true", "retention_period: 31d", "max_line_size: 64KiB", "reporting_enabled: false"):
-            check(checks, f"in force: {said}", said in config or said.replace("31d", "4w3d") in config)
-        # Old lines go only where a compactor runs, and it keeps a list of what was asked to be deleted.
-        ring = fetch(f"{loki.url}/compactor/ring").decode()
-        check(checks, "the compactor is there", "ACTIVE" in ring)
-        check(checks, "and takes requests to delete", loki_process.poll() is None and fetch(f"{loki.url}/loki/api/v1/delete") is not None)
+        for said in ("retention_enabled: true", "retention_period: 31d", "max_line_size: 64KB", "reporting_enabled: false"):
+            check(checks, f"in force: {said}", f" {said}\n" in config)
+        # Old lines go only where a compactor runs; it also keeps what was asked to be deleted.
+        check(checks, "the compactor is there", "ACTIVE" in fetch(f"{loki.url}/compactor/ring").decode())
+        check(checks, "and takes requests to delete", fetch(f"{loki.url}/loki/api/v1/delete") is not None)
+        end(loki_process)
+        loki_process = subprocess.Popen(arguments, stdout=log, stderr=log, cwd=folder)
+        until("Loki once more", lambda: fetch(f"{loki.url}/ready") is not None)
+        found = until("the lines once more", lambda: loki.lines('{service="tidegate", level=~".+"}'))
+        check(checks, "a restart loses nothing", len(found) == len(lines) + 1)
+        mine = {"config.yaml", "data", "loki.yaml", "loki.log", "tidegate.log", "loki"}
+        check(checks, "it writes into its own folder only", {path.name for path in folder.iterdir()} <= mine)
         asked = len(questions())
         print(f"Loki {version}: {len(lines)} lines, {asked} written queries, {len(checks)} checks, none failed")
     finally:
