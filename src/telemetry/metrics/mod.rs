@@ -138,7 +138,7 @@ impl Metrics {
     }
 
     /// Counts a request that is over.
-    pub fn observe(&self, entry: &Entry) {
+    pub fn observe(&self, entry: &Entry, has_trace: bool) {
         let known = self.known.load();
         let model_group = known.group(entry.model_group.as_deref());
         let (surface, provider) = (entry.surface, entry.provider.unwrap_or_default());
@@ -155,7 +155,8 @@ impl Metrics {
             (200, "") => count(&handles.good, finished, |count| _ = count.inc()),
             _ => count(&OnceLock::new(), finished, |count| _ = count.inc()),
         }
-        let place = entry.place();
+        // An exemplar leads to its trace: there is none for a trace that was not kept.
+        let place = entry.place().filter(|_| has_trace);
         let observe = |micros: u64| {
             move |times: &Times| {
                 let trace =
