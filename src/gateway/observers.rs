@@ -26,8 +26,8 @@ impl Observers {
 
     /// A request is over.
     pub(super) fn observe(&self, entry: Entry) {
-        self.metrics.observe(&entry);
-        self.traces.observe(&entry);
+        let has_trace = self.traces.observe(&entry);
+        self.metrics.observe(&entry, has_trace);
         self.log.observe(&entry);
         self.recorder.record(entry);
     }

@@ -253,7 +253,7 @@ fn every_service_is_hardened() {
             }
         }
     }
-    assert_eq!(seen, 8);
+    assert_eq!(seen, 9);
     let gateway = &all["services"]["tidegate"];
     assert_eq!(gateway["stop_grace_period"], "150s");
     assert_eq!(gateway["ulimits"]["nofile"]["soft"], 65536);
@@ -331,7 +331,7 @@ fn every_variable_is_in_the_example_and_none_besides() {
         .map(|(name, _)| name.to_owned())
         .filter(|name| name.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
         .collect();
-    let compose_own = BTreeSet::from(["COMPOSE_FILE".to_owned()]);
+    let compose_own = BTreeSet::from(["COMPOSE_FILE", "COMPOSE_PROFILES"].map(str::to_owned));
     assert_eq!(named.difference(&compose_own).cloned().collect::<BTreeSet<_>>(), used);
     for line in example.lines().filter(|line| line.contains("COMPOSE_FILE=")) {
         for file in line.split('=').nth(1).unwrap().split(':') {
@@ -392,6 +392,18 @@ fn who_is_asked_by_name_and_port_listens_there() {
     assert!(text("alloy/config.alloy").contains(&format!("http://loki:{loki}/")));
     shared("alloy", "loki");
     shared("grafana", "loki");
+    // Traces: where the example sends them, and where Grafana looks for them.
+    let tempo = yaml("tempo/tempo.yaml");
+    let receiver =
+        tempo["distributor"]["receivers"]["otlp"]["protocols"]["http"]["endpoint"].clone();
+    let (_, receives) = receiver.as_str().unwrap().rsplit_once(':').unwrap();
+    let endpoint = format!("#OTEL_EXPORTER_OTLP_ENDPOINT=http://tempo:{receives}\n");
+    assert!(text(".env.example").contains(&endpoint), "{endpoint}");
+    let answers = format!("http://tempo:{}", tempo["server"]["http_listen_port"]);
+    assert_eq!(all["services"]["grafana"]["environment"]["TIDEGATE_TEMPO_URL"], answers);
+    assert_eq!(words(&all["services"]["tempo"]["profiles"]), ["traces"]);
+    shared("tidegate", "tempo");
+    shared("grafana", "tempo");
     shared("grafana", "prometheus");
     shared("grafana", "postgres");
     // MCP servers see nobody but the gateway and what they are for.

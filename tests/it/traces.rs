@@ -1,6 +1,7 @@
 //! Traces: what a collector gets of a request, whose trace it is, who is told of it, and that a collector that is slow, broken
 //! or gone costs nothing but its spans. The collector is ours and decodes what a real one would.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -145,6 +146,15 @@ async fn post(
     (status, trace, answered.text().await.unwrap())
 }
 
+/// The traces that histograms lead to.
+async fn exemplars(gateway: &Gateway) -> BTreeSet<String> {
+    let page = gateway.client.get(gateway.url("/metrics")).bearer_auth(MASTER);
+    let page = page.header("accept", "application/openmetrics-text; version=1.0.0");
+    let page = page.send().await.unwrap().text().await.unwrap();
+    let after = page.split("# {trace_id=\"").skip(1);
+    after.map(|rest| rest.split('"').next().unwrap().to_owned()).collect()
+}
+
 fn compare(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/traces").join(name);
     if std::env::var_os("GOLDEN").is_some_and(|value| value == "bless") {
@@ -189,10 +199,7 @@ async fn a_request_is_told_in_the_words_of_each_version() {
         // So does the line of the log, and the exemplar of a histogram.
         let log = gateway.log_until(&trace).await;
         assert!(log.contains(&server.span_id), "{log}");
-        let page = gateway.client.get(gateway.url("/metrics")).bearer_auth(MASTER);
-        let page = page.header("accept", "application/openmetrics-text; version=1.0.0");
-        let page = page.send().await.unwrap().text().await.unwrap();
-        assert!(page.contains(&format!("# {{trace_id=\"{trace}\"}} ")), "{page}");
+        assert_eq!(exemplars(&gateway).await, BTreeSet::from([trace]));
     }
 }
 
@@ -270,6 +277,8 @@ async fn what_fails_is_kept_whatever_was_drawn() {
     let spans = collector.wait(2, |_| true).await;
     compare("failure.txt", &tree(&spans));
     assert_eq!(spans.len(), 2, "neither the success nor the client's mistake");
+    // Nor do histograms lead to traces that are nowhere.
+    assert_eq!(exemplars(&gateway).await, BTreeSet::from([spans[0].trace_id.clone()]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

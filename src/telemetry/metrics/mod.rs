@@ -138,7 +138,7 @@ impl Metrics {
     }
 
     /// Counts a request that is over.
-    pub fn observe(&self, entry: &Entry) {
+    pub fn observe(&self, entry: &Entry, has_trace: bool) {
         let known = self.known.load();
         let model_group = known.group(entry.model_group.as_deref());
         let (surface, provider) = (entry.surface, entry.provider.unwrap_or_default());
@@ -155,9 +155,9 @@ impl Metrics {
             (200, "") => count(&handles.good, finished, |count| _ = count.inc()),
             _ => count(&OnceLock::new(), finished, |count| _ = count.inc()),
         }
-        // One that was not drawn most likely leads nowhere.
-        let traced = entry.traced.as_deref().filter(|traced| traced.trace.sampled);
-        let trace = traced.map(|traced| Trace { trace_id: traced.trace.place.trace_hex() });
+        // An exemplar leads to its trace: there is none for a trace that was not kept.
+        let place = entry.place().filter(|_| has_trace);
+        let trace = place.map(|place| Trace { trace_id: place.trace_hex() });
         let observe = |micros: u64| {
             let trace = trace.clone();
             move |times: &Times| times.observe(seconds(micros), trace, None)

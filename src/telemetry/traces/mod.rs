@@ -107,13 +107,13 @@ impl Traces {
         self.active.load().is_some()
     }
 
-    /// Exports a request that is over, where it is to be kept.
-    pub fn observe(&self, entry: &Entry) {
-        let Some(traced) = entry.traced.as_deref() else { return };
+    /// Exports a request that is over, where it is to be kept. Says whether it is.
+    pub fn observe(&self, entry: &Entry) -> bool {
+        let Some(traced) = entry.traced.as_deref() else { return false };
         let has_failed = entry.status == Status::Error;
         self.send(&traced.trace, has_failed, entry.duration_us, bytes(entry, traced), |shape| {
             request::spans(entry, shape)
-        });
+        })
     }
 
     /// The same for an HTTP request that asked no model.
@@ -178,16 +178,16 @@ impl Traces {
         duration_us: u64,
         bytes: usize,
         spans: impl Fn(&Shape<'_>) -> Vec<SpanData>,
-    ) {
+    ) -> bool {
         let active = self.active.load();
-        let Some(active) = &*active else { return };
+        let Some(active) = &*active else { return false };
         let sampling = &active.telemetry.sampling;
         let duration = Duration::from_micros(duration_us);
         let is_kept = trace.sampled
             || (has_failed && sampling.keep_errors)
             || sampling.keep_slower.is_some_and(|slow| duration > slow);
         if !is_kept {
-            return;
+            return false;
         }
         for (mappers, queue) in &active.queues {
             let shape = Shape {
@@ -198,6 +198,7 @@ impl Traces {
             };
             queue.push(spans(&shape), bytes);
         }
+        true
     }
 
     fn machinery(&self) -> MutexGuard<'_, Machinery> {

@@ -193,6 +193,26 @@ fn the_provisioning_files_lead_to_the_dashboards_sources() {
             );
         }
     }
+    // What leads from one to another leads to one of these, and Grafana's environment has no part in it.
+    let uids: BTreeSet<&str> = sources["datasources"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["uid"].as_str().unwrap())
+        .collect();
+    let text = std::fs::read_to_string(folder().join("provisioning/datasources/tidegate.yaml"));
+    let text = text.unwrap();
+    let links: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("datasourceUid: "))
+        .inspect(|uid| assert!(uids.contains(uid), "{uid}"))
+        .collect();
+    assert_eq!(links.len(), 3, "{links:?}");
+    for (at, _) in
+        text.match_indices("${").filter(|(at, _)| !text[*at..].starts_with("${TIDEGATE_"))
+    {
+        assert!(text[..at].ends_with('$'), "{}", &text[at..at + 20]);
+    }
     let providers = read("dashboards/tidegate.yaml");
     assert_eq!(providers["providers"][0]["type"], "file");
 }
