@@ -1,6 +1,6 @@
 //! One finished request as a value: the row before it is a row. Durations are microseconds.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -201,6 +201,19 @@ impl Traced {
     }
 }
 
+/// Who sends a request, as the connection has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client {
+    pub ip: IpAddr,
+    /// `1.1` or `2`; absent where the request is no HTTP request of its own.
+    pub http_version: Option<&'static str>,
+}
+
+impl Client {
+    /// The gateway itself.
+    pub const HERE: Self = Self { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), http_version: None };
+}
+
 /// An HTTP request that is no request to a model: one to `/mcp`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HttpRequest {
@@ -213,7 +226,7 @@ pub struct HttpRequest {
     pub route: &'static str,
     pub path: String,
     pub status: u16,
-    pub client_ip: Option<IpAddr>,
+    pub client: Client,
     pub key_id: Option<String>,
 }
 
@@ -356,6 +369,7 @@ pub struct Entry {
     /// Which prices were used: a table's version, `config`, or `provider` where the provider said the cost itself.
     pub price_version: Option<Arc<str>>,
     pub client_ip: Option<IpAddr>,
+    pub http_version: Option<&'static str>,
     pub user_agent: Option<String>,
     /// The provider's `x-request-id`.
     pub upstream_request_id: Option<String>,

@@ -2,7 +2,6 @@
 //! corridor as one that came over HTTP; only the door is left out, and no row is written.
 
 use std::io::{IsTerminal, Read};
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -14,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::{complain, configured, done, print};
 use crate::config::snapshot::{Keys, Snapshot};
+use crate::entry::Client;
 use crate::gateway::endpoint::ENDPOINTS;
 use crate::gateway::observers::Observers;
 use crate::gateway::{Gate, Live};
@@ -68,9 +68,10 @@ async fn chat(mut snapshot: Snapshot, arguments: &Arguments) -> Result<(), Strin
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let body = request(arguments, text(arguments)?);
     let mut body = Some(Full::new(Bytes::from(body.to_string())));
-    let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let (head, mut answer) =
-        gate.handle(None, endpoint, &headers, &mut body, here, &upstreams).await.into_parts();
+    let (head, mut answer) = gate
+        .handle(None, endpoint, &headers, &mut body, Client::HERE, &upstreams)
+        .await
+        .into_parts();
     if !head.status.is_success() {
         let whole = answer.collect().await.map(|whole| whole.to_bytes()).unwrap_or_default();
         let error: Value = serde_json::from_slice(&whole).unwrap_or_default();

@@ -33,7 +33,6 @@ mod tries;
 mod upload;
 
 use std::error::Error;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -60,6 +59,7 @@ use self::route::{Candidate, Health, Ward};
 use self::tools::{Pending, Served};
 use crate::config::snapshot::{Deployment, Match, Snapshot};
 use crate::conversation::Format;
+use crate::entry::Client;
 use crate::ground::fault::{Fault, Kind};
 use crate::ground::names;
 use crate::journal::responses::Responses;
@@ -186,7 +186,7 @@ impl Gate {
         endpoint: &'static Endpoint,
         headers: &HeaderMap,
         body: &mut Option<B>,
-        client: IpAddr,
+        client: Client,
         upstreams: &Upstreams,
     ) -> Response<Outgoing>
     where

@@ -1,7 +1,6 @@
 //! The record of one request: opened at the door, carried along, and told to the observers when the
 //! last byte has left, or when the client went away: dropping it is what tells it.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,7 +18,7 @@ use super::route::Candidate;
 use super::tracing::Tracing;
 use crate::config::snapshot::Deployment;
 use crate::conversation::{Losses, Usage};
-use crate::entry::{self, Attempt, Entry, Payload, Status, UsageSource};
+use crate::entry::{self, Attempt, Client, Entry, Payload, Status, UsageSource};
 use crate::ground::fault::{Fault, Kind};
 use crate::ground::secret;
 use crate::ground::span::micros;
@@ -64,7 +63,7 @@ impl Record {
         observers: Observers,
         endpoint: &Endpoint,
         generation: u64,
-        client: IpAddr,
+        client: Client,
     ) -> Self {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let entry = Box::new(Entry {
@@ -73,7 +72,8 @@ impl Record {
             surface: endpoint.surface,
             operation: endpoint.operation,
             config_generation: generation,
-            client_ip: Some(client),
+            client_ip: Some(client.ip),
+            http_version: client.http_version,
             lane: "verbatim",
             ..Entry::default()
         });

@@ -1,7 +1,6 @@
 //! What MCP servers ask of models, answered by the gateway's own, for clients that have none: an ordinary request, made for
 //! the key whose call it is, with its row and within its limits.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,6 +12,7 @@ use super::admit::Caller;
 use super::endpoint::ENDPOINTS;
 use crate::config::snapshot::Key;
 use crate::conversation::Json;
+use crate::entry::Client;
 use crate::ground::trace::Carrier;
 use crate::mcp::serve::questions::{Answering, Sampler};
 use crate::provider::client::Upstreams;
@@ -65,8 +65,8 @@ async fn sample(
     let endpoint = ENDPOINTS.iter().find(|endpoint| endpoint.surface == SURFACE);
     let endpoint = endpoint.ok_or_else(|| failed("Messages are not served.".into()))?;
     let mut body = Some(Full::new(Bytes::from(body.to_string())));
-    let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let answered = gate.handle(Some(caller), endpoint, headers, &mut body, here, upstreams).await;
+    let answered =
+        gate.handle(Some(caller), endpoint, headers, &mut body, Client::HERE, upstreams).await;
     let status = answered.status();
     let whole = Limited::new(answered.into_body(), MAX_REPLY).collect().await;
     let whole = whole.map_err(|error| failed(error.to_string()))?.to_bytes();

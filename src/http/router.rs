@@ -17,7 +17,9 @@ use super::mcp::{self, McpPath, Named};
 use super::mcp_rest::{self, RestPath};
 use super::metrics;
 use super::status::{self, Status};
+use super::traced;
 use super::websocket;
+use crate::entry::Client;
 use crate::gateway::endpoint::{ENDPOINTS, Endpoint};
 use crate::gateway::models::{self, View};
 use crate::gateway::outgoing::Outgoing;
@@ -201,7 +203,7 @@ impl Door {
         }
         match route {
             Route::Model(endpoint) => {
-                let headers = &request.headers;
+                let (headers, client) = (&request.headers, traced::client(request, client));
                 self.gate.handle(None, endpoint, headers, body, client, &self.upstreams).await
             }
             Route::Stored(question) => {
@@ -269,6 +271,7 @@ impl Door {
         let mut endpoints = ENDPOINTS.iter();
         match endpoints.find(|endpoint| endpoint.has_websocket) {
             Some(endpoint) => {
+                let client = Client { ip: client, http_version: None };
                 self.gate.handle(None, endpoint, headers, body, client, &self.upstreams).await
             }
             None => fault_response(&Fault::bug("no endpoint has a WebSocket")),

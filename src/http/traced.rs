@@ -5,17 +5,28 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::Response;
 use http::request::Parts;
+use http::{Response, Version};
 
 use crate::config::snapshot::Snapshot;
-use crate::entry::HttpRequest;
+use crate::entry::{Client, HttpRequest};
 use crate::gateway::admit::Caller;
 use crate::gateway::outgoing::Outgoing;
 use crate::ground::span::micros;
 use crate::mcp::traced::Within;
 use crate::telemetry::traces::Traces;
 use crate::wire::trace;
+
+/// Who sends a request over HTTP.
+pub(super) fn client(request: &Parts, ip: IpAddr) -> Client {
+    let http_version = match request.version {
+        Version::HTTP_10 => Some("1.0"),
+        Version::HTTP_11 => Some("1.1"),
+        Version::HTTP_2 => Some("2"),
+        _ => None,
+    };
+    Client { ip, http_version }
+}
 
 /// A request that has a span.
 pub(super) struct Served {
@@ -39,6 +50,7 @@ impl Served {
             return None;
         }
         let claim = trace::claim_of(&request.headers);
+        let client = self::client(request, client);
         let request = HttpRequest {
             trace: telemetry.decide(claim, caller.is_known()),
             started_at_us: jiff::Timestamp::now().as_microsecond(),
@@ -48,7 +60,7 @@ impl Served {
             path: request.uri.path().to_owned(),
             // The client's own going away, until something else is known.
             status: 499,
-            client_ip: Some(client),
+            client,
             key_id: caller.key().map(|key| key.id.clone()),
         };
         Some(Self { request, begun: Instant::now(), traces: traces.clone() })

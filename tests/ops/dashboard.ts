@@ -29,7 +29,7 @@ type Target =
   | { datasource: Postgres; refId: string; editorMode: 'code'; format: 'table' | 'time_series'; rawQuery: true; rawSql: string }
   | {
       datasource: Prometheus; refId: string; editorMode: 'code'; format: 'table' | 'time_series';
-      expr: string; legendFormat: string; instant: boolean; range: boolean;
+      expr: string; exemplar?: true; legendFormat: string; instant: boolean; range: boolean;
     }
   | { datasource: Loki; refId: string; editorMode: 'code'; expr: string; queryType: 'range' };
 

@@ -30,7 +30,8 @@ pub(super) fn http(request: &HttpRequest, shape: &Shape<'_>) -> Vec<SpanData> {
     span.text(names::URL_PATH, Some(&request.path));
     span.put(names::HTTP_ROUTE, request.route);
     span.put(names::HTTP_STATUS, i64::from(request.status));
-    span.some(names::CLIENT_ADDRESS, request.client_ip.map(|ip| ip.to_canonical().to_string()));
+    span.text(names::PROTOCOL_VERSION, request.client.http_version);
+    span.put(names::CLIENT_ADDRESS, request.client.ip.to_canonical().to_string());
     span.text("tidegate.key_id", request.key_id.as_deref());
     if request.status >= 400 {
         span.put(names::ERROR_TYPE, request.status.to_string());

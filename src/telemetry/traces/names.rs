@@ -101,6 +101,7 @@ pub(super) const HTTP_ROUTE: &str = "http.route";
 pub(super) const HTTP_STATUS: &str = "http.response.status_code";
 pub(super) const URL_PATH: &str = "url.path";
 pub(super) const URL_SCHEME: &str = "url.scheme";
+pub(super) const PROTOCOL_VERSION: &str = "network.protocol.version";
 pub(super) const CLIENT_ADDRESS: &str = "client.address";
 pub(super) const USER_AGENT: &str = "user_agent.original";
 pub(super) const SERVER_ADDRESS: &str = "server.address";

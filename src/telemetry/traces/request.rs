@@ -62,6 +62,7 @@ fn server(entry: &Entry, traced: &Traced, shape: &Shape<'_>) -> SpanData {
     span.put(names::URL_PATH, entry.surface);
     span.put(names::HTTP_ROUTE, entry.surface);
     span.put(names::HTTP_STATUS, i64::from(entry.http_status));
+    span.text(names::PROTOCOL_VERSION, entry.http_version);
     span.some(names::CLIENT_ADDRESS, entry.client_ip.map(|ip| ip.to_canonical().to_string()));
     span.text(names::USER_AGENT, entry.user_agent.as_deref());
     span.text(names::USER_ID, entry.end_user.as_deref().or(entry.user_id.as_deref()));
