@@ -141,7 +141,7 @@ impl Running {
 
 impl Asker {
     /// Where it is, for people to read.
-    pub(super) fn base(&self) -> &str {
+    pub(super) fn shown(&self) -> &str {
         &self.shown
     }
 

@@ -94,7 +94,7 @@ pub(in crate::cli) async fn in_force(
     let (asker, answer) = found.map_err(failed)?;
     let old = answer.get("outline").cloned().unwrap_or_default();
     let old: Outline = serde_json::from_value(old).map_err(|_| {
-        failed(format!("{} is of another release: it does not tell its settings", asker.base()))
+        failed(format!("{} is of another release: it does not tell its settings", asker.shown()))
     })?;
     // The gateway sealed its secrets with the master key that it has in force: the one that was shown to it.
     let seals = Seals::of_master(asker.master());
