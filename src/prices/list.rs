@@ -119,8 +119,9 @@ impl Bill<'_> {
         let for_an_hour = count(usage.cache_write_hour).min(written);
         // What was read from a cache is no fresh sound and no fresh picture.
         let mut fresh = self.prompt.saturating_sub(read).saturating_sub(written);
-        // Something was said, and nothing is known of what it was said to.
-        self.is_known &= usage.input.is_some() || usage.output.is_none();
+        // Something was said, and nothing is known of what it was said to; where that is free, nothing has to be.
+        let is_free = base == Some(Usd::ZERO);
+        self.is_known &= usage.input.is_some() || usage.output.is_none() || is_free;
         let audio = count(usage.audio_input).min(fresh);
         fresh -= audio;
         let image = count(usage.image_input).min(fresh);

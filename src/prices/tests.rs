@@ -171,6 +171,8 @@ fn what_has_no_price_is_unknown_and_not_free() {
     assert_eq!(cost(with_tokens, Usage::default()), None);
     // Half of the usage is no usage.
     assert_eq!(cost(both, Usage { output: Some(1), ..Usage::default() }), None);
+    let said = Usage { output: Some(1), ..Usage::default() };
+    assert_eq!(cost(r#"{"input_cost_per_token":0,"output_cost_per_token":2}"#, said), usd("2"));
     assert_eq!(cost(both, used(u64::MAX, 1)), None);
 }
 
