@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
+use crate::config::outline::shown_url;
 use crate::config::snapshot::Snapshot;
 use crate::config::{Environment, ProcessEnvironment, show};
 use crate::ground::secret::{KeyHash, Secret};
@@ -31,6 +32,8 @@ pub(super) struct Running {
 pub(super) struct Asker {
     client: reqwest::Client,
     base: String,
+    /// The same without what may be secret in it.
+    shown: String,
     key: Option<Secret>,
 }
 
@@ -129,13 +132,22 @@ impl Running {
         };
         let address = address.unwrap_or(SocketAddr::from(DEFAULT));
         let base = self.url.clone().unwrap_or_else(|| format!("http://{}", reachable(address)));
-        Ok(Asker { client: client()?, base: base.trim_end_matches('/').to_owned(), key })
+        let base = base.trim_end_matches('/').to_owned();
+        let shown = base.parse().map_or_else(|_| base.clone(), |url| shown_url(&url));
+        let shown = shown.trim_end_matches('/').to_owned();
+        Ok(Asker { client: client()?, base, shown, key })
     }
 }
 
 impl Asker {
-    pub(super) fn base(&self) -> &str {
-        &self.base
+    /// Where it is, for people to read.
+    pub(super) fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// Where a path of it is, as it is asked for.
+    pub(super) fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
     }
 
     pub(super) fn has_key(&self) -> bool {
@@ -157,12 +169,11 @@ impl Asker {
 
     /// Asks for a path's JSON.
     pub(super) async fn get(&self, path: &str) -> Result<Value, Unanswered> {
-        let url = format!("{}{path}", self.base);
-        let request = self.authorize(self.client.get(&url));
+        let request = self.authorize(self.client.get(self.at(path)));
         let not_reached = |error: reqwest::Error| {
             Unanswered::NotReached(format!(
                 "no gateway answers at {}: {}",
-                self.base,
+                self.shown,
                 innermost(&error.without_url())
             ))
         };
@@ -171,7 +182,7 @@ impl Asker {
         let bytes = response.bytes().await.map_err(not_reached)?;
         if status.is_success() {
             return serde_json::from_slice(&bytes).map_err(|_| {
-                Unanswered::NotThere(format!("what answers at {} is no Tidegate", self.base))
+                Unanswered::NotThere(format!("what answers at {} is no Tidegate", self.shown))
             });
         }
         let advice = match (status.as_u16(), self.key.is_some()) {
@@ -184,7 +195,7 @@ impl Asker {
             (404, _) => "operators are answered at another address there: pass --url",
             _ => "see its log",
         };
-        let text = format!("{} answers {path} with {status}: {advice}", self.base);
+        let text = format!("{} answers {path} with {status}: {advice}", self.shown);
         let is_elsewhere = status.as_u16() == 404;
         Err(if is_elsewhere { Unanswered::NotThere(text) } else { Unanswered::Refused(text) })
     }

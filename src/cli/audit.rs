@@ -40,7 +40,10 @@ enum Command {
 }
 
 pub(super) fn run(config: &Path, arguments: &Arguments) -> ExitCode {
-    let Some(snapshot) = configured(config) else { return ExitCode::FAILURE };
+    let snapshot = match configured(config) {
+        Ok(snapshot) => snapshot,
+        Err(code) => return code,
+    };
     answered(async {
         let since = arguments.since.as_deref();
         let since =

@@ -44,8 +44,8 @@ pub(super) struct Arguments {
 
 pub(super) fn run(config: &Path, arguments: &Arguments) -> ExitCode {
     match configured(config) {
-        Some(snapshot) => done(async { chat(snapshot, arguments).await.map_err(Some) }),
-        None => ExitCode::FAILURE,
+        Ok(snapshot) => done(async { chat(snapshot, arguments).await.map_err(Some) }),
+        Err(code) => code,
     }
 }
 

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::usage::span;
 use super::{complain, configured, done, failed};
-use crate::config::{LoadOptions, ProcessEnvironment, load};
+use crate::config::snapshot::Snapshot;
 use crate::journal::export::{self, Format};
 use crate::journal::query::{self, LogQuery};
 
@@ -95,8 +95,15 @@ pub(super) fn run(config: &Path, arguments: Arguments) -> ExitCode {
         Command::Export(export) => return written_out(config, &export),
         Command::Import { file } => return read_in(config, &file),
     };
-    let outcome = filter.query().and_then(|query| read(config, &query, follow));
-    match outcome {
+    let query = match filter.query() {
+        Ok(query) => query,
+        Err(error) => return failed(error),
+    };
+    let snapshot = match configured(config) {
+        Ok(snapshot) => snapshot,
+        Err(code) => return code,
+    };
+    match read(&snapshot, &query, follow) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(error),
     }
@@ -118,11 +125,7 @@ impl Filter {
     }
 }
 
-fn read(config: &Path, query: &LogQuery, follow: bool) -> Result<(), String> {
-    let loaded = load(config, &ProcessEnvironment, &LoadOptions::default());
-    let Some(snapshot) = loaded.snapshot else {
-        return Err(format!("{} has errors; run `tidegate check`", config.display()));
-    };
+fn read(snapshot: &Snapshot, query: &LogQuery, follow: bool) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -145,7 +148,10 @@ fn read(config: &Path, query: &LogQuery, follow: bool) -> Result<(), String> {
 }
 
 fn written_out(config: &Path, arguments: &Export) -> ExitCode {
-    let Some(snapshot) = configured(config) else { return ExitCode::FAILURE };
+    let snapshot = match configured(config) {
+        Ok(snapshot) => snapshot,
+        Err(code) => return code,
+    };
     done(async {
         let since = arguments.since.as_deref().unwrap_or("1970-01-01T00:00:00Z");
         let span = span(since, arguments.until.as_deref()).map_err(Some)?;
@@ -164,7 +170,10 @@ fn written_out(config: &Path, arguments: &Export) -> ExitCode {
 }
 
 fn read_in(config: &Path, file: &Path) -> ExitCode {
-    let Some(snapshot) = configured(config) else { return ExitCode::FAILURE };
+    let snapshot = match configured(config) {
+        Ok(snapshot) => snapshot,
+        Err(code) => return code,
+    };
     done(async {
         let settings = &snapshot.request_log;
         let lines = if file == Path::new("-") {

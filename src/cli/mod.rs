@@ -23,9 +23,11 @@ mod status;
 mod usage;
 
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -104,6 +106,16 @@ enum Command {
 impl Cli {
     /// Runs what was asked for.
     pub fn run(self) -> ExitCode {
+        let code = self.dispatch();
+        match UNPRINTED.get() {
+            Some(error) if code == ExitCode::SUCCESS => {
+                failed(format!("not all of it could be printed: {error}"))
+            }
+            _ => code,
+        }
+    }
+
+    fn dispatch(self) -> ExitCode {
         let config = self.common.config;
         match self.command {
             None => serve::run(config, self.serve),
@@ -144,17 +156,25 @@ pub fn supervise_if_asked() -> Option<ExitCode> {
     crate::mcp::transport::stdio::supervisor::run_if_asked(std::env::args_os())
 }
 
-/// Prints to standard output; nobody listening is no failure of ours.
+/// Why something could not be printed.
+static UNPRINTED: OnceLock<io::Error> = OnceLock::new();
+
+/// Prints to standard output. Nobody listening is no failure of ours; a full disk is one, and told at the end.
 fn print(text: &str) {
-    use std::io::Write;
-    let mut out = std::io::stdout();
-    let _nobody_listens = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    use io::Write;
+    let mut out = io::stdout();
+    let printed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    if let Err(error) = printed
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        let _told_before = UNPRINTED.set(error);
+    }
 }
 
 /// Tells what went wrong, on standard error.
 fn complain(text: &str) {
-    use std::io::Write;
-    let _nobody_listens = writeln!(std::io::stderr(), "tidegate: {text}");
+    use io::Write;
+    let _nobody_listens = writeln!(io::stderr(), "tidegate: {text}");
 }
 
 /// The same, for a command that ends with it.
@@ -163,15 +183,18 @@ fn failed(error: impl fmt::Display) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// The configuration, for a command that cannot do without; its errors are told.
-fn configured(config: &Path) -> Option<Snapshot> {
+/// The configuration, for a command that cannot do without.
+///
+/// # Errors
+/// It has errors, which were told.
+fn configured(config: &Path) -> Result<Snapshot, ExitCode> {
     let loaded = load(config, &ProcessEnvironment, &LoadOptions::default());
     if loaded.snapshot.is_none() {
         for problem in loaded.problems.iter().filter(|problem| problem.is_error()) {
             complain(&problem.to_string());
         }
     }
-    loaded.snapshot
+    loaded.snapshot.ok_or(ExitCode::from(EX_CONFIG))
 }
 
 /// Does a command's work on this thread. Its error is told, where there is one that it has not printed itself.

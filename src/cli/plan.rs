@@ -37,8 +37,9 @@ pub(super) fn run(config: &Path, arguments: &Arguments, listen: Option<SocketAdd
         let url = arguments.against.as_deref().filter(|text| text.contains("://"));
         let (old, new) = match (&arguments.against, url) {
             (Some(other), None) => {
-                let blank = |_: &_| Seals::Blank;
-                (of_file(Path::new(other), listen, blank)?, of_file(file, listen, blank)?)
+                let seals = Seals::for_now();
+                let sealed = |_: &_| seals.clone();
+                (of_file(Path::new(other), listen, sealed)?, of_file(file, listen, sealed)?)
             }
             (_, url) => {
                 let running = url.map(Running::at).unwrap_or_default();

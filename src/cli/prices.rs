@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::{configured, failed, print};
+use super::{complain, configured, failed, print};
 use crate::config::snapshot::Deployment;
 use crate::prices::changes::Changes;
 use crate::prices::table::MAX_BYTES;
@@ -86,7 +86,8 @@ fn show(config: &Path, model: &str, file: Option<&Path>) -> Result<(), String> {
     let mut shown = String::new();
     if config.exists()
         && file.is_none()
-        && let Some(found) = configured(config).and_then(|snapshot| snapshot.models.find(model))
+        && let Some(found) =
+            configured(config).ok().and_then(|snapshot| snapshot.models.find(model))
     {
         for deployment in &found.group.deployments {
             let captured: Vec<&str> = found.captured.iter().map(String::as_str).collect();
@@ -152,6 +153,7 @@ fn import(
     let about =
         About { date: date.to_owned(), source: source.to_owned(), licence, ..About::default() };
     let table = table(file, about)?;
+    tell_left_out(&table);
     match output {
         None => print(table.text()),
         Some(output) => {
@@ -169,6 +171,7 @@ fn import(
 
 fn update(from: &Path, output: Option<&Path>, force: bool) -> Result<(), String> {
     let new = table(from, About { source: from.display().to_string(), ..About::default() })?;
+    tell_left_out(&new);
     let old = output.filter(|path| path.exists()).map(|path| table(path, About::default()));
     let old = old.transpose()?;
     let old = old.as_ref().unwrap_or(book::built_in());
@@ -211,6 +214,12 @@ fn tell<T: std::fmt::Display>(mark: &str, lines: impl Iterator<Item = T>) {
     }
     if left > 0 {
         print(&format!("{mark} and {left} more\n"));
+    }
+}
+
+fn tell_left_out(table: &Table) {
+    if let Some(text) = table.left_out() {
+        complain(&text);
     }
 }
 

@@ -37,10 +37,10 @@ pub(super) fn run(config: &Path, arguments: &Arguments, listen: Option<SocketAdd
         let admin = admin.ok();
         if arguments.json {
             let whole =
-                serde_json::json!({ "url": asker.base(), "health": health, "config": admin });
+                serde_json::json!({ "url": asker.shown(), "health": health, "config": admin });
             print(&format!("{whole:#}\n"));
         } else {
-            print(&text(asker.base(), &health, admin.as_ref()));
+            print(&text(asker.shown(), &health, admin.as_ref()));
             if let Some(refused) = refused.filter(|_| asker.has_key()) {
                 complain(&refused);
             }

@@ -72,7 +72,10 @@ const COLUMNS: [&str; 9] = [
 ];
 
 pub(super) fn run(config: &Path, arguments: &Arguments) -> ExitCode {
-    let Some(snapshot) = configured(config) else { return ExitCode::FAILURE };
+    let snapshot = match configured(config) {
+        Ok(snapshot) => snapshot,
+        Err(code) => return code,
+    };
     answered(async {
         let query = arguments.query().map_err(failed)?;
         let found = usage(&snapshot.request_log, &query).await;

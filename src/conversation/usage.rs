@@ -9,6 +9,8 @@ pub struct Usage {
     pub input: Option<u64>,
     pub output: Option<u64>,
     pub cache_read: Option<u64>,
+    /// Of `cache_read`, what is sound.
+    pub cache_read_audio: Option<u64>,
     pub cache_write: Option<u64>,
     /// Of `cache_write`, what is kept for an hour.
     pub cache_write_hour: Option<u64>,
@@ -113,11 +115,12 @@ impl Usage {
         self.service.learn(other.service);
     }
 
-    fn counts(&mut self) -> [&mut Option<u64>; 15] {
+    fn counts(&mut self) -> [&mut Option<u64>; 16] {
         [
             &mut self.input,
             &mut self.output,
             &mut self.cache_read,
+            &mut self.cache_read_audio,
             &mut self.cache_write,
             &mut self.cache_write_hour,
             &mut self.reasoning,
@@ -133,7 +136,7 @@ impl Usage {
         ]
     }
 
-    fn values(mut self) -> [Option<u64>; 15] {
+    fn values(mut self) -> [Option<u64>; 16] {
         self.counts().map(|count| *count)
     }
 }

@@ -210,7 +210,8 @@ impl State {
             return None;
         }
         let used = self.rounds.iter().map(|asked| &asked.round);
-        let used = used.filter(|round| !round.tokens.is_empty());
+        // An answer whose size nobody said costs what nobody knows; a try that failed costs nothing.
+        let used = used.filter(|it| it.status == Status::Ok || !it.tokens.is_empty());
         let calls = self.calls.iter().filter_map(|made| made.call.cost_usd);
         let models: Option<Vec<Usd>> = used.clone().map(|round| round.cost_usd).collect();
         let models = models.filter(|costs| !costs.is_empty());
@@ -242,7 +243,8 @@ impl Asked {
         let round = &mut self.round;
         round.status = status;
         round.duration_us = micros(self.begun.elapsed());
-        let tried = self.tried.as_deref().filter(|_| !round.tokens.is_empty());
+        let tried = self.tried.as_deref();
+        let tried = tried.filter(|_| status == Status::Ok || !round.tokens.is_empty());
         let cost =
             tried.and_then(|tried| cost::of(tried, &round.model, None, &round.tokens, at_us));
         (round.cost_usd, round.price_version) = cost.map(|it| (it.usd, it.version)).unzip();

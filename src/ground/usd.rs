@@ -21,6 +21,8 @@ pub struct NotAnAmount;
 
 impl Usd {
     pub const ZERO: Self = Self(0);
+    /// More than what a store keeps: a billion.
+    pub const MAX_STORED: Self = Self(10u128.pow(DECIMALS.unsigned_abs() + 9));
     /// A thousandth, also as a factor.
     pub const MILLI: Self = Self(10u128.pow(DECIMALS.unsigned_abs() - 3));
 

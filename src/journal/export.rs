@@ -65,6 +65,7 @@ pub async fn export(
         None => Store::Nothing,
     });
     let mut writer = Writer { format, out, rows: 0 };
+    let mut below = Below { settings, server: server.as_ref(), file: None };
     writer.begin()?;
     loop {
         // Both are sorted alike: the earlier one goes out, and what is in both goes out once.
@@ -81,7 +82,7 @@ pub async fn export(
         };
         let Some(mut row) = row else { break };
         if complete && format == Format::JsonLines {
-            below(settings, server.as_ref(), &mut row).await?;
+            below.add_to(&mut row).await?;
         }
         if !writer.row(&row)? {
             break;
@@ -176,41 +177,58 @@ async fn server_page(
     server.texts(&sql, &values).await.map_err(|fault| QueryError::Postgres(fault.to_string()))
 }
 
-/// Adds what other tables have of the row's request.
-async fn below(
-    settings: &RequestLog,
-    server: Option<&Postgres>,
-    row: &mut LogRow,
-) -> Result<(), QueryError> {
-    let id = row.text("request_id").unwrap_or_default().to_owned();
-    for (member, table, columns) in BELOW {
-        let mut found = Vec::new();
-        if let Some(server) = server {
-            let columns = query::server_columns(columns);
-            let sql = format!(
-                "SELECT row_to_json(t)::text FROM (SELECT {columns} FROM tidegate.{table}
-                   WHERE request_id = $1::text::uuid ORDER BY started_at) t"
-            );
-            let rows = server.texts(&sql, &[(&id, Type::TEXT)]).await;
-            found = rows.map_err(|fault| QueryError::Postgres(fault.to_string()))?;
+/// What other tables have of requests.
+struct Below<'s> {
+    settings: &'s RequestLog,
+    server: Option<&'s Postgres>,
+    /// Opened once: rows are many.
+    file: Option<Connection>,
+}
+
+impl Below<'_> {
+    /// Adds what there is of the row's request.
+    async fn add_to(&mut self, row: &mut LogRow) -> Result<(), QueryError> {
+        let id = row.text("request_id").unwrap_or_default().to_owned();
+        for (member, table, columns) in BELOW {
+            let mut found = Vec::new();
+            if let Some(server) = self.server {
+                let columns = query::server_columns(columns);
+                let sql = format!(
+                    "SELECT row_to_json(t)::text FROM (SELECT {columns} FROM tidegate.{table}
+                       WHERE request_id = $1::text::uuid ORDER BY started_at) t"
+                );
+                let rows = server.texts(&sql, &[(&id, Type::TEXT)]).await;
+                found = rows.map_err(|fault| QueryError::Postgres(fault.to_string()))?;
+            }
+            if found.is_empty() {
+                found = self.of_file(table, columns, &id).await;
+            }
+            let found: Vec<Value> =
+                found.iter().filter_map(|json| serde_json::from_str(json).ok()).collect();
+            if !found.is_empty() {
+                row.0.insert(member.to_owned(), Value::Array(found));
+            }
         }
-        if found.is_empty() {
-            let (path, id) = (settings.path.clone(), id.clone());
-            let read = move || -> rusqlite::Result<Vec<String>> {
-                let connection = super::reader::open_read_only(&path)?;
-                rows_of(&connection, table, columns, &id)
-            };
-            // A file that is not here has nothing of it.
-            let read = tokio::task::spawn_blocking(read).await;
-            found = read.map(Result::unwrap_or_default).unwrap_or_default();
-        }
-        let found: Vec<Value> =
-            found.iter().filter_map(|json| serde_json::from_str(json).ok()).collect();
-        if !found.is_empty() {
-            row.0.insert(member.to_owned(), Value::Array(found));
-        }
+        Ok(())
     }
-    Ok(())
+
+    /// A file that is not here has nothing of it.
+    async fn of_file(
+        &mut self,
+        table: &'static str,
+        columns: &'static [(&'static str, Kind)],
+        id: &str,
+    ) -> Vec<String> {
+        let (path, id, file) = (self.settings.path.clone(), id.to_owned(), self.file.take());
+        let read = move || {
+            let file = file.map_or_else(|| super::reader::open_read_only(&path), Ok).ok()?;
+            let found = rows_of(&file, table, columns, &id).unwrap_or_default();
+            Some((file, found))
+        };
+        let (file, found) = tokio::task::spawn_blocking(read).await.ok().flatten().unzip();
+        self.file = file;
+        found.unwrap_or_default()
+    }
 }
 
 fn rows_of(
@@ -221,7 +239,7 @@ fn rows_of(
 ) -> rusqlite::Result<Vec<String>> {
     let names = columns::names(columns);
     let sql = format!("SELECT {names} FROM {table} WHERE request_id = ?1 ORDER BY rowid");
-    let mut select = connection.prepare(&sql)?;
+    let mut select = connection.prepare_cached(&sql)?;
     let mut rows = select.query([id])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {

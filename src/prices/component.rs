@@ -11,6 +11,8 @@ pub enum Component {
     Input,
     Output,
     CacheRead,
+    /// A token of sound that is read from a cache.
+    CacheReadAudio,
     CacheWrite,
     /// A token kept in a cache for an hour.
     CacheWriteHour,
@@ -80,6 +82,7 @@ const NAMES: &[(Component, &str, &str)] = &[
     (Component::Input, "input_cost_per_token", "in"),
     (Component::Output, "output_cost_per_token", "out"),
     (Component::CacheRead, "cache_read_input_token_cost", "read"),
+    (Component::CacheReadAudio, "cache_read_input_audio_token_cost", "read-audio"),
     (Component::CacheWrite, "cache_creation_input_token_cost", "write"),
     (Component::CacheWriteHour, "cache_creation_input_token_cost_above_1hr", "hour"),
     (Component::Reasoning, "output_cost_per_reasoning_token", "think"),
@@ -124,7 +127,6 @@ const UNUSED: &[&str] = &[
     "annotation_cost_per_page",
     "cache_creation_input_audio_token_cost",
     "cache_creation_input_token_cost_above_12hr",
-    "cache_read_input_audio_token_cost",
     "cache_read_input_image_token_cost",
     "citation_cost_per_token",
     "code_interpreter_cost_per_session",

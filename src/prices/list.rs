@@ -38,7 +38,11 @@ impl Prices {
     /// price, or nothing is known of what was used.
     pub fn cost(&self, usage: &Usage, at_us: i64) -> Option<Usd> {
         let per_request = self.standard(Component::Request);
-        if usage.is_empty() && per_request.is_none() {
+        if self.list.iter().all(|price| price.slot.component == Component::Request) {
+            // A price of the whole request is all there is to say.
+            return per_request;
+        }
+        if usage.is_empty() {
             return None;
         }
         let mut bill = Bill {
@@ -54,7 +58,9 @@ impl Prices {
         bill.charge_other(usage.queries.unwrap_or_default(), self.standard(Component::Query));
         bill.searches(usage.searches.unwrap_or_default());
         bill.factors(usage);
-        bill.is_known.then(|| bill.tokens.plus(bill.others))
+        let sum = bill.tokens.plus(bill.others);
+        // A larger one is a count that nobody can have used, and no row holds it.
+        (bill.is_known && sum < Usd::MAX_STORED).then_some(sum)
     }
 
     /// The price of a unit of any class and for any size of prompt.
@@ -104,7 +110,8 @@ impl Bill<'_> {
 
     fn input(&mut self, usage: &Usage) {
         use Component::{
-            AudioInput, CacheRead, CacheWrite, CacheWriteHour, ImageTokenInput, Input,
+            AudioInput, CacheRead, CacheReadAudio, CacheWrite, CacheWriteHour, ImageTokenInput,
+            Input,
         };
         let count = |count: Option<u64>| count.unwrap_or_default();
         let base = self.rate(Input);
@@ -112,13 +119,19 @@ impl Bill<'_> {
         let for_an_hour = count(usage.cache_write_hour).min(written);
         // What was read from a cache is no fresh sound and no fresh picture.
         let mut fresh = self.prompt.saturating_sub(read).saturating_sub(written);
+        // Something was said, and nothing is known of what it was said to; where that is free, nothing has to be.
+        let is_free = base == Some(Usd::ZERO);
+        self.is_known &= usage.input.is_some() || usage.output.is_none() || is_free;
         let audio = count(usage.audio_input).min(fresh);
         fresh -= audio;
         let image = count(usage.image_input).min(fresh);
         fresh -= image;
         let write = self.rate(CacheWrite).or(base);
         self.charge(fresh, base);
-        self.charge(read, self.rate(CacheRead).or(base));
+        let read_again = self.rate(CacheRead).or(base);
+        let heard_again = count(usage.cache_read_audio).min(read);
+        self.charge(read - heard_again, read_again);
+        self.charge(heard_again, self.rate(CacheReadAudio).or(read_again));
         self.charge(written - for_an_hour, write);
         self.charge(for_an_hour, self.rate(CacheWriteHour).or(write));
         self.charge(audio, self.rate(AudioInput).or(base));

@@ -171,6 +171,8 @@ pub(super) fn import(file: &Map<String, Value>) -> Lines {
         let Some(told) = map.get("litellm_provider").and_then(Value::as_str) else { continue };
         let provider = provider(told);
         let mut entry = entry(map);
+        let wrong = entry.faults.iter().filter(|fault| fault.kind == FaultKind::Value);
+        lines.left_out.extend(wrong.map(|fault| format!("{name}: {}", fault.key)));
         entry.of_provider(provider, name, map);
         if entry.prices.is_empty() {
             continue;

@@ -39,9 +39,17 @@ pub(super) fn import(file: &Map<String, Value>) -> Lines {
         let models = provider.get("models").and_then(Value::as_object);
         for (model, entry) in models.into_iter().flatten() {
             let Some(cost) = entry.get("cost").and_then(Value::as_object) else { continue };
-            let mut prices = prices(cost, 0);
-            if let Some(large) = cost.get("context_over_200k").and_then(Value::as_object) {
-                prices.extend(self::prices(large, 200_000));
+            let mut prices = Vec::new();
+            let large = cost.get("context_over_200k").and_then(Value::as_object);
+            let parts = [(Some(cost), 0), (large, 200_000)];
+            for (part, above) in parts.into_iter().filter_map(|(part, above)| Some((part?, above)))
+            {
+                for (key, price) in self::prices(part, above) {
+                    match price {
+                        Some(price) => prices.push(price),
+                        None => lines.left_out.push(format!("{id}/{model}: {key}")),
+                    }
+                }
             }
             if !prices.is_empty() {
                 lines.add(&name, model, Line { prices, off_peak: Vec::new() }, renamed.is_none());
@@ -51,11 +59,13 @@ pub(super) fn import(file: &Map<String, Value>) -> Lines {
     lines
 }
 
-fn prices(cost: &Map<String, Value>, above: u32) -> Vec<Price> {
-    let price = |(name, component): &(&str, Component)| {
-        let number = cost.get(*name)?.as_number()?.to_string();
-        let usd = Usd::scaled(&number, -6).ok()?;
-        Some(Price { slot: Slot { above, ..Slot::of(*component) }, usd })
+/// Each key that is there, with its price where it is one.
+fn prices(cost: &Map<String, Value>, above: u32) -> Vec<(&'static str, Option<Price>)> {
+    let price = |(name, component): &(&'static str, Component)| {
+        let value = cost.get(*name).filter(|value| !value.is_null())?;
+        let usd = value.as_number().and_then(|it| Usd::scaled(&it.to_string(), -6).ok());
+        let slot = Slot { above, ..Slot::of(*component) };
+        Some((*name, usd.map(|usd| Price { slot, usd })))
     };
     NAMES.iter().filter_map(price).collect()
 }

@@ -26,6 +26,8 @@ pub struct Table {
     /// Where each model's line begins and ends, in the order of the names.
     lines: Vec<(usize, usize)>,
     pub about: About,
+    /// Of a public price file: the keys whose values are no prices, as `model: key`. Whatever used them has no price.
+    left_out: Vec<String>,
 }
 
 /// Where a table comes from.
@@ -42,7 +44,11 @@ pub struct About {
 
 /// Models and their prices, as they are gathered.
 #[derive(Debug, Default)]
-pub(super) struct Lines(BTreeMap<String, (Line, bool)>);
+pub(super) struct Lines {
+    models: BTreeMap<String, (Line, bool)>,
+    /// As in a table.
+    pub(super) left_out: Vec<String>,
+}
 
 /// What one model costs.
 #[derive(Debug)]
@@ -66,8 +72,8 @@ impl Lines {
     pub(super) fn add(&mut self, provider: &str, model: &str, line: Line, own: bool) {
         let key = key(provider, model);
         let is_writable = !key.contains(|letter: char| letter.is_control() || letter == '\t');
-        if is_writable && self.0.get(&key).is_none_or(|(_, is_own)| own || !is_own) {
-            self.0.insert(key, (line, own));
+        if is_writable && self.models.get(&key).is_none_or(|(_, is_own)| own || !is_own) {
+            self.models.insert(key, (line, own));
         }
     }
 }
@@ -81,6 +87,8 @@ impl Table {
         let text = |bytes: &[u8]| {
             String::from_utf8(bytes.to_vec()).map_err(|_| NotATable("it is not UTF-8".to_owned()))
         };
+        // Some editors mark a text as UTF-8.
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         if bytes.starts_with(b"#") {
             return Self::parse(text(bytes)?);
         }
@@ -108,7 +116,7 @@ impl Table {
     }
 
     pub(super) fn empty(about: About) -> Self {
-        Self { text: String::new(), lines: Vec::new(), about }
+        Self { text: String::new(), lines: Vec::new(), about, left_out: Vec::new() }
     }
 
     /// Makes a table of a public price file.
@@ -116,11 +124,17 @@ impl Table {
         let file: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(bytes)
             .map_err(|error| NotATable(format!("it is no JSON object: {error}")))?;
         let is_models_dev = file.values().any(|provider| provider.get("models").is_some());
-        let lines = if is_models_dev { models_dev::import(&file) } else { litellm::import(&file) };
-        if lines.0.is_empty() {
-            return Err(NotATable("there is no price in it".to_owned()));
+        let mut lines =
+            if is_models_dev { models_dev::import(&file) } else { litellm::import(&file) };
+        let left_out = std::mem::take(&mut lines.left_out);
+        if lines.models.is_empty() {
+            let why = match left_out.first() {
+                Some(first) => format!("; what stands there is none, as in {first}"),
+                None => ": each model needs a `litellm_provider` and prices such as `input_cost_per_token`".to_owned(),
+            };
+            return Err(NotATable(format!("there is no price in it{why}")));
         }
-        Self::parse(written(lines, &about))
+        Ok(Self { left_out, ..Self::parse(written(lines, &about))? })
     }
 
     fn parse(text: String) -> Result<Self, NotATable> {
@@ -153,7 +167,7 @@ impl Table {
                 lines.push((begin, begin + row.len()));
             }
         }
-        Ok(Self { lines, about, text })
+        Ok(Self { lines, about, text, left_out: Vec::new() })
     }
 
     /// The prices of exactly this model.
@@ -174,6 +188,19 @@ impl Table {
         self.lines.iter().filter_map(|line| {
             let row = self.row(*line);
             Some((row.split('\t').next()?, parse_line(row)?.prices))
+        })
+    }
+
+    /// Tells of values of a public price file that are no prices, where there are any.
+    pub fn left_out(&self) -> Option<String> {
+        let first: Vec<&str> = self.left_out.iter().take(5).map(String::as_str).collect();
+        let more = if self.left_out.len() > first.len() { ", …" } else { "" };
+        (!first.is_empty()).then(|| {
+            format!(
+                "{} values are left out, since they are no prices (a number from 0 up, below a billion): {}{more}",
+                self.left_out.len(),
+                first.join(", ")
+            )
         })
     }
 
@@ -218,7 +245,7 @@ fn key(provider: &str, model: &str) -> String {
 
 fn written(lines: Lines, about: &About) -> String {
     let mut body = String::new();
-    for (key, (mut line, _)) in lines.0 {
+    for (key, (mut line, _)) in lines.models {
         body.push_str(&key);
         line.prices.sort_by_key(|price| (price.slot.component, price.slot.above));
         for Price { slot, usd } in line.prices {

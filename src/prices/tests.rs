@@ -163,6 +163,58 @@ fn what_has_no_price_is_unknown_and_not_free() {
         usd("0.08")
     );
     assert_eq!(cost(r#"{"input_cost_per_request":0.01}"#, Usage::default()), usd("0.01"));
+    // The price of a request alone is the price of all that is in it; beside others it is a part.
+    assert_eq!(cost(r#"{"input_cost_per_request":0.01}"#, used(9, 9)), usd("0.01"));
+    let with_tokens =
+        r#"{"input_cost_per_request":0.01,"input_cost_per_token":1,"output_cost_per_token":2}"#;
+    assert_eq!(cost(with_tokens, used(1, 1)), usd("3.01"));
+    assert_eq!(cost(with_tokens, Usage::default()), None);
+    // Half of the usage is no usage.
+    assert_eq!(cost(both, Usage { output: Some(1), ..Usage::default() }), None);
+    let said = Usage { output: Some(1), ..Usage::default() };
+    assert_eq!(cost(r#"{"input_cost_per_token":0,"output_cost_per_token":2}"#, said), usd("2"));
+    assert_eq!(cost(both, used(u64::MAX, 1)), None);
+}
+
+#[test]
+fn sound_from_a_cache_has_a_price_of_its_own() {
+    let of = |list: &str| {
+        let list: serde_json::Map<_, _> = serde_json::from_str(list).unwrap();
+        let list = litellm::entry(&list).prices.into();
+        let prices = Prices { list, off_peak: Box::default(), version: "v".into() };
+        let usage = Usage { cache_read: Some(10), cache_read_audio: Some(4), ..used(12, 0) };
+        prices.cost(&usage, 0).map(|cost| cost.to_string())
+    };
+    let told = of(
+        r#"{"input_cost_per_token":1,"cache_read_input_token_cost":0.1,"cache_read_input_audio_token_cost":0.3}"#,
+    );
+    assert_eq!(told.as_deref(), Some("3.8"));
+    let told = of(r#"{"input_cost_per_token":1,"cache_read_input_token_cost":0.1}"#);
+    assert_eq!(told.as_deref(), Some("3"));
+    // Google, https://ai.google.dev/gemini-api/docs/pricing: 2.5 Flash, 0.03 and for sound 0.10.
+    let cached =
+        Usage { cache_read: Some(3_000), cache_read_audio: Some(3_000), ..used(4_000, 1_000) };
+    check("gemini/gemini-2.5-flash", cached, "0.0031");
+}
+
+#[test]
+fn values_that_are_no_prices_are_told() {
+    let read = |text: &str| Table::read(text.as_bytes(), About::default());
+    let file = r#"{"m":{"litellm_provider":"openai","input_cost_per_token":-1,"output_cost_per_token":1},
+        "n":{"litellm_provider":"openai","input_cost_per_token":"x"}}"#;
+    let told = read(file).unwrap().left_out().unwrap();
+    assert!(
+        told.starts_with("2 values")
+            && told.ends_with("m: input_cost_per_token, n: input_cost_per_token"),
+        "{told}"
+    );
+    let none = r#"{"m":{"litellm_provider":"openai","input_cost_per_token":1e300}}"#;
+    assert!(read(none).unwrap_err().0.ends_with("as in m: input_cost_per_token"));
+    assert!(read(r#"{"m":1}"#).unwrap_err().0.contains("litellm_provider"));
+    let models_dev = r#"{"p":{"models":{"m":{"cost":{"input":1,"output":-1}}}}}"#;
+    assert!(read(models_dev).unwrap().left_out().unwrap().ends_with(": p/m: output"));
+    let marked = "\u{feff}{\"m\":{\"litellm_provider\":\"openai\",\"input_cost_per_token\":1}}";
+    assert_eq!(read(marked).unwrap().left_out(), None);
 }
 
 #[test]

@@ -60,16 +60,13 @@ pub(in crate::wire) struct Counts {
 impl Counts {
     /// Takes over what a `usage` object says.
     pub(in crate::wire) fn learn(&mut self, mut usage: Fields<'_>) {
+        let mut by_lifetime = usage.inner("cache_creation").unwrap_or_default();
+        let short = by_lifetime.whole("ephemeral_5m_input_tokens");
+        let hour = by_lifetime.whole("ephemeral_1h_input_tokens");
         let created = usage.whole("cache_creation_input_tokens").or_else(|| {
-            let mut by_lifetime = usage.inner("cache_creation")?;
-            let short = by_lifetime.whole("ephemeral_5m_input_tokens");
-            let long = by_lifetime.whole("ephemeral_1h_input_tokens");
-            short
-                .or(long)
-                .map(|_| short.unwrap_or_default().saturating_add(long.unwrap_or_default()))
+            let either = short.or(hour);
+            either.map(|_| short.unwrap_or_default().saturating_add(hour.unwrap_or_default()))
         });
-        let hour = usage.peek("cache_creation").and_then(Fields::of);
-        let hour = hour.and_then(|mut kept| kept.whole("ephemeral_1h_input_tokens"));
         self.cache_write_hour = hour.or(self.cache_write_hour);
         let tools = usage.inner("server_tool_use");
         let searches = tools.and_then(|mut tools| tools.whole("web_search_requests"));
@@ -122,5 +119,6 @@ mod tests {
         counts.learn(Fields::read(r#"{"output_tokens":7}"#).expect("an object"));
         let usage = counts.usage();
         assert_eq!((usage.input, usage.output, usage.cache_write), (Some(18), Some(7), Some(5)));
+        assert_eq!(usage.cache_write_hour, Some(5));
     }
 }

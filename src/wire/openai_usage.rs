@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use crate::conversation::usage::{Service, Tier, Usage};
 use crate::ground::usd::Usd;
@@ -61,21 +61,33 @@ pub(super) struct Choice {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct RawUsage {
-    #[serde(alias = "input_tokens", deserialize_with = "lenient")]
+    #[serde(deserialize_with = "count")]
     prompt_tokens: Option<u64>,
-    #[serde(alias = "output_tokens", deserialize_with = "lenient")]
+    #[serde(deserialize_with = "count")]
     completion_tokens: Option<u64>,
-    #[serde(alias = "input_tokens_details", deserialize_with = "lenient")]
-    prompt_tokens_details: Option<Details>,
-    #[serde(alias = "output_tokens_details", deserialize_with = "lenient")]
-    completion_tokens_details: Option<Details>,
-    /// DeepSeek's name for cached input.
     #[serde(deserialize_with = "lenient")]
+    prompt_tokens_details: Option<Details>,
+    #[serde(deserialize_with = "lenient")]
+    completion_tokens_details: Option<Details>,
+    // Fields of their own and no aliases: some servers say both, and to serde that is one field twice.
+    #[serde(deserialize_with = "count")]
+    input_tokens: Option<u64>,
+    #[serde(deserialize_with = "count")]
+    output_tokens: Option<u64>,
+    #[serde(deserialize_with = "lenient")]
+    input_tokens_details: Option<Details>,
+    #[serde(deserialize_with = "lenient")]
+    output_tokens_details: Option<Details>,
+    /// Of transcriptions.
+    #[serde(deserialize_with = "lenient")]
+    input_token_details: Option<Details>,
+    /// DeepSeek's name for cached input.
+    #[serde(deserialize_with = "count")]
     prompt_cache_hit_tokens: Option<u64>,
     /// Moonshot's.
-    #[serde(deserialize_with = "lenient")]
+    #[serde(deserialize_with = "count")]
     cached_tokens: Option<u64>,
-    #[serde(deserialize_with = "lenient")]
+    #[serde(deserialize_with = "count")]
     total_tokens: Option<u64>,
     /// Of a transcription that is counted in time.
     #[serde(deserialize_with = "lenient")]
@@ -85,6 +97,11 @@ pub(super) struct RawUsage {
     /// OpenRouter's, in US dollars; Perplexity's is an object.
     #[serde(deserialize_with = "lenient")]
     cost: Option<Value>,
+    /// OpenRouter's: the provider was asked with a key of one's own, and `cost` is what OpenRouter itself takes.
+    #[serde(deserialize_with = "lenient")]
+    is_byok: Option<bool>,
+    #[serde(deserialize_with = "lenient")]
+    cost_details: Option<CostDetails>,
     /// xAI's, of which a dollar has ten thousand million (https://docs.x.ai/developers/rest-api-reference).
     #[serde(deserialize_with = "lenient")]
     cost_in_usd_ticks: Option<u64>,
@@ -99,23 +116,58 @@ pub(super) struct RawUsage {
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default)]
 struct ServerTools {
-    #[serde(alias = "web_search_calls", deserialize_with = "lenient")]
+    #[serde(alias = "web_search_calls", deserialize_with = "count")]
     web_search_requests: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
+struct CostDetails {
+    #[serde(deserialize_with = "lenient")]
+    upstream_inference_cost: Option<Number>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 struct Details {
-    #[serde(deserialize_with = "lenient")]
+    #[serde(deserialize_with = "count")]
     cached_tokens: Option<u64>,
-    #[serde(deserialize_with = "lenient")]
+    #[serde(deserialize_with = "count")]
     cache_write_tokens: Option<u64>,
+    /// LiteLLM's name for the same, where it stands before the provider; it says both.
+    #[serde(deserialize_with = "count")]
+    cache_creation_tokens: Option<u64>,
     #[serde(deserialize_with = "lenient")]
+    cache_creation_token_details: Option<Lifetimes>,
+    #[serde(deserialize_with = "count")]
     reasoning_tokens: Option<u64>,
-    #[serde(deserialize_with = "lenient")]
+    #[serde(deserialize_with = "count")]
     audio_tokens: Option<u64>,
-    #[serde(deserialize_with = "lenient")]
+    #[serde(deserialize_with = "count")]
     image_tokens: Option<u64>,
+}
+
+/// How long what was written to a cache is kept.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Lifetimes {
+    #[serde(deserialize_with = "count")]
+    ephemeral_1h_input_tokens: Option<u64>,
+}
+
+/// What a response's list of items says of searches.
+#[derive(Deserialize)]
+struct Item {
+    #[serde(rename = "type", default, deserialize_with = "lenient")]
+    kind: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    action: Option<Action>,
+}
+
+#[derive(Deserialize)]
+struct Action {
+    #[serde(rename = "type", default, deserialize_with = "lenient")]
+    kind: Option<String>,
 }
 
 impl Account<'_> {
@@ -126,12 +178,8 @@ impl Account<'_> {
         let tier = response.and_then(|response| response.get("service_tier")?.as_str());
         let tier = tier.or(self.service_tier.as_deref()).and_then(Tier::read);
         usage.service.tier = tier.or(usage.service.tier);
-        let output = response.and_then(|response| response.get("output")?.as_array());
-        let searches = output
-            .into_iter()
-            .flatten()
-            .filter(|item| item.get("type").and_then(Value::as_str) == Some("web_search_call"));
-        let searches = searches.count() as u64;
+        let output = response.and_then(|response| response.get("output"));
+        let searches = output.map_or(0, |output| searches(output.to_string().as_bytes()));
         usage.searches = usage.searches.or((searches > 0).then_some(searches));
         Some(usage)
     }
@@ -179,18 +227,28 @@ impl Account<'_> {
 
 impl RawUsage {
     pub(super) fn read(&self) -> Usage {
-        let input = self.prompt_tokens_details.as_ref();
+        let input = [&self.input_tokens_details, &self.input_token_details];
+        let input = input.into_iter().fold(&self.prompt_tokens_details, |one, other| match one {
+            Some(_) => one,
+            None => other,
+        });
+        let input = input.as_ref();
         let output = self.completion_tokens_details.as_ref();
-        let whole = self.total_tokens.filter(|_| self.completion_tokens.is_none());
+        let output = output.or(self.output_tokens_details.as_ref());
+        let said = self.completion_tokens.or(self.output_tokens);
+        let whole = self.total_tokens.filter(|_| said.is_none());
+        let written = input.and_then(|it| it.cache_write_tokens.or(it.cache_creation_tokens));
+        let lifetimes = input.and_then(|details| details.cache_creation_token_details.as_ref());
         let mut usage = Usage {
             // Rerankers say the sum alone.
-            input: self.prompt_tokens.or(whole),
-            output: self.completion_tokens,
+            input: self.prompt_tokens.or(self.input_tokens).or(whole),
+            output: said,
             cache_read: input
                 .and_then(|details| details.cached_tokens)
                 .or(self.prompt_cache_hit_tokens)
                 .or(self.cached_tokens),
-            cache_write: input.and_then(|details| details.cache_write_tokens),
+            cache_write: written,
+            cache_write_hour: lifetimes.and_then(|kept| kept.ephemeral_1h_input_tokens),
             reasoning: output.and_then(|details| details.reasoning_tokens),
             audio_input: input.and_then(|details| details.audio_tokens),
             audio_output: output.and_then(|details| details.audio_tokens),
@@ -221,8 +279,29 @@ impl RawUsage {
         let ticks = self.cost_in_usd_ticks.map(|ticks| Usd::scaled(&ticks.to_string(), -10));
         let cost = self.cost.as_ref();
         let number = || cost?.get("total_cost").or(cost)?.as_number();
-        ticks.or_else(|| number().map(|number| number.to_string().parse())).and_then(Result::ok)
+        let said = ticks.or_else(|| number().map(|number| number.to_string().parse()))?.ok()?;
+        if self.is_byok != Some(true) {
+            return Some(said);
+        }
+        // https://openrouter.ai/docs/use-cases/usage-accounting: what the provider itself charges comes on top.
+        let upstream = self.cost_details.as_ref()?.upstream_inference_cost.as_ref()?;
+        Some(said.plus(upstream.to_string().parse().ok()?))
     }
+}
+
+/// How many searches of the web are charged for in a response's list of items: a page that is opened or searched through is none
+/// (<https://developers.openai.com/api/docs/guides/tools-web-search>).
+pub(super) fn searches(items: &[u8]) -> u64 {
+    // In valid JSON these bytes can only be a string of their own.
+    if memchr::memmem::find(items, b"\"web_search_call\"").is_none() {
+        return 0;
+    }
+    let items: Vec<Item> = serde_json::from_slice(items).unwrap_or_default();
+    let is_search = |item: &&Item| {
+        let action = item.action.as_ref().and_then(|action| action.kind.as_deref());
+        item.kind.as_deref() == Some("web_search_call") && action.is_none_or(|it| it == "search")
+    };
+    items.iter().filter(is_search).count() as u64
 }
 
 /// Seconds in thousandths, rounded; `None` for what is no length of time.
@@ -233,6 +312,20 @@ pub(super) fn milliseconds(seconds: f64) -> Option<u64> {
         reason = "within its bounds"
     )]
     (0.0..1e9).contains(&seconds).then(|| (seconds * 1000.0).round() as u64)
+}
+
+/// A count, also where it is written as `10.0`; `None` for anything else.
+fn count<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    let raw = <&RawValue>::deserialize(from)?.get();
+    Ok(serde_json::from_str(raw).ok().or_else(|| {
+        let number: f64 = serde_json::from_str(raw).ok()?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a whole number within its bounds"
+        )]
+        ((0.0..9e15).contains(&number) && number.fract() == 0.0).then_some(number as u64)
+    }))
 }
 
 /// The value where it has the wanted type; `None` where it is null or something else. The raw text is

@@ -68,7 +68,6 @@ pub struct Seen {
 /// would be escaped.
 static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
 static FINISH: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"finish_reason\""));
-static SEARCH: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"web_search_call\""));
 static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
 
 impl Tap {
@@ -147,13 +146,13 @@ impl Tap {
                 b"status" => account.status = serde_json::from_slice(value).ok(),
                 b"service_tier" => account.service_tier = serde_json::from_slice(value).ok(),
                 b"output" if self.family == Family::Responses => {
-                    searches = SEARCH.find_iter(value).count() as u64;
+                    searches = openai_usage::searches(value);
                 }
                 b"meta" if self.family == Family::Other => {
                     units.billed = serde_json::from_slice(value).unwrap_or_default();
                 }
                 b"duration" if self.family == Family::Other => {
-                    units.seconds = serde_json::from_slice(value).ok();
+                    units.seconds = seconds(value);
                 }
                 b"data" if self.family == Family::Other => units.pictures = pictures(value),
                 b"error" => account.error = serde_json::from_slice(value).ok(),
@@ -432,6 +431,12 @@ impl Units {
         usage.images = usage.images.or(self.pictures);
         (!usage.is_empty()).then_some(usage)
     }
+}
+
+/// A length of time; once it was written as text.
+fn seconds(value: &[u8]) -> Option<f64> {
+    let text = || serde_json::from_slice::<String>(value).ok()?.parse().ok();
+    serde_json::from_slice(value).ok().or_else(text)
 }
 
 /// How many pictures are in a list, where it is one of pictures.

@@ -531,6 +531,7 @@ async fn chat_says_what_went_wrong() {
     let (shown, why) = failed(&["anthropc", "hi"]).await;
     assert!(shown.is_empty() && why.contains("Did you mean `anthropic`?"), "{shown}{why}");
     std::fs::write(directory.path().join("config.yaml"), BROKEN).unwrap();
-    let (_, why) = failed(&["m", "hi"]).await;
-    assert!(why.contains("config.yaml:5:29"), "{why}");
+    let said = chat(directory.path(), &["m", "hi"], "").await;
+    assert_eq!(said.status.code(), Some(78));
+    assert!(err(&said).contains("config.yaml:5:29"), "{}", err(&said));
 }

@@ -18,6 +18,7 @@ mod cli_reports;
 mod clouds;
 mod compose;
 mod costs;
+mod costs_usage;
 mod dashboards;
 mod database;
 mod docs;

@@ -138,6 +138,6 @@ fn a_configuration_without_servers_is_told() {
     assert_eq!(tidegate(folder.path(), &["diff"]).code, Some(1));
     std::fs::write(folder.path().join("config.yaml"), "mcp_servers: {a: {}}\n").unwrap();
     let said = tidegate(folder.path(), &["list"]);
-    assert_eq!(said.code, Some(1));
+    assert_eq!(said.code, Some(78));
     assert!(said.error.contains("`url` is missing"), "{}", said.error);
 }

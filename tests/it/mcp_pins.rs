@@ -154,6 +154,6 @@ async fn a_lock_that_cannot_be_read_changes_nothing() {
     gateway.health_until(|health| health["config"]["failed_reloads"] == 1).await;
     assert_eq!(session.tools().await, ["db-query"]);
     let (code, text) = tidegate(&path, &["diff"]);
-    assert_eq!(code, Some(1));
+    assert_eq!(code, Some(78));
     assert!(text.contains("mcp.lock"), "{text}");
 }

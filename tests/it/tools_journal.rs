@@ -52,7 +52,8 @@ async fn server() -> (Upstream, Arc<Semaphore>) {
     (server, hangs)
 }
 
-/// A model that calls the tools that the user names and then says that it is done; `up-tired` breaks down after its calls.
+/// A model that calls the tools that the user names and then says that it is done; `up-tired` breaks down after its calls, `up-mute`
+/// does not say what it used then.
 async fn model() -> Upstream {
     Upstream::start(|seen: &Seen| {
         let body = seen.json();
@@ -78,7 +79,10 @@ async fn model() -> Upstream {
         } else {
             ("tool_calls", json!({ "role": "assistant", "content": null, "tool_calls": calls }))
         };
-        let usage = json!({ "prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18 });
+        let mut usage = json!({ "prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18 });
+        if answered && body["model"] == "up-mute" {
+            usage = Value::Null;
+        }
         let choice = json!({ "index": 0, "message": message, "finish_reason": finish });
         let whole = json!({ "id": "up", "object": "chat.completion", "created": 1, "model": "up",
             "choices": [choice], "usage": usage });
@@ -96,7 +100,7 @@ fn config(model: &Upstream, server: &Upstream) -> String {
     };
     format!(
         "general_settings: {{master_key: {MASTER}}}\nmodel_list:\n- {{model_name: m, litellm_params: {}}}\n\
-         - {{model_name: tired, litellm_params: {}}}\nrouter_settings: {{num_retries: 0, fallbacks: [{{tired: [m]}}]}}\n\
+         - {{model_name: tired, litellm_params: {}}}\n- {{model_name: mute, litellm_params: {}}}\nrouter_settings: {{num_retries: 0, fallbacks: [{{tired: [m]}}]}}\n\
          mcp_servers:\n  db: {{transport: http, url: '{}/mcp', \
          mcp_info: {{mcp_server_cost_info: {{tool_name_to_cost_per_query: {{fail: 0.25}}}}}}}}\nvirtual_keys:\n\
          - {{api_key: {KEY}, key_alias: tester, models: ['*'], mcp_servers: ['*']}}\n\
@@ -104,6 +108,7 @@ fn config(model: &Upstream, server: &Upstream) -> String {
          - {{api_key: {FRUGAL}, models: ['*'], mcp_servers: ['*'], max_tool_calls: 1}}\n",
         params("up", "0.001"),
         params("up-tired", "0.01"),
+        params("up-mute", "0.01"),
         server.base().trim_end_matches("/v1"),
     )
 }
@@ -217,6 +222,20 @@ async fn calls_that_do_not_come_to_their_end_say_why() {
             "1 db/look not_run 2 - 1",
         ]
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_round_that_does_not_say_what_it_used_makes_the_cost_unknown() {
+    let ((server, _hangs), model) = (server().await, model().await);
+    let gateway = Gateway::start(&config(&model, &server));
+    for stream in [false, true] {
+        let mut body = chat("mute", "db-look");
+        body["stream"] = stream.into();
+        ask(&gateway, KEY, "/v1/chat/completions", &body).await;
+    }
+    for row in gateway.rows("status, tool_rounds, input_tokens, cost_usd, price_version", 2).await {
+        assert_eq!(texts(&row), ["ok", "2", "11", "-", "-"]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

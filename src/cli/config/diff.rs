@@ -15,7 +15,8 @@ use crate::config::{LoadOptions, ProcessEnvironment, load, show};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Another file, in place of what a running gateway has in force.
+    /// Another file, in place of what a running gateway has in force; or the URL of one.
+    #[arg(value_name = "FILE|URL")]
     other: Option<PathBuf>,
     #[command(flatten)]
     running: Running,
@@ -26,14 +27,19 @@ pub(super) struct Arguments {
 
 pub(super) fn run(config: &Path, arguments: &Arguments, listen: Option<SocketAddr>) -> ExitCode {
     answered(async {
+        let url = arguments.other.as_ref().and_then(|other| other.to_str());
+        let url = url.filter(|text| text.contains("://"));
         let comparison = match &arguments.other {
-            Some(other) => {
+            Some(other) if url.is_none() => {
                 let seals = Seals::for_now();
                 let old = of_file(other, listen, |_| seals.clone())?;
                 compare(&old, &of_file(config, listen, |_| seals.clone())?)
             }
-            None => {
-                let (old, new) = in_force(config, config, &arguments.running, listen).await?;
+            _ => {
+                let running = url.map(Running::at).unwrap_or_default();
+                let running = running.with_key_of(&arguments.running);
+                let running = if url.is_some() { &running } else { &arguments.running };
+                let (old, new) = in_force(config, config, running, listen).await?;
                 compare(&old, &new)
             }
         };
@@ -88,7 +94,7 @@ pub(in crate::cli) async fn in_force(
     let (asker, answer) = found.map_err(failed)?;
     let old = answer.get("outline").cloned().unwrap_or_default();
     let old: Outline = serde_json::from_value(old).map_err(|_| {
-        failed(format!("{} is of another release: it does not tell its settings", asker.base()))
+        failed(format!("{} is of another release: it does not tell its settings", asker.shown()))
     })?;
     // The gateway sealed its secrets with the master key that it has in force: the one that was shown to it.
     let seals = Seals::of_master(asker.master());

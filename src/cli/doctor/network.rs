@@ -195,7 +195,7 @@ pub(super) async fn proxy(url: &str, running: &Running, config: &Path, report: &
         return report.fail(about, error.to_string(), fix);
     }
     let Ok(client) = client() else { return };
-    let request = client.get(format!("{}/sse", asker.base())).header("accept", "text/event-stream");
+    let request = client.get(asker.at("/sse")).header("accept", "text/event-stream");
     let request = asker.authorize(request);
     let first = async {
         let mut response = request.send().await.map_err(|error| innermost(&error.without_url()))?;

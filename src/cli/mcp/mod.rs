@@ -82,8 +82,8 @@ type Failed = Option<String>;
 
 pub(super) fn run(config: &Path, arguments: &Arguments) -> ExitCode {
     match configured(config) {
-        Some(snapshot) => done(tried(Arc::new(snapshot), &arguments.command)),
-        None => ExitCode::FAILURE,
+        Ok(snapshot) => done(tried(Arc::new(snapshot), &arguments.command)),
+        Err(code) => code,
     }
 }
 

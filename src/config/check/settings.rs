@@ -183,7 +183,12 @@ pub(super) fn book(
         }
     };
     match Table::read(&bytes, About { source: "file".to_owned(), ..About::default() }) {
-        Ok(table) => Arc::new(Book::new(Some(table))),
+        Ok(table) => {
+            if let Some(text) = table.left_out() {
+                checker.warning(Place { file, line: 1, column: 1 }, text);
+            }
+            Arc::new(Book::new(Some(table)))
+        }
         Err(error) => {
             checker.error(Place { file, line: 1, column: 1 }, error.to_string());
             Arc::default()

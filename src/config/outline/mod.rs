@@ -67,14 +67,18 @@ impl Seals {
     }
 
     fn seal(&self, secret: &str) -> Value {
-        let digits = match self {
+        json!({ SEAL: self.digest(secret) })
+    }
+
+    /// What a secret is told apart by; empty where nothing is told.
+    pub(super) fn digest(&self, secret: &str) -> String {
+        match self {
             Self::Blank => String::new(),
             Self::Keyed(key) => {
                 let tag = hmac::sign(key, secret.as_bytes());
                 tag.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
             }
-        };
-        json!({ SEAL: digits })
+        }
     }
 }
 
@@ -128,7 +132,7 @@ pub fn outline(snapshot: &Snapshot, seals: &Seals) -> Outline {
         models: models.collect(),
         virtual_keys: ids.into_iter().map(|it| (it.id.clone(), entries::key(it).into())).collect(),
         mcp_servers: servers.collect(),
-        access: Access::of(snapshot),
+        access: Access::of(snapshot, seals),
     }
 }
 

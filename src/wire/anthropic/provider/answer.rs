@@ -10,7 +10,7 @@ use crate::conversation::{
 use crate::ground::fault::Fault;
 use crate::wire::anthropic_usage::Counts;
 use crate::wire::codec::{self, ReplyContext};
-use crate::wire::fields::Fields;
+use crate::wire::fields::{Fields, as_string};
 
 /// Reads an answer.
 pub(super) fn reply(body: &[u8], context: &mut ReplyContext) -> Result<Reply, Fault> {
@@ -39,8 +39,10 @@ pub(super) fn reply(body: &[u8], context: &mut ReplyContext) -> Result<Reply, Fa
 pub(super) fn head(message: &mut Fields<'_>) -> (Head, Counts) {
     let mut counts = Counts::default();
     let mut service_tier = None;
-    if let Some(mut usage) = message.inner("usage") {
-        service_tier = usage.text("service_tier").map(|tier| match tier.as_str() {
+    if let Some(usage) = message.inner("usage") {
+        // Only looked at: the counts want it, too.
+        let tier = usage.peek("service_tier").and_then(as_string);
+        service_tier = tier.map(|tier| match tier.as_str() {
             "standard" => "default".to_owned(),
             _ => tier,
         });

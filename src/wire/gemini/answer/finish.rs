@@ -65,7 +65,8 @@ pub(super) fn usage(mut fields: Fields<'_>) -> Usage {
     let fresh = |whole: Option<u64>, cached: Option<u64>| {
         whole.map(|whole| whole.saturating_sub(cached.unwrap_or_default()))
     };
-    let audio_input = fresh(of("promptTokensDetails", "AUDIO"), of("cacheTokensDetails", "AUDIO"));
+    let cache_read_audio = of("cacheTokensDetails", "AUDIO");
+    let audio_input = fresh(of("promptTokensDetails", "AUDIO"), cache_read_audio);
     let image_input = fresh(of("promptTokensDetails", "IMAGE"), of("cacheTokensDetails", "IMAGE"));
     let (audio_output, image_output) =
         (of("candidatesTokensDetails", "AUDIO"), of("candidatesTokensDetails", "IMAGE"));
@@ -73,6 +74,7 @@ pub(super) fn usage(mut fields: Fields<'_>) -> Usage {
         input,
         output,
         cache_read: fields.whole("cachedContentTokenCount"),
+        cache_read_audio,
         reasoning: thoughts,
         audio_input,
         image_input,

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use super::super::super::codec::Ids;
 use super::super::super::fields::{Fields, as_string};
+use super::super::super::openai_usage;
 use super::super::citation;
 use super::FORMAT;
 use crate::conversation::usage::{Service, Tier};
@@ -116,11 +117,10 @@ pub(super) fn finish(response: &mut Fields<'_>, is_incomplete: bool) -> Finish {
     }
 }
 
-/// How often the provider searched the web; to be asked before the output is read. In valid JSON these bytes can only be a string
-/// of their own.
+/// How often the provider searched the web; to be asked before the output is read.
 pub(super) fn searches(response: &Fields<'_>) -> u64 {
     let items = response.peek("output").map(RawValue::get).unwrap_or_default();
-    memchr::memmem::find_iter(items.as_bytes(), b"\"web_search_call\"").count() as u64
+    openai_usage::searches(items.as_bytes())
 }
 
 pub(super) fn usage(response: &mut Fields<'_>, searches: u64) -> Option<Usage> {
