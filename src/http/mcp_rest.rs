@@ -14,7 +14,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::cors;
 use super::mcp::{Named, scope};
-use super::router::{percent_decoded, reply_with};
+use super::reply::reply_with;
+use super::router::percent_decoded;
 use super::traced::Served;
 use crate::gateway::admit::Caller;
 use crate::gateway::outgoing::Outgoing;

@@ -6,6 +6,7 @@ mod cors;
 mod mcp;
 mod mcp_rest;
 mod metrics;
+mod reply;
 mod router;
 pub mod server;
 pub mod status;

@@ -7,15 +7,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header};
 use http_body::Body;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::Notify;
 
 use super::cors;
 use super::mcp::{self, McpPath, Named};
 use super::mcp_rest::{self, RestPath};
 use super::metrics;
+use super::reply::{json_reply, no_such_path, refusal, reply, text, upgrade_refused, wrong_method};
 use super::status::{self, Status};
 use super::traced;
 use super::websocket;
@@ -24,12 +25,11 @@ use crate::gateway::endpoint::{ENDPOINTS, Endpoint};
 use crate::gateway::models::{self, View};
 use crate::gateway::outgoing::Outgoing;
 use crate::gateway::responses::Question;
-use crate::gateway::{Gate, body, fault_response, fault_response_as, fault_response_to};
+use crate::gateway::{Gate, body, fault_response, fault_response_to};
 use crate::ground::fault::{Fault, Kind};
 use crate::ground::names::is_loopback_host;
 use crate::mcp::Mcp;
 use crate::provider::client::Upstreams;
-use crate::wire::formats;
 
 /// What a path leads to.
 #[derive(Clone, Copy)]
@@ -409,80 +409,6 @@ fn is_asked_for_by_a_loopback_name(request: &Parts) -> bool {
 /// A browser sends the cookies and the origin of the page that opens a WebSocket, and asks no permission for it.
 fn is_switch_of_a_page(request: &Parts) -> bool {
     request.headers.contains_key(header::UPGRADE) && request.headers.contains_key(header::ORIGIN)
-}
-
-/// A fault that the router raises itself, in the words of the API that the client meant.
-fn refusal(request: &Parts, fault: &Fault) -> Response<Outgoing> {
-    let path = request.uri.path();
-    let below = path.strip_prefix("/v1").unwrap_or(path).strip_prefix("/messages");
-    let is_messages = below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    if is_messages || request.headers.contains_key("anthropic-version") {
-        fault_response_as(&formats::MESSAGES, fault)
-    } else {
-        fault_response(fault)
-    }
-}
-
-fn no_such_path(method: &Method, path: &str) -> Fault {
-    let shown: String = path.chars().filter(|c| !c.is_control()).take(200).collect();
-    Fault::new(
-        Kind::RouteNotFound,
-        format!(
-            "Unknown request URL: {method} {shown}. The base URL of this gateway ends in /v1; GET / \
-             lists what it answers."
-        ),
-    )
-}
-
-fn wrong_method(request: &Parts, allowed: &'static str) -> Response<Outgoing> {
-    let message = format!("{} is not allowed on this path; use {allowed}.", request.method);
-    let mut response = refusal(request, &Fault::new(Kind::MethodNotAllowed, message));
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
-    response
-}
-
-/// Newer clients try a WebSocket first. With this status they go on over HTTP at once, with any other
-/// they try again (Codex CLI).
-fn upgrade_refused(request: &Parts, has_websocket: bool) -> Response<Outgoing> {
-    let mut response = refusal(
-        request,
-        &Fault::new(
-            Kind::MethodNotAllowed,
-            "This endpoint is served over HTTP: send a POST. Only /v1/responses has a WebSocket, of version 13.",
-        ),
-    );
-    *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
-    if has_websocket {
-        // RFC 6455 section 4.4.
-        let version = HeaderValue::from_static("13");
-        response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, version);
-    }
-    response
-}
-
-fn reply(status: u16, body: &Value) -> Response<Outgoing> {
-    reply_with(status, body.to_string())
-}
-
-/// A status and JSON.
-pub(super) fn reply_with(status: u16, json: String) -> Response<Outgoing> {
-    let mut response = json_reply(Bytes::from(json));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
-    response
-}
-
-fn json_reply(body: Bytes) -> Response<Outgoing> {
-    let mut response = Response::new(Outgoing::Whole(body));
-    let kind = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    response
-}
-
-fn text(body: &'static str) -> Response<Outgoing> {
-    let mut response = Response::new(Outgoing::Whole(Bytes::from_static(body.as_bytes())));
-    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    response
 }
 
 /// `%2F` and kin in a model's name; what is not a valid escape stays as it is.

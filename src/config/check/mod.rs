@@ -110,6 +110,7 @@ pub(super) fn check(
         admin_listen: listeners.admin,
         keys,
         models,
+        pricing_file: general.value.pricing_file.as_ref().map(|path| path.value.clone()),
         mcp: settings::mcp(&general.value, folder, has_pins, &mut checker),
         mcp_servers,
         tool_limits: settings::tool_limits(

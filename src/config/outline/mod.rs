@@ -91,6 +91,7 @@ pub fn outline(snapshot: &Snapshot, seals: &Seals) -> Outline {
         admin_listen,
         keys,
         models,
+        pricing_file,
         mcp_servers,
         mcp,
         tool_limits,
@@ -108,6 +109,7 @@ pub fn outline(snapshot: &Snapshot, seals: &Seals) -> Outline {
     put(&mut general, "master_key", json!(master));
     let folder = sources.first().and_then(|main| main.parent()).unwrap_or(Path::new(""));
     general_settings(&mut general, limits, mcp, tool_limits, diagnostics, folder);
+    put(&mut general, "pricing_file", json!(pricing_file));
     log_settings(&mut general, request_log, seals);
     let mut settings = Section::new();
     settings.insert("general_settings".into(), general.into());
