@@ -390,3 +390,30 @@ async fn a_request_body_passes_byte_for_byte_but_for_the_model() {
     assert_eq!(rows[0][3], "tester".to_owned().into());
     assert_eq!(rows[0][5], "/v1/chat/completions".to_owned().into());
 }
+
+/// The mock is a provider like any other: its row has what was used, and who did not ask is not told.
+#[tokio::test]
+async fn streams_of_the_mock_count_in_their_rows() {
+    let gateway = Gateway::start(&format!(
+        "model_list:\n- {{model_name: m, litellm_params: {{model: mock-response}}}}\n\
+         virtual_keys:\n- {{api_key: {KEY}, models: ['*']}}\n"
+    ));
+    let mut completion = json!({ "model": "m", "stream": true, "prompt": "hi" });
+    for asks in [false, true] {
+        if asks {
+            completion["stream_options"] = json!({ "include_usage": true });
+        }
+        for (path, body) in
+            [("/v1/chat/completions", &ask(asks)), ("/v1/completions", &completion)]
+        {
+            let said = gateway.post(path, body).send().await.unwrap().text().await.unwrap();
+            assert_eq!(said.contains("\"usage\":{"), asks, "{path}: {said}");
+            assert!(said.ends_with("data: [DONE]\n\n"), "{path}: {said}");
+        }
+    }
+    let rows = gateway.rows("input_tokens, output_tokens, usage_source", 4).await;
+    for row in rows {
+        let row: Vec<String> = row.iter().map(|value| format!("{value:?}")).collect();
+        assert_eq!(row, ["Integer(1)", "Integer(10)", "Text(\"provider\")"]);
+    }
+}

@@ -96,9 +96,8 @@ fn stream(asked: &Asked<'_>, says: Says) -> Reply {
         }
     };
     frames.push(delta(json!({}), Some(finish_reason)));
-    if wants_usage(asked) {
-        frames.push(chunk(json!([]), Some(usage)));
-    }
+    // Who did not ask for it is not told: that is the gateway's work, as with any provider.
+    frames.push(chunk(json!([]), Some(usage)));
     frames.push(Bytes::from_static(b"data: [DONE]\n\n"));
     reply("text/event-stream", frames)
 }
@@ -128,25 +127,18 @@ pub(super) fn legacy(asked: &Asked<'_>, says: Says) -> Reply {
         let event = |value: Value| Bytes::from(format!("data: {value}\n\n"));
         let mut frames: Vec<_> = pieces(&text).map(|piece| event(object(piece, None))).collect();
         frames.push(event(object("", Some("stop"))));
-        if wants_usage(asked) {
-            let mut last = object("", None);
-            last.as_object_mut().map(|last| {
-                last.insert("choices".to_owned(), json!([]));
-                last.insert("usage".to_owned(), usage)
-            });
-            frames.push(event(last));
-        }
+        let mut last = object("", None);
+        last.as_object_mut().map(|last| {
+            last.insert("choices".to_owned(), json!([]));
+            last.insert("usage".to_owned(), usage)
+        });
+        frames.push(event(last));
         frames.push(Bytes::from_static(b"data: [DONE]\n\n"));
         return reply("text/event-stream", frames);
     }
     let mut whole = object(&text, Some("stop"));
     whole.as_object_mut().map(|whole| whole.insert("usage".to_owned(), usage));
     json_reply(&whole)
-}
-
-fn wants_usage(asked: &Asked<'_>) -> bool {
-    let options = asked.request.get("stream_options");
-    options.and_then(|options| options.get("include_usage")) == Some(&Value::Bool(true))
 }
 
 /// One of the turn's calls: ids differ in their end.
