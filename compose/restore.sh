@@ -48,6 +48,26 @@ restore_postgres() {
     echo "BEGIN; SET LOCAL lock_timeout = '30s';"
     [ "$old" = 0 ] || echo "ALTER SCHEMA tidegate RENAME TO tidegate_$before;"
     pg_restore --no-owner --no-acl --file=- "$backup"
+    # Who might read may read on: `reader_role`, and whom somebody let in by hand.
+    [ "$old" = 0 ] || cat <<SQL
+DO \$\$
+DECLARE
+  given text;
+BEGIN
+  FOR given IN
+    SELECT format('GRANT %s ON SCHEMA tidegate TO %s', privilege_type, grantee::regrole)
+    FROM pg_namespace its, aclexplode(nspacl) WHERE its.oid = 'tidegate_$before'::regnamespace AND grantee NOT IN (0, nspowner)
+    UNION ALL
+    SELECT format('GRANT %s ON tidegate.%I TO %s', privilege_type, relname, grantee::regrole)
+    FROM pg_class, aclexplode(relacl)
+    WHERE relnamespace = 'tidegate_$before'::regnamespace AND relkind IN ('r', 'p', 'v') AND grantee NOT IN (0, relowner)
+      AND to_regclass(format('tidegate.%I', relname)) IS NOT NULL
+  LOOP
+    EXECUTE given;
+  END LOOP;
+END
+\$\$;
+SQL
     # The short name, which stands outside of the schema. Whoever may not make it does without.
     cat <<'SQL'
 DO $$

@@ -141,7 +141,15 @@ async fn postgres_is_backed_up_lost_and_restored() {
     ends_with(&script("backup.sh", &[&url], &all), 0);
     let whole = backups(folder.path(), ".dump").pop().unwrap();
     let kept = server.count(payloads).await;
+    server.execute("CREATE ROLE \"who reads\"").await;
+    server.execute("GRANT USAGE ON SCHEMA tidegate TO \"who reads\"").await;
+    server.execute("GRANT SELECT ON tidegate.request_logs TO \"who reads\"").await;
     ends_with(&script("restore.sh", &["--replace", whole.to_str().unwrap(), &url], &[]), 0);
+    // Whoever might read may read on, and no more than that.
+    let may = "SELECT count(*) FROM pg_class WHERE relnamespace = 'tidegate'::regnamespace
+        AND has_schema_privilege('who reads', relnamespace, 'USAGE')
+        AND has_table_privilege('who reads', oid, 'SELECT')";
+    assert_eq!(server.count(may).await, 1);
     assert_eq!(server.count("SELECT count(*) FROM tidegate.request_logs").await, 50);
     assert_eq!(server.count(payloads).await, kept);
     let schemas = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'tidegate_before_%'";
