@@ -40,7 +40,7 @@ const JOURNAL_TIMEOUT: Duration = Duration::from_secs(10);
 const MCP_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// How long collectors may take for the last spans.
-const TRACES_TIMEOUT: Duration = Duration::from_secs(5);
+const TRACES_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Connections of clients at once; more are closed.
 const MAX_CONNECTIONS: usize = 10_000;

@@ -18,6 +18,7 @@ const LANES: u32 = 16;
 /// One line of the table.
 struct Line {
     name: &'static str,
+    beside: usize,
     target: Target,
     p50: Vec<f64>,
     p99: Vec<f64>,
@@ -39,6 +40,8 @@ pub(crate) struct SinkResults {
 
 struct Row {
     name: &'static str,
+    /// The line that it is compared with.
+    beside: usize,
     p50: f64,
     p99: f64,
     spans_dropped: f64,
@@ -51,21 +54,21 @@ pub(crate) fn run(rounds: usize, seconds: f64) -> Outcome<SinkResults> {
     let upstream = Upstream::start()?;
     let time = Duration::try_from_secs_f64(seconds)?;
     let mut lines: VecDeque<Line> = VecDeque::new();
-    let mut add = |name, collector: Option<Collector>, output| {
+    let mut add = |name, beside, collector: Option<Collector>, output| {
         let config = config(upstream.address, collector)?;
         let target = Target::with_output(&config, output)?;
         let request = target.request("plain", 0, false);
         load::closed(target.address, &request, 16, Duration::from_millis(500), 1)?;
-        lines.push_back(Line { name, target, p50: Vec::new(), p99: Vec::new() });
+        lines.push_back(Line { name, beside, target, p50: Vec::new(), p99: Vec::new() });
         Outcome::Ok(())
     };
-    add("no traces, the log into a file", None, Output::File)?;
-    add("a collector that answers", Some(Collector::Answers("200 OK")), Output::File)?;
-    let fails = Collector::Answers("500 Internal Server Error");
-    add("a collector that fails (500)", Some(fails), Output::File)?;
-    add("a collector that refuses connections", Some(Collector::Refuses), Output::File)?;
-    add("a collector that never answers", Some(Collector::NeverAnswers), Output::File)?;
-    add("a log whose pipe nobody reads", None, Output::Unread)?;
+    let (answers, fails) = ("200 OK", "500 Internal Server Error");
+    add("1. no traces, the log into a file", 0, None, Output::File)?;
+    add("2. a collector that answers", 0, Some(Collector::Answers(answers)), Output::File)?;
+    add("3. one that fails (500)", 1, Some(Collector::Answers(fails)), Output::File)?;
+    add("4. one that refuses connections", 1, Some(Collector::Refuses), Output::File)?;
+    add("5. one that never answers", 1, Some(Collector::NeverAnswers), Output::File)?;
+    add("6. no traces, a log whose pipe nobody reads", 0, None, Output::Unread)?;
     for round in 0..rounds.max(1) {
         for line in &mut lines {
             let request = line.target.request("plain", 0, false);
@@ -81,6 +84,7 @@ pub(crate) fn run(rounds: usize, seconds: f64) -> Outcome<SinkResults> {
         let page = metrics(line.target.address)?;
         Ok(Row {
             name: line.name,
+            beside: line.beside,
             p50: median(&line.p50).unwrap_or_default(),
             p99: median(&line.p99).unwrap_or_default(),
             spans_dropped: sum(&page, "tidegate_spans_dropped_total"),
@@ -98,17 +102,18 @@ impl SinkResults {
 
     pub(crate) fn markdown(&self) -> String {
         let mut text = String::from(
-            "| told of every request | p50, µs | p99, µs | p99 to the first | spans dropped | lines dropped | end after SIGTERM, s |\n\
+            "| told of every request | p50, µs | p99, µs | p99 compared | spans dropped | lines dropped | end after SIGTERM, s |\n\
              |---|---|---|---|---|---|---|\n",
         );
-        let first = self.rows.first().map_or(1.0, |row| row.p99);
         for row in &self.rows {
+            let other = self.rows.get(row.beside).map_or(row.p99, |other| other.p99);
             text.push_str(&format!(
-                "| {} | {} | {} | {:.2} | {} | {} | {:.2} |\n",
+                "| {} | {} | {} | {:.2} × line {} | {} | {} | {:.2} |\n",
                 row.name,
                 spell(row.p50),
                 spell(row.p99),
-                row.p99 / first,
+                row.p99 / other,
+                row.beside + 1,
                 row.spans_dropped,
                 row.lines_dropped,
                 row.exit.as_secs_f64(),

@@ -403,8 +403,7 @@ async fn streams_of_the_mock_count_in_their_rows() {
         if asks {
             completion["stream_options"] = json!({ "include_usage": true });
         }
-        for (path, body) in
-            [("/v1/chat/completions", &ask(asks)), ("/v1/completions", &completion)]
+        for (path, body) in [("/v1/chat/completions", &ask(asks)), ("/v1/completions", &completion)]
         {
             let said = gateway.post(path, body).send().await.unwrap().text().await.unwrap();
             assert_eq!(said.contains("\"usage\":{"), asks, "{path}: {said}");
