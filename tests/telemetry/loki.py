@@ -1,6 +1,6 @@
 """Grafana Loki, the real one, with what `compose/` ships for it: by hand, as neither Debian nor a registry of packages has it.
 
-    python3 tests/logs/loki.py LOKI target/debug/tidegate
+    python3 tests/telemetry/loki.py LOKI target/debug/tidegate
 
 LOKI is its program, best of the version that compose/compose.lan.yaml names. Starts it with compose/loki/loki.yaml, but for
 addresses and folders, and the gateway; asks for answers, errors and tools; sends the gateway's lines as
@@ -10,11 +10,8 @@ Ends with the number of what was checked, or with what is not as it should be.
 
 import datetime
 import json
-import os
 import pathlib
 import re
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,56 +20,15 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+from running import check, end, fetch, free_port, until
+
 ROOT = pathlib.Path(__file__).parents[2]
 KEY = "sk-loki-0123456789abcdefghijkl"
-WAIT = 60
 # What the guide's example has in place of a request's own.
 EXAMPLE_REQUEST = "019c2e0b-1c2d-7a3e-8f00-112233445566"
 EXAMPLE_TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 # Escapes, a line of its own, C1, a line separator, a mark of direction, a NUL, and what is beyond the first plane.
 EVIL = 'a"}\n{"level":"error"} \x1b[31m \x9b31m \u2028 \u202e \x00 \U0001f980 \\'
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def fetch(url, body=None, headers=None):
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"content-type": "application/json", **(headers or {})})
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return answer.read()
-
-
-def until(what, attempt, seconds=WAIT):
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            found = attempt()
-            if found:
-                return found
-        except (OSError, ValueError) as error:
-            found = error
-        if time.monotonic() > end:
-            sys.exit(f"never came: {what} ({found})")
-        time.sleep(0.2)
-
-
-def check(checks, what, is_so):
-    if not is_so:
-        sys.exit(f"not so: {what}")
-    checks.append(what)
-
-
-def end(child):
-    if child:
-        child.send_signal(signal.SIGTERM)
-        try:
-            child.wait(20)
-        except subprocess.TimeoutExpired:
-            child.kill()
 
 
 def nanoseconds(text):

@@ -1,8 +1,8 @@
 """Arize Phoenix, the real one, as the collector of a gateway: by hand, as it brings two hundred packages.
 
     python3 -m venv VENV && VENV/bin/pip install arize-phoenix
-    VENV/bin/python tests/traces/phoenix.py target/debug/tidegate           by HTTP
-    VENV/bin/python tests/traces/phoenix.py target/debug/tidegate --grpc    by gRPC, with a build that has it
+    VENV/bin/python tests/telemetry/phoenix.py target/debug/tidegate           by HTTP
+    VENV/bin/python tests/telemetry/phoenix.py target/debug/tidegate --grpc    by gRPC, with a build that has it
 
 Starts Phoenix and the gateway on loopback, asks the mock model three ways, and reads the spans back through Phoenix's own API.
 Ends with the number of what was checked, or with what is not as it should be.
@@ -11,49 +11,13 @@ Ends with the number of what was checked, or with what is not as it should be.
 import json
 import os
 import pathlib
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
+
+from running import check, end, fetch, free_port, until
 
 KEY = "sk-phoenix-0123456789abcdefghij"
-WAIT = 300
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def fetch(url, body=None, headers=None):
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"content-type": "application/json", **(headers or {})})
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return answer.read()
-
-
-def until(what, attempt):
-    end = time.monotonic() + WAIT
-    while True:
-        try:
-            found = attempt()
-            if found:
-                return found
-        except (OSError, ValueError) as error:
-            found = error
-        if time.monotonic() > end:
-            sys.exit(f"never came: {what} ({found})")
-        time.sleep(0.2)
-
-
-def check(checks, what, is_so):
-    if not is_so:
-        sys.exit(f"not so: {what}")
-    checks.append(what)
 
 
 def main(binary, by_grpc):
@@ -154,13 +118,8 @@ def main(binary, by_grpc):
         way = "gRPC" if by_grpc else "HTTP"
         print(f"Arize Phoenix {version} by {way}: {len(spans)} spans, {len(checks)} checks, none failed")
     finally:
-        for child in (gateway, phoenix):
-            if child:
-                child.send_signal(signal.SIGTERM)
-                try:
-                    child.wait(20)
-                except subprocess.TimeoutExpired:
-                    child.kill()
+        end(gateway)
+        end(phoenix)
 
 
 if __name__ == "__main__":
