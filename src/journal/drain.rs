@@ -352,7 +352,7 @@ impl Session<'_> {
             }
             Ok(Err(error)) => {
                 if spool::is_corrupt(&error) {
-                    self.shared().command(Command::SetAside(error.to_string()));
+                    self.shared().command(Command::SetAside(generation, error.to_string()));
                 }
                 Err(Fault::Away(format!("the spool cannot be read: {error}")))
             }

@@ -82,8 +82,8 @@ pub(super) enum Command {
     Delete(Vec<String>, oneshot::Sender<bool>),
     /// These rows are refused for what is in them.
     Bury(Vec<(Row, String)>, oneshot::Sender<bool>),
-    /// The file turned out to be damaged where only the drainer reads.
-    SetAside(String),
+    /// The file turned out to be damaged where only the drainer reads: which one, by `file_generation`, and why.
+    SetAside(u64, String),
     /// Rows from before this time, in microseconds since 1970 UTC, are too old.
     Expire(i64),
     /// An entry for the audit log, and when it happened, in microseconds since 1970 UTC.

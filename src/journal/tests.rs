@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::query::{self, LogQuery};
+use super::queue::Command;
 use super::*;
 use crate::entry::{self, CallStatus, Entry, Payload, Round, ToolCall};
 
@@ -121,6 +122,28 @@ async fn a_damaged_file_is_moved_aside() {
         .collect();
     assert_eq!(aside.len(), 1);
     assert!(std::fs::read_to_string(&aside[0]).unwrap().starts_with("this is no database"));
+}
+
+/// The drainer may say so of a file that the writer has moved aside itself in the meantime.
+#[tokio::test]
+async fn only_the_damaged_file_is_moved_aside() {
+    let directory = TempDir::new().unwrap();
+    let settings = settings(&directory);
+    let journal = Journal::open(&settings, "test").unwrap();
+    assert!(journal.flush(PATIENCE).await);
+    let generation = journal.shared.file_generation.load(Ordering::Relaxed);
+    // Each time two rows more, and what is there then.
+    for (of, rows) in [(generation - 1, 2), (generation, 0), (generation, 2)] {
+        record(&journal, 2);
+        assert!(journal.flush(PATIENCE).await);
+        journal.shared.command(Command::SetAside(of, "the test says so".to_owned()));
+        assert!(journal.flush(PATIENCE).await);
+        assert_eq!(count(&settings.path, "request_logs"), rows, "{of} of {generation}");
+    }
+    journal.close(PATIENCE).await;
+    let names = std::fs::read_dir(settings.path.parent().unwrap()).unwrap().flatten();
+    let aside = names.filter(|it| it.file_name().to_string_lossy().contains(".corrupt-"));
+    assert!(aside.count() >= 1);
 }
 
 #[tokio::test]

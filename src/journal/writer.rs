@@ -212,11 +212,14 @@ impl Writer {
                     }
                     _ = done.send(outcome.is_some());
                 }
-                Command::SetAside(reason) => {
-                    if let Some(spool) = self.opened() {
-                        spool.set_aside(&reason);
-                    }
+                Command::SetAside(generation, reason) => {
                     self.spool = self.opened();
+                    // One that was begun since is not the damaged one, and has new rows.
+                    let is_that = self.shared.file_generation.load(Ordering::Relaxed) == generation;
+                    if let Some(spool) = self.spool.take_if(|_| is_that) {
+                        spool.set_aside(&reason);
+                        self.spool = self.opened();
+                    }
                 }
                 Command::Expire(before_us) => self.expiring = Some(before_us),
                 Command::Audit(act, at_us) => {
