@@ -28,6 +28,8 @@ const MAX_LINES: usize = 8192;
 const MAX_BYTES: usize = 8 * 1024 * 1024;
 /// What a finished request weighs in the queue.
 const REQUEST_WEIGHT: usize = 512;
+/// How long lines gather before they are written: a thread that is woken for each costs more than all it writes.
+const GATHERING: Duration = Duration::from_millis(10);
 /// How long the last lines may take to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
@@ -61,6 +63,8 @@ struct Queue {
     lines: VecDeque<Line>,
     bytes: usize,
     is_closed: bool,
+    /// There is a warning or an error in it, which is not kept waiting.
+    is_urgent: bool,
     /// The thread has nothing in hand.
     is_idle: bool,
 }
@@ -168,10 +172,11 @@ impl Shared {
         }
         queue.bytes += weight;
         queue.lines.push_back(line);
+        queue.is_urgent |= matters;
         let is_first = queue.lines.len() == 1;
         drop(queue);
-        // The thread sleeps on an empty queue only.
-        if is_first {
+        // The thread sleeps on an empty queue, or while lines gather.
+        if is_first || matters {
             self.arrived.notify_one();
         }
     }
@@ -187,9 +192,13 @@ impl Shared {
                 self.written.notify_all();
                 queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
             }
+            queue.is_idle = false;
+            let gathers = |queue: &mut Queue| !(queue.is_closed || queue.is_urgent);
+            let gathered = self.arrived.wait_timeout_while(queue, GATHERING, gathers);
+            let mut queue = gathered.unwrap_or_else(PoisonError::into_inner).0;
             let lines = std::mem::take(&mut queue.lines);
             queue.bytes = 0;
-            queue.is_idle = false;
+            queue.is_urgent = false;
             drop(queue);
             if lines.is_empty() {
                 break;
