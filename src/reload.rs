@@ -87,12 +87,12 @@ impl Corridor {
         let Some(loaded) = load(self.path.clone(), self.options).await else {
             return Stamps::default();
         };
-        let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
+        // Why comes first: `state` has room for one.
+        let (errors, warnings): (Vec<_>, Vec<_>) =
+            loaded.problems.iter().partition(|problem| problem.is_error());
+        let problems: Vec<String> =
+            errors.into_iter().chain(warnings).map(ToString::to_string).collect();
         let Some(snapshot) = loaded.snapshot else {
-            // Why comes first: `state` has room for one.
-            let (errors, warnings): (Vec<_>, Vec<_>) =
-                loaded.problems.iter().partition(|problem| problem.is_error());
-            let problems = errors.into_iter().chain(warnings).map(ToString::to_string).collect();
             self.keep_last_good(problems, source);
             return loaded.stamps;
         };

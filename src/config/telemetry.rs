@@ -212,6 +212,18 @@ impl Telemetry {
 }
 
 impl Sampling {
+    /// Whether a request that is over is kept; `is_drawn`: what was decided when it began.
+    pub fn keeps(&self, is_drawn: bool, has_failed: bool, lasted: Duration) -> bool {
+        is_drawn
+            || (has_failed && self.keep_errors)
+            || self.keep_slower.is_some_and(|slow| lasted > slow)
+    }
+
+    /// Whether one that has only begun may come to be.
+    pub fn may_keep(&self, is_drawn: bool) -> bool {
+        self.keeps(is_drawn, true, Duration::MAX)
+    }
+
     /// Whether a trace is drawn to be kept; `parent`: what a believed caller decided. The same trace is drawn alike by
     /// every gateway with the same share.
     pub fn draws(&self, trace_id: u128, parent: Option<bool>) -> bool {

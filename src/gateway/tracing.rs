@@ -146,8 +146,7 @@ impl Tracing {
 
     /// It was drawn, or may yet fail or be slow.
     fn may_be_kept(&self) -> bool {
-        let sampling = &self.telemetry.sampling;
-        self.traced.trace.sampled || sampling.keep_errors || sampling.keep_slower.is_some()
+        self.telemetry.sampling.may_keep(self.traced.trace.sampled)
     }
 
     pub(super) fn begin_attempt(&mut self, candidate: &Candidate, began_us: u64) {

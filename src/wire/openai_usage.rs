@@ -178,8 +178,9 @@ impl Account<'_> {
         let tier = response.and_then(|response| response.get("service_tier")?.as_str());
         let tier = tier.or(self.service_tier.as_deref()).and_then(Tier::read);
         usage.service.tier = tier.or(usage.service.tier);
-        let output = response.and_then(|response| response.get("output"));
-        let searches = output.map_or(0, |output| searches(output.to_string().as_bytes()));
+        let output = response.and_then(|response| response.get("output")?.as_array());
+        let is_one = |item: &&Value| is_search(kind(item), item.get("action").and_then(kind));
+        let searches = output.into_iter().flatten().filter(is_one).count() as u64;
         usage.searches = usage.searches.or((searches > 0).then_some(searches));
         Some(usage)
     }
@@ -297,11 +298,20 @@ pub(super) fn searches(items: &[u8]) -> u64 {
         return 0;
     }
     let items: Vec<Item> = serde_json::from_slice(items).unwrap_or_default();
-    let is_search = |item: &&Item| {
+    let is_one = |item: &&Item| {
         let action = item.action.as_ref().and_then(|action| action.kind.as_deref());
-        item.kind.as_deref() == Some("web_search_call") && action.is_none_or(|it| it == "search")
+        is_search(item.kind.as_deref(), action)
     };
-    items.iter().filter(is_search).count() as u64
+    items.iter().filter(is_one).count() as u64
+}
+
+fn kind(value: &Value) -> Option<&str> {
+    value.get("type").and_then(Value::as_str)
+}
+
+/// Whether an item of this type, and its action of that, is charged for as a search.
+fn is_search(kind: Option<&str>, action: Option<&str>) -> bool {
+    kind == Some("web_search_call") && action.is_none_or(|it| it == "search")
 }
 
 /// Seconds in thousandths, rounded; `None` for what is no length of time.

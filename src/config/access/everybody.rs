@@ -153,8 +153,7 @@ impl Server {
         } else if self.identity != other.identity {
             wider.push("is another server, or has other credentials".to_owned());
         }
-        let mut only_more = self.more(other);
-        wider.append(&mut only_more);
+        wider.extend(self.more(other));
         wider
     }
 

@@ -181,12 +181,8 @@ impl Traces {
     ) -> bool {
         let active = self.active.load();
         let Some(active) = &*active else { return false };
-        let sampling = &active.telemetry.sampling;
-        let duration = Duration::from_micros(duration_us);
-        let is_kept = trace.sampled
-            || (has_failed && sampling.keep_errors)
-            || sampling.keep_slower.is_some_and(|slow| duration > slow);
-        if !is_kept {
+        let lasted = Duration::from_micros(duration_us);
+        if !active.telemetry.sampling.keeps(trace.sampled, has_failed, lasted) {
             return false;
         }
         for (mappers, queue) in &active.queues {
