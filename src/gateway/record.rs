@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, header};
 use uuid::Uuid;
 
 use super::admit::Caller;
@@ -126,14 +126,21 @@ impl Record {
     /// Labels that clients send about their users and sessions; labels only, nothing is decided by them.
     pub(super) fn note_headers(&mut self, headers: &HeaderMap) {
         // The first one counts: what is said for this gateway before what a program says to everybody.
-        const END_USER: [&str; 3] =
-            ["x-litellm-end-user-id", "x-litellm-customer-id", "x-openwebui-user-id"];
-        const SESSION: [&str; 3] = ["x-litellm-session-id", "session-id", "x-openwebui-chat-id"];
-        let first = |names: &[&str]| {
-            let value = names.iter().find_map(|name| headers.get(*name))?;
+        static END_USER: [HeaderName; 3] = [
+            HeaderName::from_static("x-litellm-end-user-id"),
+            HeaderName::from_static("x-litellm-customer-id"),
+            HeaderName::from_static("x-openwebui-user-id"),
+        ];
+        static SESSION: [HeaderName; 3] = [
+            HeaderName::from_static("x-litellm-session-id"),
+            HeaderName::from_static("session-id"),
+            HeaderName::from_static("x-openwebui-chat-id"),
+        ];
+        let first = |names: &[HeaderName]| {
+            let value = names.iter().find_map(|name| headers.get(name))?;
             Some(cut(&String::from_utf8_lossy(value.as_bytes())))
         };
-        self.entry.user_agent = first(&["user-agent"]);
+        self.entry.user_agent = first(&[header::USER_AGENT]);
         self.entry.end_user = first(&END_USER);
         self.entry.session_id = first(&SESSION);
     }

@@ -255,9 +255,17 @@ fn is_word(text: &str) -> bool {
 /// Appends a text so that it stays within quotes and within its line: JSON's escapes, also for what JSON allows and
 /// terminals or readers obey (C1 controls, line separators, marks of direction). At most `most` bytes.
 fn escape(out: &mut String, text: &str, most: usize) {
+    /// What the longest character becomes, or the mark of what was cut.
+    const ROOM: usize = 12;
+    // Most texts are names and numbers.
+    let is_plain = |byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+    if text.len() + ROOM <= most && text.bytes().all(is_plain) {
+        out.push_str(text);
+        return;
+    }
     let end = out.len() + most;
     for character in text.chars() {
-        if out.len() + 12 > end {
+        if out.len() + ROOM > end {
             out.push('…');
             return;
         }
